@@ -1,0 +1,1 @@
+"""Components: one folder each, the contract in `component.py`, the logic beside it."""

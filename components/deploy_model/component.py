@@ -1,0 +1,40 @@
+"""Contract of `deploy_model`."""
+
+from kfp import dsl
+
+from intermodal.component import component
+
+
+@component(image="serve", cached=False)
+def deploy_model(
+    model: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    registration: dsl.Input[dsl.Artifact],
+    deployments: str,
+    service_name: str,
+    serving: dict,
+    deployment: dsl.Output[dsl.Artifact],
+):
+    """Deploy a model as a KServe InferenceService by server-side apply, and wait until it is ready and answers right.
+
+    Args:
+        model: A SavedModel as `train_model` writes it; its URI is what the InferenceService loads.
+        evaluation: `smoke.json`: rows and the probabilities they must give.
+        registration: As `register_model` writes it: the version that is deployed.
+        deployments: The namespace.
+        service_name: The InferenceService's name.
+        serving: `image` of the predictor, `timeout` in seconds until it is ready (default 600), `tolerance` of the smoke test (default
+            1e-4), `resources` (Kubernetes requests and limits), `service_account`.
+        deployment: A directory: `deployment.json`, as `serve_model` writes it.
+    """
+    from intermodal.components.deploy_model.logic import deploy_model
+
+    deploy_model(
+        model_uri=model.uri,
+        evaluation_path=evaluation.path,
+        registration_path=registration.path,
+        namespace=deployments,
+        service_name=service_name,
+        serving=serving,
+        deployment_path=deployment.path,
+    )

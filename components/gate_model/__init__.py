@@ -1,0 +1,1 @@
+"""The `gate_model` component."""

@@ -1,0 +1,1 @@
+"""The `ingest_tables` component."""

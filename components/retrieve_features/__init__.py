@@ -1,0 +1,1 @@
+"""The `retrieve_features` component."""

@@ -1,0 +1,1 @@
+"""The `transform_tables` component."""

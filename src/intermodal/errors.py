@@ -1,0 +1,29 @@
+"""Every error the project raises on purpose. Each message names the value, where it is, and the remedy."""
+
+
+class IntermodalError(Exception):
+    """Base of all errors raised on purpose; anything else that escapes is a defect."""
+
+
+class ConfigurationError(IntermodalError):
+    """A configuration file or a parameter is wrong."""
+
+
+class DataError(IntermodalError):
+    """The data a component was given cannot be used as asked."""
+
+
+class BlockedError(IntermodalError):
+    """The data was read and judged, and the verdict is to go no further."""
+
+
+class StoreError(IntermodalError):
+    """A store that outlives the run (registry, online store, deployments) cannot be reached or refused a request."""
+
+
+class DeploymentError(IntermodalError):
+    """A model could not be brought to serve; whatever served before still does."""
+
+
+class MachineError(IntermodalError):
+    """This machine lacks something that a task needs."""
