@@ -1,0 +1,1 @@
+"""Targets: the platforms a pipeline is compiled for or run on."""
