@@ -9,7 +9,7 @@ IMAGES: Final = {
     "data": "tables and features: PyArrow, DuckDB, Feast",
     "validate": "data validation: TensorFlow Data Validation, Apache Beam",
     "train": "training and evaluation: TensorFlow, Keras",
-    "track": "model registry and reports: MLflow, Matplotlib",
+    "track": "model registry and reports: MLflow, Jinja",
     "serve": "serving: KServe, TensorFlow",
 }
 
