@@ -6,7 +6,8 @@ from typing import Any
 
 from intermodal.components.deploy_model.component import deploy_model
 from intermodal.pipelines.training import training_pipeline
-from intermodal.targets.specification import apply_cache_policy, compile_specification, set_images
+from intermodal.targets.compilation import compile_specification, set_images
+from intermodal.targets.specification import apply_cache_policy
 
 
 @dataclass(frozen=True)

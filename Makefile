@@ -1,0 +1,36 @@
+# `make run` and `make test` do all their own set-up: a Python 3.11 or later, git and make are enough.
+PYTHON ?= python3
+# Byte code makes TensorFlow import three times as fast; a shell that forbids it would slow every task.
+unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV PYTHONPATH PYTHONHOME
+
+.PHONY: run test check compile reference clean help
+
+help: ## What there is
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: .venv/.ready ## Run the flight-delay pipeline: data to served model
+	@.venv/bin/intermodal run pipelines/flights.yaml
+
+test: .venv/.ready ## Run all tests, each component's in the environment of its image
+	@.venv/bin/python tests/run.py
+
+check: .venv/.ready ## Static checks: format, lint, types, layers, generated files
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/intermodal compile --check
+	.venv/bin/python -m intermodal.reference --check
+
+compile: .venv/.ready ## Write compiled/
+	.venv/bin/intermodal compile
+
+reference: .venv/.ready ## Write docs/reference/
+	.venv/bin/python -m intermodal.reference
+
+clean: ## Remove environments, runs and stores; end served models first with `intermodal serve stop NAME`
+	rm -rf .venv .venvs .intermodal
+
+.venv/.ready: pyproject.toml uv.lock bootstrap.py
+	@UV_PYTHON_DOWNLOADS=never "$$($(PYTHON) bootstrap.py)" sync --quiet --locked --compile-bytecode --python "$$(command -v $(PYTHON))"
+	@touch $@

@@ -1,0 +1,65 @@
+"""Run every test: the components' in the environment of their image, the rest in the authoring environment; two at a time.
+
+    .venv/bin/python tests/run.py [pytest arguments]
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from intermodal.catalog import component_names, load_component
+from intermodal.images import IMAGES, image_of
+from intermodal.targets.environments import environment
+
+ROOT = Path(__file__).resolve().parent.parent
+# Suites that belong to no component but need an image's packages.
+EXTRA = {"data": ["tests/feature_repo", "tests/test_feature_store.py", "tests/test_asof_store.py"]}
+
+
+def image_suites() -> dict[str, list[str]]:
+    """Return the test paths of each image."""
+    suites = defaultdict(list)
+    for name in component_names():
+        image = image_of(load_component(name).component_spec.implementation.container.image)
+        suites[image].append(f"tests/components/{name}")
+    for image, paths in EXTRA.items():
+        suites[image] += [path for path in paths if (ROOT / path).exists()]
+    return suites
+
+
+def run_suite(name: str, command: list[str], variables: dict[str, str]) -> tuple[str, int, float]:
+    """Run one suite, and print what it said when it has ended."""
+    started = time.monotonic()
+    inherited = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")}
+    done = subprocess.run(
+        command, cwd=ROOT, env=inherited | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL, check=False
+    )
+    seconds = time.monotonic() - started
+    print(f"\n──── {name}: {seconds:.0f} s ────\n{done.stdout}", flush=True)
+    return name, done.returncode, seconds
+
+
+def main() -> int:
+    """Run all suites; return 0 when all passed."""
+    arguments = sys.argv[1:]
+    tools = environment("testing").parent.parent / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    suites = image_suites()
+    python = {image: str(environment(image)) for image in IMAGES}
+    ignored = [f"--ignore={path}" for paths in suites.values() for path in paths]
+    jobs = [("authoring", [sys.executable, "-m", "pytest", "-q", "tests", *ignored, *arguments], {})]
+    for image, paths in sorted(suites.items(), key=lambda item: item[0]):
+        command = [python[image], "tests/run_in.py", str(tools), "-q", *paths, *arguments]
+        jobs.append((image, command, {"PYTHONPATH": str(ROOT / "src"), "TF_CPP_MIN_LOG_LEVEL": "2"}))
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda job: run_suite(*job), jobs))
+    for name, code, seconds in results:
+        print(f"{name:10} {'passed' if code == 0 else f'FAILED ({code})':12} {seconds:4.0f} s")
+    return max(code for _, code, _ in results)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
