@@ -76,7 +76,7 @@ def _conclude(finished: Any, *, port: int) -> None:
         deployment = read_json(Path(outputs["serve-model"]["deployment"]) / "deployment.json")
         probability = deployment["response"]["predictions"][0]
         console.print(f"Serving  {deployment['name']} version {deployment['version']} at [cyan]{deployment['url']}[/]", soft_wrap=True)
-        console.print(f"         it answered over HTTP: probability {probability if isinstance(probability, float) else probability}")
+        console.print(f"         it answered over HTTP: probability {probability:.4f}")
         console.print("Call it  ", end="")
         console.print(deployment["command"], soft_wrap=True, markup=False)
         console.print("         `intermodal serve` lists what is served; `intermodal serve stop NAME` ends it")
