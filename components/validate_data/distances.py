@@ -1,0 +1,113 @@
+"""How far two samples of the same columns lie apart, and how far is too far."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final
+
+import numpy as np
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+
+from intermodal.components.validate_data.anomalies import Anomaly, validate
+from intermodal.components.validate_data.rules import Rules
+from intermodal.components.validate_data.schema import TRAINING
+
+#: Into how many runs of consecutive rows the training part is divided to see how far its own blocks lie apart.
+BLOCKS: Final = 8
+
+#: A feature is off when it lies farther away than this share of the pairs of the training part's own blocks.
+QUANTILE: Final = 0.95
+
+Distances = dict[str, tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class Distance:
+    """A feature's distance between two samples: `l_infinity` for text, `jensen_shannon` for numbers; both lie in [0, 1]."""
+
+    part: str
+    feature: str
+    measure: str
+    value: float
+    threshold: float | None
+
+    def to_dict(self) -> dict[str, str | float | None]:
+        """Return it as `anomalies.json` has it."""
+        return {"part": self.part, "feature": self.feature, "measure": self.measure, "value": self.value, "threshold": self.threshold}
+
+
+def measure(sample: statistics_pb2.DatasetFeatureStatisticsList, control: statistics_pb2.DatasetFeatureStatisticsList) -> Distances:
+    """Measure with TFDV, feature by feature, the features that both samples have values of."""
+    found = validate(sample, _compare_all(sample), control)
+    result = {}
+    for info in found.drift_skew_info:
+        for drift in info.drift_measurements:
+            name = "l_infinity" if drift.type == drift.L_INFTY else "jensen_shannon"
+            if math.isfinite(drift.value):
+                result[".".join(info.path.step)] = (name, drift.value)
+    return result
+
+
+def _compare_all(sample: statistics_pb2.DatasetFeatureStatisticsList) -> schema_pb2.Schema:
+    """Return a schema that says nothing but that every feature is to be compared."""
+    schema = schema_pb2.Schema(default_environment=[TRAINING])
+    for seen in sample.datasets[0].features:
+        feature = schema.feature.add(name=seen.path.step[0])
+        if seen.WhichOneof("stats") == "string_stats":
+            feature.type = schema_pb2.BYTES
+            feature.drift_comparator.infinity_norm.threshold = 1.0
+        else:
+            feature.type = schema_pb2.INT if seen.type == statistics_pb2.FeatureNameStatistics.INT else schema_pb2.FLOAT
+            feature.drift_comparator.jensen_shannon_divergence.threshold = 1.0
+    return schema
+
+
+def calibrate(blocks: Sequence[statistics_pb2.DatasetFeatureStatisticsList]) -> dict[str, float]:
+    """Return for each feature the distance that its own fluctuation explains.
+
+    Data gathered over time is dependent, and no one threshold fits all features. Consecutive blocks of the training part show how much each
+    feature's distribution moves by itself; the threshold is the 0.95 quantile of the distances between all pairs of blocks. This is
+    subsampling for dependent data (Politis, Romano and Wolf, Subsampling, Springer 1999, chapter 3) with the distance as the statistic. As a
+    block is smaller than what is compared later, it errs towards silence.
+    """
+    found: dict[str, list[float]] = {}
+    for one, other in combinations(blocks, 2):
+        for feature, (_, value) in measure(one, other).items():
+            found.setdefault(feature, []).append(value)
+    return {feature: float(np.quantile(values, QUANTILE)) for feature, values in found.items()}
+
+
+def compare(
+    comparison: str,
+    part: str,
+    sample: statistics_pb2.DatasetFeatureStatisticsList,
+    control: statistics_pb2.DatasetFeatureStatisticsList,
+    calibrated: dict[str, float],
+    rules: Rules,
+) -> tuple[list[Distance], list[Anomaly]]:
+    """Compare a part with its control, feature by feature.
+
+    Args:
+        comparison: `skew` (with `train`) or `drift` (with the baseline).
+        part: The part's name.
+        sample: Its statistics.
+        control: What it is compared with.
+        calibrated: Thresholds, as `calibrate` gives them.
+        rules: Whose `skew` and `drift` come first.
+
+    Returns:
+        All distances, the farthest beyond its threshold first, and an anomaly for each that is beyond it.
+    """
+    distances, anomalies = [], []
+    against = "train" if comparison == "skew" else "the baseline's train"
+    for feature, (name, value) in measure(sample, control).items():
+        given = rules.given(comparison, feature)
+        threshold = calibrated.get(feature) if given is None else given
+        distances.append(Distance(part, feature, name, value, threshold))
+        if threshold is not None and value > threshold:
+            why = f"the threshold {threshold:.3g}" if given is not None else f"{threshold:.3g}, which its own fluctuation within train explains"
+            text = f"{part}: {feature!r} is distributed otherwise than in {against}: {name} distance {value:.3g}, above {why}"
+            anomalies.append(Anomaly(part, feature, comparison.upper(), "error", text))
+    distances.sort(key=lambda distance: -distance.value / max(distance.threshold or 1.0, 1e-12))
+    return distances, anomalies
