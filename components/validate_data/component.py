@@ -51,4 +51,5 @@ def validate_data(
         schema_path=schema.path,
         anomalies_path=anomalies.path,
         view_path=view.path,
+        examples_uri=examples.uri,
     )

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
+from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from intermodal.artifacts import read_json, whole_directory, whole_file, write_json
 from intermodal.components.validate_data import anomalies as words
 from intermodal.components.validate_data.anomalies import Anomaly
+from intermodal.components.validate_data.beam_statistics import read_with_beam
 from intermodal.components.validate_data.distances import BLOCKS, Distance, calibrate, compare
 from intermodal.components.validate_data.rules import Rules
 from intermodal.components.validate_data.schema import extend_schema, infer_schema, parse_schema, present_share, without_features
@@ -36,6 +38,7 @@ def validate_data(
     schema_path: str,
     anomalies_path: str,
     view_path: str,
+    examples_uri: str = "",
 ) -> None:
     """Compute statistics of every part, infer or extend the schema, hold the parts to it, and stop when they break it.
 
@@ -51,6 +54,7 @@ def validate_data(
         schema_path: Where the schema goes.
         anomalies_path: Where the anomalies go.
         view_path: Where the page goes.
+        examples_uri: Where Apache Beam's workers find the examples; empty: at `examples_path`.
 
     Raises:
         DataError: The examples cannot be read, or have no part `train` or no rows in it.
@@ -59,8 +63,12 @@ def validate_data(
     """
     held = Rules.parse(rules)
     files = part_files(Path(examples_path))
-    blocks = read_blocks(files["train"], ignored, BLOCKS)
-    accumulated = {part: read_blocks(found, ignored)[0] if part != "train" else Accumulator.merged(blocks) for part, found in files.items()}
+    counts = {part: BLOCKS if part == "train" else 1 for part in files}
+    if beam_options:
+        blocks = read_with_beam(files, Path(examples_path), examples_uri, ignored, counts, beam_options)
+    else:
+        blocks = {part: read_blocks(found, ignored, counts[part]) for part, found in files.items()}
+    accumulated = {part: Accumulator.merged(read) for part, read in blocks.items()}
     if not accumulated["train"].rows:
         raise DataError(f"{Path(examples_path) / 'train'}: no rows; check the bounds of the split")
     statistics = {part: accumulator.statistics(part) for part, accumulator in accumulated.items()}
@@ -76,7 +84,7 @@ def validate_data(
     for part, counted in statistics.items():
         found += words.find_anomalies(part, counted, schema, label, complete)
         found += words.find_label_anomalies(part, counted, label)
-    calibrated = calibrate([block.statistics("block") for block in blocks if block.rows])
+    calibrated = calibrate([block.statistics("block", coarse=True) for block in blocks["train"] if block.rows])
     skew: list[Distance] = []
     drift: list[Distance] = []
     for part, counted in statistics.items():
@@ -178,5 +186,5 @@ def read_baseline(path: Path) -> Baseline:
 def _read_statistics(path: Path) -> Statistics:
     try:
         return Statistics.FromString(path.read_bytes())
-    except text_format.ParseError as error:
+    except DecodeError as error:
         raise DataError(f"{path}: not statistics ({error}); train and register a model again") from error

@@ -14,7 +14,7 @@ from typing import Any
 
 
 class _DeferredModule(types.ModuleType):
-    """Stands for a module until an attribute is read. (`importlib.util.LazyLoader` would load at `inspect.getmodule`, which Beam calls.)"""
+    """Stands for a module until an attribute is read; `importlib.util.LazyLoader` would load at `inspect.getmodule`, which Beam calls."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
