@@ -1,5 +1,6 @@
 """What is wrong with the data, in words."""
 
+import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
@@ -60,10 +61,20 @@ def find_anomalies(
     """
     if statistics.datasets[0].num_examples == 0:
         return [Anomaly(part, "", "NO_ROWS", "error", f"{part}: the part has no rows; check the bounds of the split")]
-    errors = _broken(part, statistics, schema, label, "error")
+    errors = _named_anew(_broken(part, statistics, schema, label, "error"))
     found = {(anomaly.feature, anomaly.kind) for anomaly in errors}
     strict = _broken(part, statistics, _strict(schema, complete), label, "warning")
     return errors + [anomaly for anomaly in strict if (anomaly.feature, anomaly.kind) not in found]
+
+
+def _named_anew(anomalies: list[Anomaly]) -> list[Anomaly]:
+    """Say of each missing column which new one it may be."""
+    new = [anomaly.feature for anomaly in anomalies if anomaly.kind == "SCHEMA_NEW_COLUMN"]
+    result = []
+    for anomaly in anomalies:
+        near = difflib.get_close_matches(anomaly.feature, new, n=1) if anomaly.kind == "SCHEMA_MISSING_COLUMN" else []
+        result.append(replace(anomaly, text=f"{anomaly.text}; was it renamed to {near[0]!r}?") if near else anomaly)
+    return result
 
 
 def _strict(schema: schema_pb2.Schema, complete: Iterable[str]) -> schema_pb2.Schema:
@@ -153,7 +164,7 @@ def _zero_or_one(numbers: statistics_pb2.NumericStatistics) -> bool:
 
 
 def judged(anomalies: Iterable[Anomaly], warn: Iterable[str]) -> list[Anomaly]:
-    """Return the anomalies, those whose kind is in `warn` as warnings, errors first."""
+    """Return the anomalies, those whose kind is in `warn` as warnings; errors come first."""
     kinds = set(warn)
     result = [replace(anomaly, severity="warning") if anomaly.kind in kinds else anomaly for anomaly in anomalies]
     return sorted(result, key=lambda anomaly: anomaly.severity != "error")

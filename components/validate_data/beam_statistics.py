@@ -62,7 +62,7 @@ def read_with_beam(
         ConfigurationError: There is no such runner, or a runner with workers elsewhere lacks a `--temp_location` for what they find.
         DataError: A file is not whole Parquet.
     """
-    groups = list(_row_groups(files, examples_path, examples_uri or str(examples_path), blocks))
+    groups = list(_row_groups(files, examples_path, examples_uri.removeprefix("file://") or str(examples_path), blocks))
     with tempfile.TemporaryDirectory() as here:
         try:
             options = PipelineOptions([str(option) for option in beam_options])

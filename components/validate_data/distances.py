@@ -39,7 +39,8 @@ class Distance:
 
 def measure(sample: statistics_pb2.DatasetFeatureStatisticsList, control: statistics_pb2.DatasetFeatureStatisticsList) -> Distances:
     """Measure with TFDV, feature by feature, the features that both samples have values of."""
-    found = validate(sample, _compare_all(sample), control)
+    shared = {feature.path.step[0] for feature in control.datasets[0].features}
+    found = validate(sample, _compare_all(sample, shared), control)
     result = {}
     for info in found.drift_skew_info:
         for drift in info.drift_measurements:
@@ -49,10 +50,12 @@ def measure(sample: statistics_pb2.DatasetFeatureStatisticsList, control: statis
     return result
 
 
-def _compare_all(sample: statistics_pb2.DatasetFeatureStatisticsList) -> schema_pb2.Schema:
-    """Return a schema that says nothing but that every feature is to be compared."""
+def _compare_all(sample: statistics_pb2.DatasetFeatureStatisticsList, shared: set[str]) -> schema_pb2.Schema:
+    """Return a schema that says nothing but that the shared features are to be compared."""
     schema = schema_pb2.Schema(default_environment=[TRAINING])
     for seen in sample.datasets[0].features:
+        if seen.path.step[0] not in shared:
+            continue
         feature = schema.feature.add(name=seen.path.step[0])
         if seen.WhichOneof("stats") == "string_stats":
             feature.type = schema_pb2.BYTES

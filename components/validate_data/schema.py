@@ -128,6 +128,12 @@ def present_share(feature: statistics_pb2.FeatureNameStatistics, rows: float) ->
     return float(common.num_non_missing) / rows if rows else 0.0
 
 
+def complete_features(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> set[str]:
+    """Return the features that have a value in every row."""
+    dataset = statistics.datasets[0]
+    return {feature.path.step[0] for feature in dataset.features if present_share(feature, dataset.num_examples) == 1.0}
+
+
 def common_statistics(feature: statistics_pb2.FeatureNameStatistics) -> statistics_pb2.CommonStatistics:
     """Return what statistics of text and of numbers have in common."""
     kind = feature.WhichOneof("stats") or "num_stats"

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tensorflow_metadata.proto.v0 import statistics_pb2
@@ -31,7 +32,8 @@ class Accumulator:
     def add(self, batch: pa.RecordBatch) -> None:
         """Add the rows of a batch as `read_batches` gives it."""
         lists = pa.RecordBatch.from_arrays([tfdv.ToSingletonListArray(column) for column in batch.columns], batch.schema.names)
-        self._partial = [g.add_input(partial, lists) for g, partial in zip(_generators(), self._partial, strict=True)]
+        with np.errstate(invalid="ignore"):  # Moments of infinity are NaN.
+            self._partial = [g.add_input(partial, lists) for g, partial in zip(_generators(), self._partial, strict=True)]
         self.rows += batch.num_rows
 
     @classmethod
@@ -40,7 +42,8 @@ class Accumulator:
         result = cls()
         partials = zip(*(accumulator._partial for accumulator in accumulators), strict=True)
         # TFDV merges into the first, whence the copy.
-        result._partial = [g.merge_accumulators([copy.deepcopy(first), *rest]) for g, (first, *rest) in zip(_generators(), partials, strict=True)]
+        with np.errstate(invalid="ignore"):
+            result._partial = [g.merge_accumulators([copy.deepcopy(first), *rest]) for g, (first, *rest) in zip(_generators(), partials, strict=True)]
         result.rows = sum(accumulator.rows for accumulator in accumulators)
         return result
 

@@ -1,0 +1,37 @@
+"""The parts of a table: a directory of Parquet files each."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from intermodal.components.validate_data.anomalies import Anomaly
+from intermodal.components.validate_data.statistics import column_types, readable
+from intermodal.errors import DataError
+
+_ORDER: Final = ("train", "validation", "test")
+
+
+def part_files(examples: Path) -> dict[str, list[Path]]:
+    """Return the Parquet files of each part, `train` first, then `validation` and `test`.
+
+    Raises:
+        DataError: There is no part `train`.
+    """
+    found = {directory.name: sorted(directory.glob("*.parquet")) for directory in sorted(examples.glob("*/"))}
+    parts = [part for part, files in found.items() if files]
+    if "train" not in parts:
+        raise DataError(f"{examples}: there is no train/*.parquet; the parts are {', '.join(parts) or 'none'}; name one of the split's parts train")
+    return {part: found[part] for part in sorted(parts, key=lambda part: (_ORDER.index(part) if part in _ORDER else len(_ORDER), part))}
+
+
+def find_unreadable(files: Mapping[str, Sequence[Path]], ignored: Sequence[str]) -> list[Anomaly]:
+    """Return a warning for each column, not ignored, that is neither number nor text and is therefore left out (see `statistics.readable`)."""
+    return [
+        Anomaly(part, column, "UNSUPPORTED_TYPE", "warning", f"{part}: {column!r} is {kind}, neither number nor text, and is left out; {_CURE}")
+        for part, paths in files.items()
+        for column, kind in column_types(paths).items()
+        if column not in ignored and not readable(kind)
+    ]
+
+
+_CURE: Final = "convert it, or name it in `ignored`"

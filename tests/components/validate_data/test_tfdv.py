@@ -1,0 +1,20 @@
+"""The component runs TFDV without loading TensorFlow, which is most of what TFDV's import costs."""
+
+import subprocess
+import sys
+
+LOADED = """
+import sys, intermodal.components.validate_data.logic as logic
+from intermodal.components.validate_data.view import render_view
+from intermodal.components.validate_data.statistics import Accumulator
+accumulator = Accumulator()
+render_view([accumulator.statistics('train')])
+assert 'tensorflow.python' not in sys.modules, 'TensorFlow was loaded'
+import tensorflow
+assert tensorflow.compat.as_bytes('x') == b'x', 'and could not be loaded when it was needed'
+"""
+
+
+def test_tensorflow_is_loaded_only_when_something_needs_it():
+    ran = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
