@@ -16,8 +16,9 @@ from intermodal.components.validate_data.distances import BLOCKS, Distance, cali
 from intermodal.components.validate_data.parts import find_unreadable, part_files
 from intermodal.components.validate_data.rules import Rules
 from intermodal.components.validate_data.schema import complete_features, extend_schema, infer_schema, parse_schema, without_features
-from intermodal.components.validate_data.statistics import Accumulator, read_blocks
+from intermodal.components.validate_data.statistics import Accumulator
 from intermodal.components.validate_data.view import render_view
+from intermodal.components.validate_data.workers import read_parts
 from intermodal.errors import BlockedError, DataError
 
 Statistics = statistics_pb2.DatasetFeatureStatisticsList
@@ -67,10 +68,7 @@ def validate_data(
     examples = Path(examples_path)
     files = part_files(examples)
     counts = {part: BLOCKS if part == "train" else 1 for part in files}
-    if beam_options:
-        blocks = read_with_beam(files, examples, examples_uri, ignored, counts, beam_options)
-    else:
-        blocks = {part: read_blocks(found, ignored, counts[part]) for part, found in files.items()}
+    blocks = read_with_beam(files, examples, examples_uri, ignored, counts, beam_options) if beam_options else read_parts(files, ignored, counts)
     if not any(block.rows for block in blocks["train"]):
         raise DataError(f"{examples / 'train'}: no rows; check the bounds of the split")
     statistics = {part: Accumulator.merged(read).statistics(part) for part, read in blocks.items()}

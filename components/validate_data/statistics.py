@@ -81,27 +81,40 @@ def readable(kind: pa.DataType) -> bool:
     return _target(kind) is not None
 
 
-def read_blocks(files: Sequence[Path], ignored: Sequence[str], blocks: int = 1) -> list[Accumulator]:
-    """Read Parquet files in order, a batch at a time, and return the statistics of `blocks` equal runs of consecutive rows.
+def read_blocks(files: Sequence[Path], ignored: Sequence[str], blocks: int = 1, wanted: range | None = None) -> list[Accumulator]:
+    """Read Parquet files in order, a batch at a time, and return the statistics of equal runs of consecutive rows.
 
     Args:
         files: Parquet files of one table; a column may be absent from some.
         ignored: Columns to leave unread.
         blocks: Into how many runs of rows to divide the whole. Merged, they are the statistics of all.
+        wanted: The runs to read, by number from 0. Default: all.
 
     Raises:
         DataError: A file is not whole Parquet.
     """
-    accumulators = [Accumulator() for _ in range(blocks)]
-    rows = sum(sum(row_groups(file)) for file in files)
+    wanted = range(blocks) if wanted is None else wanted
+    accumulators = {block: Accumulator() for block in wanted}
+    groups = [(file, group, count) for file in files for group, count in enumerate(row_groups(file))]
+    rows = sum(count for _, _, count in groups)
+    first, last = (_block_end(rows, blocks, block) for block in (wanted.start - 1, wanted.stop - 1))
     row = 0
-    for file in files:
-        with whole_parquet(str(file)):
-            for batch in read_batches(pq.ParquetFile(file), ignored):
-                for block, piece in divided(batch, row, rows, blocks):
-                    accumulators[block].add(piece)
-                row += batch.num_rows
-    return accumulators
+    for file, group, count in groups:
+        if row < last and row + count > first:
+            with whole_parquet(str(file)):
+                _add_group(accumulators, pq.ParquetFile(file), ignored, group, row, rows, blocks)
+        row += count
+    return list(accumulators.values())
+
+
+def _add_group(
+    accumulators: dict[int, Accumulator], parquet: pq.ParquetFile, ignored: Sequence[str], group: int, row: int, rows: int, blocks: int
+) -> None:
+    for batch in read_batches(parquet, ignored, group):
+        for block, piece in divided(batch, row, rows, blocks):
+            if block in accumulators:
+                accumulators[block].add(piece)
+        row += batch.num_rows
 
 
 def divided(batch: pa.RecordBatch, first: int, rows: int, blocks: int) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -116,17 +129,20 @@ def divided(batch: pa.RecordBatch, first: int, rows: int, blocks: int) -> Iterat
     taken = 0
     while taken < batch.num_rows:
         block = min((first + taken) * blocks // rows, blocks - 1)
-        end = -(-rows * (block + 1) // blocks)
-        piece = batch.slice(taken, end - first - taken)
+        piece = batch.slice(taken, _block_end(rows, blocks, block) - first - taken)
         yield block, piece
         taken += piece.num_rows
 
 
-def read_batches(parquet: pq.ParquetFile, ignored: Sequence[str], group: int | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield a Parquet file's rows, or those of one row group, in batches of `BATCH_ROWS`, its columns as integers, floats or bytes."""
+def _block_end(rows: int, blocks: int, block: int) -> int:
+    """Return the number of the first row after a run."""
+    return -(-rows * (block + 1) // blocks)
+
+
+def read_batches(parquet: pq.ParquetFile, ignored: Sequence[str], group: int) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a row group in batches of `BATCH_ROWS`, its columns as integers, floats or bytes."""
     columns = [column.name for column in parquet.schema_arrow if column.name not in ignored and readable(column.type)]
-    groups = None if group is None else [group]
-    for batch in parquet.iter_batches(batch_size=BATCH_ROWS, columns=columns, row_groups=groups):
+    for batch in parquet.iter_batches(batch_size=BATCH_ROWS, columns=columns, row_groups=[group]):
         yield _converted(batch)
 
 
