@@ -1,0 +1,76 @@
+"""How the page writes numbers, and what it calls metrics."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+#: What stands where a number is missing or not finite.
+NOTHING: Final = "–"
+
+METRICS: Final = {"auc": "ROC AUC", "pr_auc": "PR AUC", "log_loss": "Log loss", "brier": "Brier score", "accuracy": "Accuracy"}
+LOWER_IS_BETTER: Final = frozenset({"log_loss", "brier"})
+
+
+def finite(value: Any) -> float | None:
+    """Return a number as a float, and None for whatever is no finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def number(value: Any) -> str:
+    """Write a number with three significant digits, from 1,000 on with none after the point and with thousands apart."""
+    known = finite(value)
+    if known is None:
+        return NOTHING
+    if known == int(known) and abs(known) < 1e15:
+        return f"{int(known):,}".replace("-", "−")
+    if abs(known) >= 1000:
+        text = f"{known:,.0f}" if abs(known) < 1e15 else f"{known:.2e}"
+    elif abs(known) >= 0.0001:
+        text = f"{known:.{max(0, 2 - math.floor(math.log10(abs(known))))}f}"
+    else:
+        text = f"{known:.2g}"
+    return text.replace("-", "−")
+
+
+def signed(value: Any) -> str:
+    """Write a number with its sign, plus included."""
+    known = finite(value)
+    return f"+{number(known)}" if known is not None and known > 0 else number(value)
+
+
+def percent(value: Any) -> str:
+    """Write a fraction as a percentage with at most one decimal."""
+    known = finite(value)
+    if known is None:
+        return NOTHING
+    hundredfold = 100 * known
+    return f"{hundredfold:.0f} %" if hundredfold == 0 or abs(hundredfold) >= 99.95 else f"{hundredfold:.1f} %"
+
+
+def compact(value: Any) -> str:
+    """Write a number shortly, for the labels of an axis: 1.5M, 250k, 0.05."""
+    known = finite(value)
+    if known is None:
+        return NOTHING
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(known) >= size:
+            return f"{known / size:.3g}{letter}".replace("-", "−")
+    return f"{known:.3g}".replace("-", "−")
+
+
+def interval(measure: Mapping[str, Any] | None, *, sign: bool = False) -> str:
+    """Write a measure `{"value", "low", "high"}` with its interval, where it has one."""
+    if not measure:
+        return NOTHING
+    write = signed if sign else number
+    if finite(measure.get("low")) is None or finite(measure.get("high")) is None:
+        return write(measure.get("value"))
+    return f"{write(measure.get('value'))} ({write(measure['low'])} to {write(measure['high'])})"
+
+
+def plural(count: int, noun: str) -> str:
+    """Write a count with its noun: 1 rule, 5 rules, 2 anomalies."""
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number(count)} {noun if count == 1 else many}"
