@@ -27,3 +27,7 @@ class DeploymentError(IntermodalError):
 
 class MachineError(IntermodalError):
     """This machine lacks something that a task needs."""
+
+
+class TaskError(IntermodalError):
+    """A task of a run failed."""

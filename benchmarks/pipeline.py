@@ -1,0 +1,137 @@
+"""The whole training pipeline: cold, warm and cached, against a plain script that does the same steps.
+
+    .venv/bin/python benchmarks/pipeline.py [--configuration pipelines/flights.yaml] [--rounds 3] [--cold]
+
+The plain script calls the components' logic one after another with no orchestrator. Their packages cannot all live in one process (TFDV needs
+protobuf 4, the rest protobuf 6), so it is as few processes as can be: one per stretch of steps that share an environment.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from intermodal.configuration import load_configuration
+from intermodal.targets.environments import environment
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMAND = Path(sys.executable).parent / "intermodal"
+
+# The steps in order; consecutive ones of one image share a process.
+PLAIN = [
+    ("track", "from intermodal.components.fetch_champion.logic import fetch_champion as f\n"
+     "f(model_registry=a['model_registry'], model_name=a['model_name'], champion_path=p('champion'))"),
+    ("data", "from intermodal.components.ingest_tables.logic import ingest_tables as f\n"
+     "f(sources=a['sources'], split=a['split'], fingerprint=a['fingerprint'], tables_path=p('tables'))\n"
+     "from intermodal.components.transform_tables.logic import transform_tables as g\n"
+     "g(tables_path=p('tables'), repository_path=a['repository'], transformed_path=p('transformed'))\n"
+     "from intermodal.components.retrieve_features.logic import retrieve_features as h\n"
+     "h(tables_path=p('transformed'), repository_path=a['repository'], feature_service=a['feature_service'], spine=a['spine'],\n"
+     "  feature_store=a['feature_store'], examples_path=p('examples'))\n"
+     "from intermodal.components.materialize_features.logic import materialize_features as i\n"
+     "i(tables_path=p('transformed'), tables_uri=p('transformed'), repository_path=a['repository'], feature_service=a['feature_service'],\n"
+     "  feature_store=a['feature_store'], materialization_path=p('materialization'))"),
+    ("validate", "from intermodal.components.validate_data.logic import validate_data as f\n"
+     "f(examples_path=p('examples'), baseline_path=p('champion'), label=a['label'], schema_text=a['schema_text'], ignored=a['ignored'],\n"
+     "  rules=a['validation_rules'], beam_options=a['beam_options'], statistics_path=p('statistics'), schema_path=p('schema'),\n"
+     "  anomalies_path=p('anomalies'), view_path=p('view'))"),
+    ("train", "from intermodal.components.train_model.logic import train_model as f\n"
+     "f(examples_path=p('examples'), schema_path=p('schema'), statistics_path=p('statistics'), repository_path=a['repository'],\n"
+     "  label=a['label'], model_function=a['model_function'], hyperparameters=a['hyperparameters'], seed=a['seed'], model_path=p('model'),\n"
+     "  training_path=p('training'), metrics_path=p('train_metrics'))\n"
+     "from intermodal.components.evaluate_model.logic import evaluate_model as g\n"
+     "g(model_path=p('model'), champion_path=p('champion'), examples_path=p('examples'), label=a['label'], block=a['block'],\n"
+     "  slices=a['slices'], seed=a['seed'], evaluation_path=p('evaluation'), predictions_path=p('predictions'), metrics_path=p('metrics'))\n"
+     "from intermodal.components.gate_model.logic import gate_model as h\n"
+     "h(evaluation_path=p('evaluation'), predictions_path=p('predictions'), rules=a['gate_rules'], seed=a['seed'], decision_path=p('decision'))"),
+    ("track", "from intermodal.components.register_model.logic import register_model as f\n"
+     "f(model_path=p('model'), training_path=p('training'), schema_path=p('schema'), statistics_path=p('statistics'),\n"
+     "  evaluation_path=p('evaluation'), decision_path=p('decision'), tables_path=p('tables'), repository_path=a['repository'],\n"
+     "  model_registry=a['model_registry'], model_name=a['model_name'], parameters=a['hyperparameters'], run_name='plain',\n"
+     "  registration_path=p('registration'))"),
+    ("serve", "from intermodal.components.serve_model.logic import serve_model as f\n"
+     "f(model_path=p('model'), evaluation_path=p('evaluation'), registration_path=p('registration'), deployments=a['deployments'],\n"
+     "  service_name=a['service_name'], serving=a['serving'], deployment_path=p('deployment'))"),
+    ("track", "from intermodal.components.render_report.logic import render_report as f\n"
+     "f(tables_path=p('tables'), statistics_path=p('statistics'), anomalies_path=p('anomalies'), champion_path=p('champion'),\n"
+     "  training_path=p('training'), evaluation_path=p('evaluation'), decision_path=p('decision'), registration_path=p('registration'),\n"
+     "  deployment_path=p('deployment'), title=a['title'], report_path=p('report'))"),
+]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def timed(command: list[str], **more: object) -> float:
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **more)
+    if done.returncode:
+        sys.exit(f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
+    return time.monotonic() - started
+
+
+def plain(configuration: Path, folder: Path) -> float:
+    """Run the plain script in an empty home; return its seconds."""
+    settings = load_configuration(configuration, [f"serving.port={free_port()}"])
+    base = configuration.parent.resolve()
+    arguments = settings.local_arguments(base=base, home=folder) | {"repository": str((base / settings.features.repository).resolve())}
+    (folder / "arguments.json").write_text(json.dumps(arguments))
+    prelude = f"import json\na = json.load(open({str(folder / 'arguments.json')!r}))\np = lambda name: {str(folder)!r} + '/' + name\n"
+    quiet = {key: value for key, value in os.environ.items() if key not in ("PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")}
+    variables = quiet | {"PYTHONPATH": str(ROOT / "src"), "TF_CPP_MIN_LOG_LEVEL": "2", "_KFP_RUNTIME": "true"}
+    return sum(timed([str(environment(image)), "-c", prelude + code], env=variables) for image, code in PLAIN)
+
+
+def pipeline(configuration: Path, home: Path, port: int) -> float:
+    return timed([str(COMMAND), "run", str(configuration), "--home", str(home), "--set", f"serving.port={port}"])
+
+
+def stop(home: Path, name: str) -> None:
+    subprocess.run([str(COMMAND), "serve", "--home", str(home), "stop", name], capture_output=True, check=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--configuration", type=Path, default=ROOT / "pipelines" / "flights.yaml")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cold", action="store_true", help="also time a clone with no environments and an empty download cache")
+    options = parser.parse_args()
+    name = load_configuration(options.configuration).model.name
+    warm, cached, script = [], [], []
+    with tempfile.TemporaryDirectory() as temporary:
+        for number in range(options.rounds):
+            home, port = Path(temporary) / f"home{number}", free_port()
+            warm.append(pipeline(options.configuration, home, port))
+            pipeline(options.configuration, home, port)  # meets the champion for the first time
+            cached.append(pipeline(options.configuration, home, port))
+            stop(home, name)
+            folder = Path(temporary) / f"plain{number}"
+            folder.mkdir()
+            script.append(plain(options.configuration, folder))
+            stop(folder, name)
+            print(f"round {number + 1}: warm {warm[-1]:.1f} s, cached {cached[-1]:.1f} s, plain script {script[-1]:.1f} s", flush=True)
+        print(f"warm / plain script, by round: {', '.join(f'{a / b:.2f}' for a, b in zip(warm, script, strict=True))}")
+        print(f"median: warm {statistics.median(warm):.1f} s, cached {statistics.median(cached):.1f} s, plain {statistics.median(script):.1f} s")
+        if options.cold:
+            clone = Path(temporary) / "clone"
+            subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+            variables = os.environ | {"UV_CACHE_DIR": str(Path(temporary) / "uv")}
+            started = time.monotonic()
+            done = subprocess.run(["make", "run"], cwd=clone, env=variables, capture_output=True, text=True, check=False)
+            print(f"cold, with downloads: {time.monotonic() - started:.0f} s (status {done.returncode})")
+            stop(clone / ".intermodal", name)
+            shutil.rmtree(clone, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""The local cache: outputs by what went in (code, values, and the *content* of artifacts), and taken only when they are still whole."""
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kfp import dsl
+from kfp.local.cache import LocalCache
+
+from intermodal.artifacts import write_json
+from intermodal.targets.code import code_digest
+from intermodal.targets.environments import lock_digest
+
+
+class Digests:
+    """Content digests of files and folders; a file's is remembered by its size and modification time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        try:
+            self._known: dict[str, list[Any]] = json.loads(path.read_text())
+        except (OSError, ValueError):
+            self._known = {}
+        self._changed = False
+
+    def of(self, path: Path) -> str | None:
+        """Return the digest of a file, or of all files below a folder with their names; None when there is nothing there."""
+        if path.is_file():
+            return self._file(path)
+        if not path.is_dir():
+            return None
+        digest = hashlib.sha256()
+        for each in sorted(path.rglob("*")):
+            if each.is_file() and "__pycache__" not in each.parts:
+                digest.update(f"{each.relative_to(path)}\0{self._file(each)}\n".encode())
+        return digest.hexdigest()
+
+    def _file(self, path: Path) -> str:
+        status = path.stat()
+        mark = [status.st_size, status.st_mtime_ns]
+        known = self._known.get(str(path))
+        if known and known[:2] == mark:
+            return str(known[2])
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with self._lock:
+            self._known[str(path)] = [*mark, digest]
+            self._changed = True
+        return digest
+
+    def save(self) -> None:
+        """Keep what was learnt for the next run; digests of files that are gone are forgotten."""
+        if self._changed:
+            with self._lock:
+                write_json(self._path, {path: known for path, known in self._known.items() if os.path.exists(path)})
+
+
+class ContentCache(LocalCache):  # type: ignore[misc]
+    """kfp's local cache with two differences: artifacts count by content, not by where they lie, and an entry is checked before it is used."""
+
+    def __init__(self, folder: Path, on_hit: Callable[[str, dict[str, Any]], None]) -> None:
+        super().__init__(str(folder))
+        self.digests = Digests(folder / "digests")
+        self._on_hit = on_hit
+
+    def compute_key(
+        self,
+        component_name: str,
+        image: str,
+        full_command: list[str],
+        arguments: dict[str, Any],
+        env_vars: dict[str, str] | None = None,
+        custom_cache_key: str | None = None,
+    ) -> str:
+        """Return the key of a task: its component's name, then a digest of everything it can see."""
+        seen = {
+            "image": image,
+            "lock": lock_digest(),
+            "code": code_digest(full_command),
+            "command": full_command,
+            "arguments": {name: self._content(value) for name, value in arguments.items()},
+            "variables": env_vars or {},
+            "key": custom_cache_key,
+        }
+        return f"{component_name}.{hashlib.sha256(json.dumps(seen, sort_keys=True, default=str).encode()).hexdigest()}"
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """Return the outputs kept under a key, if every artifact among them is still what it was."""
+        outputs: dict[str, Any] | None = super().get(key)
+        if outputs is None or self._marks(outputs) != self._kept_marks(key):
+            return None
+        self._on_hit(key.partition(".")[0], outputs)
+        return outputs
+
+    def put(self, key: str, outputs: dict[str, Any]) -> None:
+        """Keep outputs under a key."""
+        write_json(self._marks_path(key), self._marks(outputs))
+        super().put(key, outputs)
+
+    def _marks(self, outputs: dict[str, Any]) -> dict[str, Any]:
+        return {name: self._content(value) for name, value in outputs.items()}
+
+    def _kept_marks(self, key: str) -> Any:
+        try:
+            return json.loads(self._marks_path(key).read_text())
+        except (OSError, ValueError):
+            return None
+
+    def _marks_path(self, key: str) -> Path:
+        return Path(self.cache_root) / f"{key}.marks"
+
+    def _content(self, value: Any) -> Any:
+        if isinstance(value, dsl.Artifact):
+            return [type(value).schema_title, self.digests.of(Path(value.uri)) or value.uri, value.metadata]
+        if isinstance(value, list):
+            return [self._content(each) for each in value]
+        return value

@@ -1,0 +1,57 @@
+"""The code a task can reach: a digest that changes when, and only when, that code does."""
+
+import ast
+import hashlib
+import re
+from functools import cache
+from pathlib import Path
+
+import intermodal
+
+_ROOT = Path(intermodal.__file__).resolve().parent
+
+
+def code_digest(command: list[str]) -> str:
+    """Return a digest of the package's modules that a task's command names, and of all that those import in turn.
+
+    Args:
+        command: The task's command line, source of a lightweight component included.
+
+    Returns:
+        Twelve hexadecimal digits; the same for every command that names no module of ours.
+    """
+    found: set[Path] = set()
+    for text in command:
+        for name in re.findall(r"\bintermodal(?:\.\w+)+", text):
+            _follow(name, found)
+    digest = hashlib.sha256()
+    for path in sorted(found):
+        digest.update(str(path.relative_to(_ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def _follow(name: str, found: set[Path]) -> None:
+    path = _ROOT.joinpath(*name.split(".")[1:])
+    module = path.with_suffix(".py")
+    if not module.exists():
+        module = path / "__init__.py"
+    if not module.exists() or module in found:
+        return
+    found.add(module)
+    # Templates and other data beside the module belong to it.
+    found.update(each for each in module.parent.rglob("*") if each.is_file() and each.suffix not in (".py", ".pyc", ".md") and module.parent != _ROOT)
+    for each in _imports(module):
+        _follow(each, found)
+
+
+@cache
+def _imports(module: Path) -> frozenset[str]:
+    names = set()
+    for node in ast.walk(ast.parse(module.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"intermodal(\.\w+)+", node.value):
+            names.add(node.value)  # a class or module named by its path
+    return frozenset(name for name in names if name.startswith("intermodal."))

@@ -1,0 +1,54 @@
+"""What a person sees while a pipeline runs on this machine: a line a task, live on a terminal, plain elsewhere."""
+
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.text import Text
+
+_MARKS = {"running": ("●", "cyan"), "done": ("✓", "green"), "cached": ("✓", "dim green"), "failed": ("✗", "red"), "making": ("●", "cyan")}
+
+
+class Progress:
+    """The display of one run; tasks may start and end in any thread."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lock = threading.Lock()
+        self._running: dict[str, float] = {}
+        self._live = Live(self, console=console, refresh_per_second=8, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+
+    def started(self, name: str) -> None:
+        """Show that a task has begun."""
+        with self._lock:
+            self._running[name] = time.monotonic()
+
+    def finished(self, name: str, state: str, seconds: float, note: str = "") -> None:
+        """Show that a task has ended."""
+        with self._lock:
+            self._running.pop(name, None)
+        self._console.print(_line(name, state, seconds, note), soft_wrap=True)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        with self._lock:
+            running = list(self._running.items())
+        for name, since in running:
+            yield _line(name, "running", time.monotonic() - since)
+
+
+def _line(name: str, state: str, seconds: float, note: str = "") -> Text:
+    mark, style = _MARKS[state]
+    word = {"cached": "cached", "failed": "failed"}.get(state, "")
+    return Text.assemble((f"  {mark} ", style), f"{name:24}", (f"{seconds:7.1f} s", "bold" if state == "running" else ""), "  ", (word, style), (note, "dim"))

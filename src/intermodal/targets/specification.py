@@ -1,0 +1,45 @@
+"""Pipeline specifications (KFP's IR) as plain dictionaries: what their tasks are and which of them may be cached."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from intermodal.catalog import component_names, load_component
+from intermodal.component import UNCACHED
+from intermodal.images import image_of
+
+Specification = dict[str, Any]
+
+
+def graphs(specification: Specification) -> Iterator[dict[str, Any]]:
+    """Yield the task graph of the pipeline and of every nested one: conditions, loops, sub-pipelines."""
+    yield specification["root"]["dag"]
+    for component in specification.get("components", {}).values():
+        if "dag" in component:
+            yield component["dag"]
+
+
+def executor_of(specification: Specification, task: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what runs a task, or None when the task is a graph."""
+    label = specification["components"][task["componentRef"]["name"]].get("executorLabel")
+    found: dict[str, Any] | None = specification["deploymentSpec"]["executors"][label] if label else None
+    return found
+
+
+def apply_cache_policy(specification: Specification) -> None:
+    """Forbid caching for the tasks of the project's uncached components, wherever they stand in the pipeline, in place.
+
+    A component is told by its image and the function it runs, not by the task's name, which grows suffixes and can be chosen freely.
+    """
+    ours = set(component_names())
+    for graph in graphs(specification):
+        for task in graph["tasks"].values():
+            container = (executor_of(specification, task) or {}).get("container", {})
+            name = _function(container.get("args", []))
+            if name in ours and image_of(container.get("image", "")):
+                load_component(name)  # registers its policy
+                if name.replace("_", "-") in UNCACHED:
+                    task["cachingOptions"] = {}
+
+
+def _function(arguments: list[Any]) -> str:
+    return str(arguments[arguments.index("--function_to_execute") + 1]) if "--function_to_execute" in arguments[:-1] else ""
