@@ -160,7 +160,7 @@ def find_label_anomalies(part: str, statistics: statistics_pb2.DatasetFeatureSta
 def _zero_or_one(numbers: statistics_pb2.NumericStatistics) -> bool:
     """Tell from moments whether all values are 0 or 1: within [0, 1], x² ≤ x, and the means are equal only if all of them are."""
     square = numbers.std_dev**2 + numbers.mean**2
-    return numbers.min >= 0 and numbers.max <= 1 and abs(square - numbers.mean) <= 1e-9
+    return bool(numbers.min >= 0 and numbers.max <= 1 and abs(square - numbers.mean) <= 1e-9)
 
 
 def judged(anomalies: Iterable[Anomaly], warn: Iterable[str]) -> list[Anomaly]:

@@ -131,4 +131,5 @@ def _load(directory: str, part: str, block: int) -> Accumulator:
 
 
 def _name(directory: str, part: str, block: int) -> str:
-    return FileSystems.join(directory, f"{part}-{block}.pickle")
+    name: str = FileSystems.join(directory, f"{part}-{block}.pickle")
+    return name

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
@@ -18,10 +18,10 @@ from intermodal.components.validate_data.rules import Rules
 from intermodal.components.validate_data.schema import complete_features, extend_schema, infer_schema, parse_schema, without_features
 from intermodal.components.validate_data.statistics import Accumulator
 from intermodal.components.validate_data.view import render_view
-from intermodal.components.validate_data.workers import read_parts
+from intermodal.components.validate_data.workers import fork, read_parts, worthwhile
 from intermodal.errors import BlockedError, DataError
 
-Statistics = statistics_pb2.DatasetFeatureStatisticsList
+Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
 
 #: How many anomalies the error that blocks a run puts in words; the others are counted.
 _WORDS: Final = 5
@@ -71,8 +71,7 @@ def validate_data(
     blocks = read_with_beam(files, examples, examples_uri, ignored, counts, beam_options) if beam_options else read_parts(files, ignored, counts)
     if not any(block.rows for block in blocks["train"]):
         raise DataError(f"{examples / 'train'}: no rows; check the bounds of the split")
-    statistics = {part: Accumulator.merged(read).statistics(part) for part, read in blocks.items()}
-    fluctuation = calibrate([block.statistics("block", coarse=True) for block in blocks["train"] if block.rows])
+    statistics, fluctuation = _read_out(blocks)
 
     findings = Findings(find_unreadable(files, ignored))
     schema = findings.hold_to_schema(statistics, kept, label, held)
@@ -87,6 +86,18 @@ def validate_data(
         page.write_text(render_view(list(statistics.values())), encoding="utf-8")
     if findings.blocking():
         raise BlockedError(_blocked(findings.blocking()))
+
+
+def _read_out(blocks: Mapping[str, Sequence[Accumulator]]) -> tuple[dict[str, Statistics], dict[str, float]]:
+    """Return the statistics of each part, and how far each feature fluctuates within `train`."""
+    merged = {part: Accumulator.merged(read) for part, read in blocks.items()}
+
+    def fluctuation() -> dict[str, float]:
+        return calibrate([block.statistics("block", coarse=True) for block in blocks["train"] if block.rows])
+
+    waiting = fork(fluctuation) if worthwhile(sum(whole.values for whole in merged.values())) > 1 else fluctuation
+    statistics = {part: whole.statistics(part) for part, whole in merged.items()}
+    return statistics, waiting()
 
 
 @dataclass

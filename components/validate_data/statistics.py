@@ -27,6 +27,7 @@ class Accumulator:
 
     def __init__(self) -> None:
         self.rows = 0
+        self.values = 0  # Rows times columns.
         self._partial = [generator.create_accumulator() for generator in _generators()]
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -35,6 +36,7 @@ class Accumulator:
         with np.errstate(invalid="ignore"):  # Moments of infinity are NaN.
             self._partial = [g.add_input(partial, lists) for g, partial in zip(_generators(), self._partial, strict=True)]
         self.rows += batch.num_rows
+        self.values += batch.num_rows * batch.num_columns
 
     @classmethod
     def merged(cls, accumulators: Sequence[Self]) -> Self:
@@ -45,6 +47,7 @@ class Accumulator:
         with np.errstate(invalid="ignore"):
             result._partial = [g.merge_accumulators([copy.deepcopy(first), *rest]) for g, (first, *rest) in zip(_generators(), partials, strict=True)]
         result.rows = sum(accumulator.rows for accumulator in accumulators)
+        result.values = sum(accumulator.values for accumulator in accumulators)
         return result
 
     def statistics(self, name: str, coarse: bool = False) -> statistics_pb2.DatasetFeatureStatisticsList:

@@ -5,13 +5,13 @@ import contextlib
 import io
 from collections.abc import Iterator, Sequence
 from html import escape
-from typing import Final
+from typing import Final, TypeAlias
 
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from intermodal.components.validate_data.schema import common_statistics, present_share
 
-Statistics = statistics_pb2.DatasetFeatureStatisticsList
+Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
 
 _PAGE: Final = """<!doctype html>
 <html lang="en">

@@ -2,14 +2,17 @@
 
 import multiprocessing
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar, cast
 
 from intermodal.components.validate_data.statistics import Accumulator, column_types, read_blocks, row_groups
 from intermodal.errors import IntermodalError, MachineError
+
+Result = TypeVar("Result")
 
 #: Values (rows times columns) that are worth a second process; below, starting it takes longer than it saves.
 _WORTHWHILE: Final = 2_000_000
@@ -39,17 +42,16 @@ def read_parts(files: Mapping[str, Sequence[Path]], ignored: Sequence[str], bloc
         MachineError: A process was killed, as the kernel does when memory runs out.
     """
     rows = {part: sum(sum(row_groups(file)) for file in paths) for part, paths in files.items()}
-    values = sum(rows[part] * len(column_types(paths)) for part, paths in files.items())
-    processes = min(len(os.sched_getaffinity(0)), _MOST) if values >= _WORTHWHILE else 1
+    processes = worthwhile(sum(rows[part] * len(column_types(paths)) for part, paths in files.items()))
     first, *others = _divide(rows, blocks, processes)
-    started = [_start(share, files, ignored, blocks) for share in others]
-    try:
-        read = [_read(first, files, ignored, blocks), *(_receive(*one) for one in started)]
-    finally:
-        for process, _ in started:
-            process.kill()
-            process.join()
+    waiting = [fork(partial(_read, shares, files, ignored, blocks)) for shares in others]
+    read = [_read(first, files, ignored, blocks), *(wait() for wait in waiting)]
     return {part: [accumulator for share in read for accumulator in share.get(part, [])] for part in files}
+
+
+def worthwhile(values: int) -> int:
+    """Return how many processes pay for statistics of so many values, rows times columns."""
+    return min(len(os.sched_getaffinity(0)), _MOST) if values >= _WORTHWHILE else 1
 
 
 def _divide(rows: Mapping[str, int], blocks: Mapping[str, int], processes: int) -> list[list[_Share]]:
@@ -70,35 +72,40 @@ def _read(
     return {share.part: read_blocks(files[share.part], ignored, blocks[share.part], share.wanted) for share in shares}
 
 
-def _start(
-    shares: Sequence[_Share], files: Mapping[str, Sequence[Path]], ignored: Sequence[str], blocks: Mapping[str, int]
-) -> tuple[multiprocessing.process.BaseProcess, Connection]:
-    # Forked, not spawned: a new interpreter would import TFDV once more. It has one job and ends with it, whatever becomes of this process.
+def fork(task: Callable[[], Result]) -> Callable[[], Result]:
+    """Start a task in a process of its own, and return what waits for its result.
+
+    The process is forked, not spawned: a new interpreter would import TFDV once more. It has one task and ends with it, whatever becomes of
+    this process.
+
+    Raises:
+        IntermodalError: At the wait, what the task raised.
+        MachineError: At the wait, when the process was killed, as the kernel does when memory runs out.
+    """
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(sender, shares, files, ignored, blocks), daemon=True)
+    process = context.Process(target=_work, args=(sender, task), daemon=True)
     process.start()
     sender.close()
-    return process, receiver
+
+    def wait() -> Result:
+        try:
+            result = receiver.recv()
+        except EOFError:
+            process.join()
+            raise MachineError(f"a process that computed statistics ended with {process.exitcode}; give the task more memory") from None
+        process.join()
+        if isinstance(result, IntermodalError):
+            raise result
+        return cast(Result, result)
+
+    return wait
 
 
-def _work(
-    sender: Connection, shares: Sequence[_Share], files: Mapping[str, Sequence[Path]], ignored: Sequence[str], blocks: Mapping[str, int]
-) -> None:
+def _work(sender: Connection, task: Callable[[], Any]) -> None:
     try:
-        result: dict[str, list[Accumulator]] | IntermodalError = _read(shares, files, ignored, blocks)
+        result = task()
     except IntermodalError as error:
         result = error
     sender.send(result)
     sender.close()
-
-
-def _receive(process: multiprocessing.process.BaseProcess, receiver: Connection) -> dict[str, list[Accumulator]]:
-    try:
-        result: dict[str, list[Accumulator]] | IntermodalError = receiver.recv()
-    except EOFError:
-        process.join()
-        raise MachineError(f"a process that computed statistics ended with {process.exitcode}; give the task more memory") from None
-    if isinstance(result, IntermodalError):
-        raise result
-    return result
