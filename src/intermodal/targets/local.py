@@ -257,7 +257,7 @@ class _Session:
                 if self.stopping.is_set():
                     return 128 + signal.SIGTERM
                 process = subprocess.Popen(
-                    [sys.executable, "-IS", launcher.__file__, *command],
+                    [sys.executable, "-IS", launcher.__file__, "[]", scratch, *command],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
