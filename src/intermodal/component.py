@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
+from docstring_parser import parse
 from kfp import dsl
 
 from intermodal.images import image_reference
@@ -24,6 +25,9 @@ def component(*, image: str, cached: bool = True) -> Callable[[Callable[..., Any
 
     def decorate(function: Callable[..., Any]) -> Any:
         made = dsl.component(function, base_image=image_reference(image), install_kfp_package=False)
+        for described in parse(function.__doc__ or "").params:  # kfp takes the inputs' descriptions from here, but not the outputs'
+            if described.arg_name in (made.component_spec.outputs or {}):
+                made.component_spec.outputs[described.arg_name].description = described.description
         if not cached:
             UNCACHED.add(made.name)
         return made

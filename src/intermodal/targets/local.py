@@ -249,7 +249,9 @@ class _Session:
             return environment(ours).parent
         if re.match(r"(.*/)?python:", image) or not image:
             return Path(sys.executable).parent
-        raise MachineError(f"image {image} is not one of ours, so its packages are not known here: run with --docker, or base the component on python:3.11")
+        raise MachineError(
+            f"image {image} is not one of ours, so its packages are not known here: run with --docker, or base the component on python:3.11"
+        )
 
     def _launch(self, folder: Path, command: list[str], variables: dict[str, str]) -> int:
         with tempfile.TemporaryDirectory(prefix="intermodal-") as scratch, (folder / "log").open("ab") as log:

@@ -51,4 +51,6 @@ class Progress:
 def _line(name: str, state: str, seconds: float, note: str = "") -> Text:
     mark, style = _MARKS[state]
     word = {"cached": "cached", "failed": "failed"}.get(state, "")
-    return Text.assemble((f"  {mark} ", style), f"{name:24}", (f"{seconds:7.1f} s", "bold" if state == "running" else ""), "  ", (word, style), (note, "dim"))
+    return Text.assemble(
+        (f"  {mark} ", style), f"{name:24}", (f"{seconds:7.1f} s", "bold" if state == "running" else ""), "  ", (word, style), (note, "dim")
+    )

@@ -1,0 +1,134 @@
+"""The files behind a URI: found by name, glob or folder, opened out of zip and gzip, here or in an object store."""
+
+import glob
+import gzip
+import io
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from pyarrow import fs
+
+from intermodal.errors import DataError
+
+_KINDS = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+_WRAPPINGS = {".zip", ".gz"}
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """One file of a table.
+
+    Attributes:
+        name: The whole path or URI, as errors show it.
+        system: The file system it lies on.
+        path: Its path there.
+        kind: `csv` or `parquet`.
+    """
+
+    name: str
+    system: Any
+    path: str
+    kind: str
+
+    @contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """Open the file's content, out of its zip or gzip; Parquet can be sought in.
+
+        Raises:
+            DataError: The archive is broken, or holds not exactly one file.
+        """
+        wrapping = PurePosixPath(self.path).suffix.lower()
+        try:
+            with self.system.open_input_file(self.path) as raw:
+                if wrapping == ".zip":
+                    with zipfile.ZipFile(raw) as archive, archive.open(self._member(archive)) as content:
+                        yield from _seekable(content, self.kind)
+                elif wrapping == ".gz":
+                    with gzip.open(raw) as content:
+                        yield from _seekable(content, self.kind)
+                else:
+                    yield raw
+        except (zipfile.BadZipFile, gzip.BadGzipFile, EOFError) as error:
+            raise DataError(f"{self.name}: the archive is broken or cut short ({error}); fetch it again") from error
+
+    def _member(self, archive: zipfile.ZipFile) -> str:
+        names = [name for name in archive.namelist() if PurePosixPath(name).suffix.lower() in _KINDS and not name.startswith("__MACOSX")]
+        if len(names) != 1:
+            raise DataError(f"{self.name}: the archive holds {len(names)} tables ({', '.join(names[:3])}); put one file in each archive")
+        return names[0]
+
+
+def _seekable(content: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
+    if kind == "csv":
+        yield content
+        return
+    with tempfile.TemporaryFile() as whole:
+        while piece := content.read(io.DEFAULT_BUFFER_SIZE * 128):
+            whole.write(piece)
+        whole.seek(0)
+        yield whole
+
+
+def find_files(uri: str, kind: str | None) -> list[TableFile]:
+    """Return the files behind a URI, sorted by name.
+
+    Args:
+        uri: A file, a glob or a directory; a local path, gs:// or s3://.
+        kind: `csv` or `parquet`; None: told from each name.
+
+    Raises:
+        DataError: There is nothing there, or a name does not tell its format.
+    """
+    system, path = _locate(uri)
+    local = isinstance(system, fs.LocalFileSystem)
+    prefix = "" if local else uri.partition("://")[0] + "://"
+    if glob.has_magic(path):
+        paths = sorted(glob.glob(path, recursive=True)) if local else _matching(system, path)
+        if not paths:
+            raise DataError(f"{uri}: no file matches; correct the pattern")
+    else:
+        info = system.get_file_info(path)
+        if info.type == fs.FileType.NotFound:
+            raise DataError(f"{uri}: no such file or directory; correct the source's uri")
+        paths = [path] if info.type == fs.FileType.File else _below(system, path)
+        if not paths:
+            raise DataError(f"{uri}: the directory holds no CSV or Parquet file")
+    return [TableFile(prefix + each, system, each, kind or _kind(prefix + each)) for each in paths]
+
+
+def _locate(uri: str) -> tuple[Any, str]:
+    if "://" not in uri:
+        return fs.LocalFileSystem(), os.path.abspath(uri)
+    system, path = fs.FileSystem.from_uri(uri)
+    return system, path
+
+
+def _below(system: Any, path: str) -> list[str]:
+    found = system.get_file_info(fs.FileSelector(path, recursive=True))
+    return sorted(each.path for each in found if each.type == fs.FileType.File and _guess(each.path))
+
+
+def _matching(system: Any, pattern: str) -> list[str]:
+    folder = pattern[: min(pattern.find(mark) for mark in "*?[" if mark in pattern)].rpartition("/")[0]
+    found = system.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
+    return sorted(each.path for each in found if each.type == fs.FileType.File and Path(each.path).match(pattern))
+
+
+def _guess(name: str) -> str | None:
+    suffixes = [each.lower() for each in PurePosixPath(name).suffixes]
+    if suffixes and suffixes[-1] in _WRAPPINGS:
+        suffixes.pop()
+    return _KINDS.get(suffixes[-1]) if suffixes else None
+
+
+def _kind(name: str) -> str:
+    kind = _guess(name)
+    if kind is None:
+        raise DataError(f"{name}: the name does not tell whether this is CSV or Parquet; say so with the source's `format`")
+    return kind

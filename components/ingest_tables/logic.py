@@ -1,0 +1,87 @@
+"""Tables from files into Parquet, split, hashed and listed in a manifest."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from intermodal.artifacts import whole_directory, write_json
+from intermodal.components.ingest_tables.content import ContentHash
+from intermodal.components.ingest_tables.reading import Source, Table
+from intermodal.components.ingest_tables.splitting import Split
+from intermodal.errors import ConfigurationError, DataError
+
+_ROW_GROUP = 1 << 17
+
+
+def ingest_tables(sources: list[dict[str, Any]], split: dict[str, Any], fingerprint: str, tables_path: str) -> None:
+    """Read tables, split one of them, and write all as Parquet with a manifest.
+
+    Args:
+        sources: One object a table; see `reading.Source`.
+        split: See `splitting.Split`; empty: no split.
+        fingerprint: Goes into the manifest as it is.
+        tables_path: The directory to write, whole or not at all.
+
+    Raises:
+        ConfigurationError: A source or the split makes no sense.
+        DataError: A file is missing, broken, empty or not as declared, or a part gets no row.
+    """
+    parsed = [Source.parse(source) for source in sources]
+    names = [source.name for source in parsed]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ConfigurationError(f"two sources are called {sorted(twice)[0]!r}; rename one")
+    division = Split(split) if split else None
+    if division and division.table not in names:
+        raise ConfigurationError(f"split: there is no table {division.table!r}; the tables are {', '.join(names)}")
+    with whole_directory(tables_path) as folder:
+        listed = {}
+        for source in parsed:
+            divides = division if division and division.table == source.name else None
+            listed[source.name] = _write_table(Table(source), divides, folder / source.name)
+        write_json(folder / "manifest.json", {"fingerprint": fingerprint, "tables": listed})
+
+
+def _write_table(table: Table, split: Split | None, folder: Path) -> dict[str, Any]:
+    if split:
+        split.check(table.schema)
+    whole = ContentHash(table.schema)
+    with ExitStack() as files:
+        parts: dict[str, _Part] = {}
+        for batch in table.batches():
+            whole.add(batch)
+            for name, rows in (split.divide(batch) if split else {"": batch}).items():
+                if name not in parts:
+                    parts[name] = _Part(folder / (f"split={name}" if split else ""), table.schema, files)
+                parts[name].write(rows)
+    rows = sum(part.rows for part in parts.values())
+    if not rows:
+        raise DataError(f"{table.source.uri}: the table {table.source.name!r} has no rows; nothing can be made of it")
+    entry: dict[str, Any] = {
+        "rows": rows,
+        "sha256": whole.hexdigest(),
+        "columns": {each.name: str(each.type) for each in table.schema},
+    }
+    if split:
+        for name in split.parts:
+            if name not in parts:
+                raise DataError(f"split: the part {name!r} of table {split.table!r} gets no row; check its bounds against column {split.column!r}")
+        entry["splits"] = {name: {"rows": part.rows, "sha256": part.hash.hexdigest()} for name, part in sorted(parts.items())}
+    return entry
+
+
+class _Part:
+    """One Parquet file being written."""
+
+    def __init__(self, folder: Path, schema: pa.Schema, files: ExitStack) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = files.enter_context(pq.ParquetWriter(folder / "part-0.parquet", schema, compression="zstd"))
+        self.hash = ContentHash(schema)
+        self.rows = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._writer.write_batch(batch, row_group_size=_ROW_GROUP)
+        self.hash.add(batch)
+        self.rows += batch.num_rows

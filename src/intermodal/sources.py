@@ -1,0 +1,60 @@
+"""Sources of data as a configuration names them, turned into what a task can open."""
+
+import hashlib
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+from intermodal.errors import ConfigurationError
+
+
+def resolve_sources(sources: list[dict[str, Any]], base: Path) -> tuple[list[dict[str, Any]], str]:
+    """Resolve every source's `uri`, and say in one text what lies behind them.
+
+    Args:
+        sources: One object a table; each has `name` and `uri`.
+        base: The folder that relative paths start from.
+
+    Returns:
+        The sources with absolute paths in place of relative ones and of `package:NAME/PATH`, a file inside an installed package (found
+        without importing it); and a fingerprint that changes with the content of local files. Of gs:// and s3:// only the text counts.
+
+    Raises:
+        ConfigurationError: A package or a file is not there.
+    """
+    digest = hashlib.sha256()
+    resolved = []
+    for source in sources:
+        uri = _resolved(str(source["uri"]), base)
+        resolved.append(source | {"uri": uri})
+        digest.update(f"{source['name']}\0{source['uri']}\0".encode())
+        for path in _files(uri):
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return resolved, digest.hexdigest()
+
+
+def _resolved(uri: str, base: Path) -> str:
+    if uri.startswith("package:"):
+        package, _, inside = uri.removeprefix("package:").partition("/")
+        found = importlib.util.find_spec(package)
+        if not found or not found.submodule_search_locations:
+            raise ConfigurationError(f"{uri}: the package {package!r} is not installed here: pip install {package}")
+        path = Path(found.submodule_search_locations[0]) / inside
+        if not path.exists():
+            raise ConfigurationError(f"{uri}: the package {package!r} has no such file")
+        return str(path)
+    return uri if "://" in uri else os.path.normpath(base / uri)
+
+
+def _files(uri: str) -> list[Path]:
+    if "://" in uri:
+        return []
+    path = Path(uri)
+    if any(mark in uri for mark in "*?["):
+        fixed = Path(*path.parts[: next(i for i, part in enumerate(path.parts) if any(mark in part for mark in "*?["))])
+        return sorted(each for each in fixed.glob(str(path.relative_to(fixed))) if each.is_file())
+    if path.is_dir():
+        return sorted(each for each in path.rglob("*") if each.is_file())
+    return [path] if path.exists() else []
