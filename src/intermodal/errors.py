@@ -30,4 +30,16 @@ class MachineError(IntermodalError):
 
 
 class TaskError(IntermodalError):
-    """A task of a run failed."""
+    """A task of a run failed.
+
+    Attributes:
+        task: Its name.
+        sentence: Its own last word, as its log has it.
+        log: The path of its log.
+    """
+
+    def __init__(self, task: str, sentence: str, log: str) -> None:
+        super().__init__(f"{task}: {sentence}\nIts log: {log}")
+        self.task = task
+        self.sentence = sentence
+        self.log = log

@@ -4,11 +4,11 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kfp import dsl
+from kfp.dsl import executor
 from kfp.local.cache import LocalCache
 
 from intermodal.artifacts import write_json
@@ -57,16 +57,21 @@ class Digests:
         """Keep what was learnt for the next run; digests of files that are gone are forgotten."""
         if self._changed:
             with self._lock:
-                write_json(self._path, {path: known for path, known in self._known.items() if os.path.exists(path)})
+                write_json(self._path, {path: known for path, known in self._known.items() if Path(path).exists()})
 
 
 class ContentCache(LocalCache):  # type: ignore[misc]
-    """kfp's local cache with two differences: artifacts count by content, not by where they lie, and an entry is checked before it is used."""
+    """kfp's local cache with two differences: artifacts count by content, not by where they lie, and an entry is checked before it is used.
 
-    def __init__(self, folder: Path, on_hit: Callable[[str, dict[str, Any]], None]) -> None:
+    Args:
+        folder: Where entries lie, one file each.
+        reading: Whether entries are looked up; finished tasks are entered in any case.
+    """
+
+    def __init__(self, folder: Path, *, reading: bool = True) -> None:
         super().__init__(str(folder))
         self.digests = Digests(folder / "digests")
-        self._on_hit = on_hit
+        self._reading = reading
 
     def compute_key(
         self,
@@ -91,28 +96,22 @@ class ContentCache(LocalCache):  # type: ignore[misc]
 
     def get(self, key: str) -> dict[str, Any] | None:
         """Return the outputs kept under a key, if every artifact among them is still what it was."""
-        outputs: dict[str, Any] | None = super().get(key)
-        if outputs is None or self._marks(outputs) != self._kept_marks(key):
+        path = Path(self._entry_path(key))
+        if not self._reading or not path.exists():
             return None
-        self._on_hit(key.partition(".")[0], outputs)
-        return outputs
+        try:
+            entry = json.loads(path.read_text(encoding="utf-8"))
+            outputs = {name: _restored(value) for name, value in entry["outputs"].items()}
+        except (OSError, ValueError, KeyError):
+            return None
+        return outputs if self._marks(outputs) == entry["marks"] else None
 
     def put(self, key: str, outputs: dict[str, Any]) -> None:
         """Keep outputs under a key."""
-        write_json(self._marks_path(key), self._marks(outputs))
-        super().put(key, outputs)
+        write_json(self._entry_path(key), {"outputs": self._serialize_outputs(outputs), "marks": self._marks(outputs)})
 
     def _marks(self, outputs: dict[str, Any]) -> dict[str, Any]:
         return {name: self._content(value) for name, value in outputs.items()}
-
-    def _kept_marks(self, key: str) -> Any:
-        try:
-            return json.loads(self._marks_path(key).read_text())
-        except (OSError, ValueError):
-            return None
-
-    def _marks_path(self, key: str) -> Path:
-        return Path(self.cache_root) / f"{key}.marks"
 
     def _content(self, value: Any) -> Any:
         if isinstance(value, dsl.Artifact):
@@ -120,3 +119,12 @@ class ContentCache(LocalCache):  # type: ignore[misc]
         if isinstance(value, list):
             return [self._content(each) for each in value]
         return value
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, dict) and value.get("__kfp_artifact_list__"):
+        return [_restored(each) for each in value["artifacts"]]
+    if isinstance(value, dict) and value.get("__kfp_artifact__"):
+        kind = {"schemaTitle": value["schema_title"]}
+        return executor.create_artifact_instance({"name": value["name"], "uri": value["uri"], "metadata": value["metadata"], "type": kind})
+    return value

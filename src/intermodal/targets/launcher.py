@@ -85,7 +85,7 @@ def end_session(task: int) -> None:
                 except ProcessLookupError:
                     continue
         time.sleep(0.02)
-        try:
+        try:  # noqa: SIM105: nothing is imported for looks here
             os.waitpid(task, os.WNOHANG)
         except ChildProcessError:
             pass
@@ -94,11 +94,11 @@ def end_session(task: int) -> None:
 def session_members() -> list[int]:
     """Return the living processes of this session, without this one."""
     me, found = os.getpid(), []
-    for name in os.listdir("/proc"):
+    for name in os.listdir("/proc"):  # noqa: PTH208
         if not name.isdigit() or int(name) == me:
             continue
         try:
-            with open(f"/proc/{name}/stat", "rb") as file:
+            with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
                 # The command's name, in parentheses, may hold anything: count from its end. Then: state, parent, group, session.
                 state, _, _, session = file.read().rpartition(b")")[2].split()[:4]
         except OSError:
