@@ -141,7 +141,9 @@ def _path(points: Sequence[Point], *, steps: bool) -> str:
     return "M" + "L".join(written) if written else ""
 
 
-def line_chart(lines: Sequence[Line], x: Axis, y: Axis, *, description: str, diagonal: bool = False, at: float | None = None, height: int = 280) -> Markup:
+def line_chart(
+    lines: Sequence[Line], x: Axis, y: Axis, *, description: str, diagonal: bool = False, at: float | None = None, height: int = 280
+) -> Markup:
     """Draw curves over a common pair of axes.
 
     Args:
@@ -206,7 +208,9 @@ def track(marks: Sequence[Mark], axis: Axis, *, reference: Any = None, threshold
         value, low, high = map(finite, (mark.value, mark.low, mark.high))
         height = offset + 7 * index
         if low is not None and high is not None:
-            parts.append(tag("line", class_=f"whisker {mark.kind}", x1=_percent(axis.place(low)), x2=_percent(axis.place(high)), y1=height, y2=height))
+            parts.append(
+                tag("line", class_=f"whisker {mark.kind}", x1=_percent(axis.place(low)), x2=_percent(axis.place(high)), y1=height, y2=height)
+            )
         if value is not None:
             parts.append(tag("circle", tag("title", mark.name), class_=f"dot {mark.kind}", cx=_percent(axis.place(value)), cy=height, r=4))
     return tag("svg", *parts, class_="track", aria_hidden="true")

@@ -86,7 +86,9 @@ def precision_recall(story: Story) -> Figure:
         lines.insert(0, Line("chance", [(0, chance), (1, chance)], "plain"))
     caption = f"Area under the curve: {_each(story, 'pr_auc')}. Chance is {percent(chance)}, the share of positives."
     description = f"Precision against recall of {_names(story)}. {caption}"
-    return Figure("Precision and recall", caption, charts.line_chart(lines, Axis("Recall"), Axis("Precision"), description=description), _legend(story))
+    return Figure(
+        "Precision and recall", caption, charts.line_chart(lines, Axis("Recall"), Axis("Precision"), description=description), _legend(story)
+    )
 
 
 def calibration(story: Story) -> Figure:
@@ -95,7 +97,8 @@ def calibration(story: Story) -> Figure:
     for kind, name, model in _models(story):
         marks = []
         for cell in model.get("calibration", []):
-            text = f"{name}: predicted {percent(cell.get('predicted'))}, observed {percent(cell.get('observed'))}, {plural(cell.get('rows') or 0, 'row')}"
+            rows = plural(cell.get("rows") or 0, "row")
+            text = f"{name}: predicted {percent(cell.get('predicted'))}, observed {percent(cell.get('observed'))}, {rows}"
             marks.append((cell.get("predicted"), Mark(cell.get("observed"), cell.get("low"), cell.get("high"), kind, text)))
             tops += [value for value in map(finite, (cell.get("predicted"), cell.get("high"), cell.get("observed"))) if value is not None]
             if kind == "one":
@@ -147,7 +150,9 @@ def _share(value: Any, rows: float) -> float | None:
 
 def scores(story: Story) -> Figure | None:
     """Draw how the challenger's scores are distributed in each class, told from what each threshold catches; None without a table to tell from."""
-    table = sorted((cell for cell in story.challenger.get("thresholds", []) if finite(cell.get("threshold")) is not None), key=lambda cell: cell["threshold"])
+    table = sorted(
+        (cell for cell in story.challenger.get("thresholds", []) if finite(cell.get("threshold")) is not None), key=lambda cell: cell["threshold"]
+    )
     classes = {"fp": ("two", "negatives"), "tp": ("one", "positives")}
     lines, top = [], 0.0
     for key, (kind, name) in classes.items():
@@ -216,13 +221,20 @@ def difference(story: Story) -> Tracks | None:
         mark = Mark(measure["value"], measure["low"], measure["high"], "good" if state == "better" else "bad" if state == "worse" else "plain")
         note = "lower is better" if metric in LOWER_IS_BETTER else ""
         rows.append(
-            Row(METRICS.get(metric, metric), charts.track([mark], axis, reference=0), f"{interval(measured[metric], sign=True)}: {state}", note, state)
+            Row(
+                METRICS.get(metric, metric), charts.track([mark], axis, reference=0), f"{interval(measured[metric], sign=True)}: {state}", note, state
+            )
         )
     blocks = finite(story.evaluation.get("blocks"))
     caption = "Challenger minus champion on the same rows"
     caption += f", resampled together over {plural(int(blocks), 'block')}" if blocks else ""
     return Tracks(
-        "Paired difference", f"{caption}; bars are 95 % intervals.", rows, charts.scale(axis), ends=("worse", "better"), columns=("Metric", "Difference")
+        "Paired difference",
+        f"{caption}; bars are 95 % intervals.",
+        rows,
+        charts.scale(axis),
+        ends=("worse", "better"),
+        columns=("Metric", "Difference"),
     )
 
 
@@ -243,7 +255,13 @@ def absolute(story: Story) -> Tracks:
         marks = [Mark(own.get("value"), own.get("low"), own.get("high"), kind, name) for kind, name, own in models]
         text = interval(measure) + (f"; champion {interval(models[1][2])}" if len(models) > 1 else "")
         rows.append(Row(METRICS.get(metric, metric), charts.track(marks, axis), text, "lower is better" if metric in LOWER_IS_BETTER else ""))
-    return Tracks("Both models" if story.rival else "The model", "Each metric on its own scale.", rows, legend=_legend(story), columns=("Metric", "Value and interval"))
+    return Tracks(
+        "Both models" if story.rival else "The model",
+        "Each metric on its own scale.",
+        rows,
+        legend=_legend(story),
+        columns=("Metric", "Value and interval"),
+    )
 
 
 def rules(story: Story) -> Tracks:
@@ -254,7 +272,11 @@ def rules(story: Story) -> Tracks:
         values = [rule.get("value"), rule.get("bound"), low, high]
         state = "passed" if rule.get("passed") else "failed"
         mark = Mark(rule.get("value"), low, high, "good" if rule.get("passed") else "bad")
-        drawn = charts.track([mark], axis_over("", values, padding=0.2), threshold=rule.get("bound")) if any(finite(v) is not None for v in values[:2]) else Markup()
+        drawn = (
+            charts.track([mark], axis_over("", values, padding=0.2), threshold=rule.get("bound"))
+            if any(finite(v) is not None for v in values[:2])
+            else Markup()
+        )
         text = f"{signed(rule.get('value')) if finite(low) is not None else number(rule.get('value'))} against {number(rule.get('bound'))}"
         rows.append(Row(str(rule.get("text") or rule.get("name")), drawn, text if drawn else "", str(rule.get("name", "")), state))
     passed = sum(row.state == "passed" for row in rows)
@@ -350,6 +372,4 @@ def tables(story: Story) -> Tracks:
 def feature_cards(features: Iterable[Feature]) -> list[tuple[Feature, Markup]]:
     """Pair each feature with a small picture of its distributions."""
     kinds = {"train": "plain", "validation": "two", "test": "one"}
-    return [
-        (feature, charts.distributions([(kinds.get(part, "three"), values) for part, values in feature.shares.items()])) for feature in features
-    ]
+    return [(feature, charts.distributions([(kinds.get(part, "three"), values) for part, values in feature.shares.items()])) for feature in features]

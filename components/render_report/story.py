@@ -120,7 +120,7 @@ def comparison(story: Story) -> str:
     difference = story.evaluation.get("difference")
     if not difference or not story.rival:
         return "There was no champion to compare with: this is the first model that the registry knows under this name."
-    metric = next((name for name in ("log_loss", "auc", *difference) if name in difference))
+    metric = next(name for name in ("log_loss", "auc", *difference) if name in difference)
     measure = difference[metric]
     value, low, high = (finite(measure.get(key)) for key in ("value", "low", "high"))
     if value is None:

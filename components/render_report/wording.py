@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 #: What stands where a number is missing or not finite.
-NOTHING: Final = "–"
+NOTHING: Final = "\N{EN DASH}"
+_MINUS: Final = "\N{MINUS SIGN}"
 
 METRICS: Final = {"auc": "ROC AUC", "pr_auc": "PR AUC", "log_loss": "Log loss", "brier": "Brier score", "accuracy": "Accuracy"}
 LOWER_IS_BETTER: Final = frozenset({"log_loss", "brier"})
@@ -24,14 +25,14 @@ def number(value: Any) -> str:
     if known is None:
         return NOTHING
     if known == int(known) and abs(known) < 1e15:
-        return f"{int(known):,}".replace("-", "−")
+        return f"{int(known):,}".replace("-", _MINUS)
     if abs(known) >= 1000:
         text = f"{known:,.0f}" if abs(known) < 1e15 else f"{known:.2e}"
     elif abs(known) >= 0.0001:
         text = f"{known:.{max(0, 2 - math.floor(math.log10(abs(known))))}f}"
     else:
         text = f"{known:.2g}"
-    return text.replace("-", "−")
+    return text.replace("-", _MINUS)
 
 
 def signed(value: Any) -> str:
@@ -56,18 +57,18 @@ def compact(value: Any) -> str:
         return NOTHING
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(known) >= size:
-            return f"{known / size:.3g}{letter}".replace("-", "−")
-    return f"{known:.3g}".replace("-", "−")
+            return f"{known / size:.3g}{letter}".replace("-", _MINUS)
+    return f"{known:.3g}".replace("-", _MINUS)
 
 
 def interval(measure: Mapping[str, Any] | None, *, sign: bool = False) -> str:
-    """Write a measure `{"value", "low", "high"}` with its interval, where it has one."""
-    if not measure:
-        return NOTHING
-    write = signed if sign else number
-    if finite(measure.get("low")) is None or finite(measure.get("high")) is None:
-        return write(measure.get("value"))
-    return f"{write(measure.get('value'))} ({write(measure['low'])} to {write(measure['high'])})"
+    """Write a measure `{"value", "low", "high"}` with its interval, where it has one; the interval's width says how many decimals mean something."""
+    value, low, high = (finite((measure or {}).get(key)) for key in ("value", "low", "high"))
+    if value is None or low is None or high is None or not 0 < high - low < 100:
+        return signed(value) if sign else number(value)
+    decimals = min(6, max(3, 1 - math.floor(math.log10(high - low))))
+    first, second, third = (f"{each:{'+' if sign else ''}.{decimals}f}".replace("-", _MINUS) for each in (value, low, high))
+    return f"{first} ({second} to {third})"
 
 
 def plural(count: int, noun: str) -> str:

@@ -67,20 +67,39 @@ def statistics(names: tuple[str, ...], part: str, shift: float) -> bytes:
 def files() -> dict[str, Any]:
     """The JSON artifacts of a run that passed, met a champion and deployed, by path."""
     rule = {"name": "minimum auc", "passed": True, "text": "ROC AUC is at least 0.7", "value": 0.7631, "bound": 0.7, "interval": None}
-    against = {"name": "champion", "passed": True, "text": "Log loss is not worse than the champion's", "value": -0.0048, "bound": 0.0, "interval": [-0.0066, -0.0031]}
+    against = {
+        "name": "champion",
+        "passed": True,
+        "text": "Log loss is not worse than the champion's",
+        "value": -0.0048,
+        "bound": 0.0,
+        "interval": [-0.0066, -0.0031],
+    }
     split = {"train": {"rows": 7000, "sha256": "b1"}, "validation": {"rows": 1000, "sha256": "b2"}, "test": {"rows": 2000, "sha256": "b3"}}
     flights = {"rows": 10000, "sha256": "a" * 64, "columns": {"distance": "int64", "origin": "string"}, "splits": split}
     return {
-        "tables/manifest.json": {"fingerprint": "f00dfeed", "tables": {"flights": flights, "weather": {"rows": 2611, "sha256": "c" * 64, "columns": {}, "splits": {}}}},
+        "tables/manifest.json": {
+            "fingerprint": "f00dfeed",
+            "tables": {"flights": flights, "weather": {"rows": 2611, "sha256": "c" * 64, "columns": {}, "splits": {}}},
+        },
         "anomalies/anomalies.json": {
             "verdict": "passed",
-            "anomalies": [{"part": "test", "feature": "wind", "kind": "OUT_OF_RANGE", "severity": "warning", "text": "1 value above 60, the largest in train."}],
-            "drift": [{"feature": name, "measure": "JENSEN_SHANNON", "value": 0.03 + 0.05 * index, "threshold": 0.1} for index, name in enumerate(FEATURES)],
+            "anomalies": [
+                {"part": "test", "feature": "wind", "kind": "OUT_OF_RANGE", "severity": "warning", "text": "1 value above 60, the largest in train."}
+            ],
+            "drift": [
+                {"feature": name, "measure": "JENSEN_SHANNON", "value": 0.03 + 0.05 * index, "threshold": 0.1} for index, name in enumerate(FEATURES)
+            ],
             "skew": [{"feature": "origin", "measure": "L_INFINITY", "value": 0.02, "threshold": 0.08, "part": "test"}],
             "baseline": "version 6",
         },
         "champion/champion.json": {"version": "6", "run_id": "run6", "registered_at": "2026-11-19T10:00:00Z"},
-        "training/history.json": {"loss": [0.6, 0.5, 0.46, 0.44], "val_loss": [0.58, 0.5, 0.47, 0.48], "auc": [0.6, 0.7, 0.74, 0.76], "val_auc": [0.6, 0.69, 0.73, 0.72]},
+        "training/history.json": {
+            "loss": [0.6, 0.5, 0.46, 0.44],
+            "val_loss": [0.58, 0.5, 0.47, 0.48],
+            "auc": [0.6, 0.7, 0.74, 0.76],
+            "val_auc": [0.6, 0.69, 0.73, 0.72],
+        },
         "evaluation/evaluation.json": {
             "rows": 10000,
             "positives": 2300,
@@ -93,7 +112,13 @@ def files() -> dict[str, Any]:
                 "accuracy": {"value": 0.0004, "low": -0.002, "high": 0.0028},
             },
         },
-        "decision/decision.json": {"verdict": "passed", "rules": [rule, against], "reasons": [], "champion_version": "6", "inputs": {"evaluation": "d" * 64}},
+        "decision/decision.json": {
+            "verdict": "passed",
+            "rules": [rule, against],
+            "reasons": [],
+            "champion_version": "6",
+            "inputs": {"evaluation": "d" * 64},
+        },
         "registration/registration.json": {
             "name": "flight-delay",
             "version": "7",

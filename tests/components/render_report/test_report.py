@@ -1,0 +1,259 @@
+"""What the page about a run promises its readers."""
+
+import json
+import re
+import time
+from html.parser import HTMLParser
+
+import pytest
+import sample_run
+
+from intermodal.components.render_report.logic import render_report
+from intermodal.errors import DataError
+
+NAMES = ("tables", "statistics", "anomalies", "champion", "training", "evaluation", "decision", "registration", "deployment")
+SECTIONS = {"verdict", "call", "champion", "gate", "quality", "slices", "training", "data", "features", "lineage"}
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+
+
+class Page(HTMLParser):
+    """A page's elements, ids and text; refuses elements that do not nest."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.open, self.elements, self.words = [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, name, attributes):
+        self.elements.append((name, dict(attributes)))
+        if name not in VOID:
+            self.open.append(name)
+
+    def handle_startendtag(self, name, attributes):
+        self.elements.append((name, dict(attributes)))
+
+    def handle_endtag(self, name):
+        assert self.open.pop() == name
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+    @property
+    def ids(self):
+        return {attributes["id"] for _, attributes in self.elements if "id" in attributes}
+
+
+@pytest.fixture
+def render(tmp_path):
+    def render(content=None, *, without=(), features=sample_run.FEATURES, title="A run"):
+        sample_run.write(tmp_path, content or sample_run.files(), features)
+        paths = {f"{name}_path": None if name in without else tmp_path / name for name in NAMES}
+        render_report(**paths, title=title, report_path=tmp_path / "report")
+        return (tmp_path / "report").read_text(encoding="utf-8")
+
+    return render
+
+
+def without_champion(content):
+    content["champion/champion.json"] = {"version": None, "run_id": None, "registered_at": None}
+    content["evaluation/evaluation.json"]["models"]["champion"] = None
+    content["evaluation/evaluation.json"]["difference"] = None
+    content["anomalies/anomalies.json"].update(drift=[], baseline=None)
+    content["registration/registration.json"].update(version="1", previous_champion=None)
+    return content
+
+
+def blocked(content):
+    decision = content["decision/decision.json"]
+    decision["verdict"] = "blocked"
+    decision["rules"][1].update(passed=False, value=0.0051, interval=[0.002, 0.008])
+    decision["reasons"] = ["Log loss is 0.0051 worse than the champion's"]
+    content["registration/registration.json"].update(champion=False)
+    del content["deployment/deployment.json"]
+    return content
+
+
+def test_every_section_is_there_and_every_link_leads_to_one(render):
+    page = Page(render())
+    assert page.ids >= SECTIONS
+    links = [attributes["href"] for name, attributes in page.elements if name == "a"]
+    assert {link.removeprefix("#") for link in links} <= page.ids
+
+
+def test_a_run_that_passed_says_so_and_how_to_call_the_model(render):
+    text = Page(render()).text
+    assert "Version 7 passed all 2 rules of the gate and is the new champion. It now serves at http://127.0.0.1:8080." in text
+    assert sample_run.files()["deployment/deployment.json"]["command"] in text
+    for expected in ('"origin": "EWR"', "0.2178", "v2/models/flight-delay/infer"):
+        assert expected in text
+
+
+def test_numbers_of_every_artifact_are_on_the_page(render):
+    text = Page(render()).text
+    for expected in (
+        "ROC AUC 0.763 0.753 to 0.773",
+        "+0.0120 (+0.0080 to +0.0160): better",
+        "\N{MINUS SIGN}0.0048 (\N{MINUS SIGN}0.0066 to \N{MINUS SIGN}0.0031): better",
+        "no clear difference",
+        "ROC AUC is at least 0.7",
+        "EWR 4,000 rows, 20.0 % positive",
+        "4 epochs; best validation value 0.470 in epoch 3.",
+        "10,000: train 7,000, validation 1,000, test 2,000",
+        "1 value above 60, the largest in train.",
+        "0.180, threshold 0.100: beyond",
+        "2 of 4 beyond the threshold",
+        "mean 12.5, deviation 4.25",
+        "sha256 " + "a" * 64,
+        "f00dfeed",
+        "run7",
+        "version 6, registered 2026-11-19T10:00:00Z",
+        "d" * 64,
+    ):
+        assert expected in text, expected
+
+
+def test_a_blocked_run_says_why_and_what_stays(render):
+    page = Page(render(blocked(sample_run.files()), without=("deployment",)))
+    assert "Version 7 failed 1 of 2 rules: Log loss is 0.0051 worse than the champion's. Version 6 stays champion." in page.text
+    assert "Nothing was deployed, because the gate blocked the model. Whatever served before still does." in page.text
+    assert "✗ Blocked" in page.text
+    assert "curl" not in page.text
+    assert any(name == "tr" and attributes.get("class") == "failed" for name, attributes in page.elements)
+
+
+def test_a_first_run_reads_naturally_without_a_champion(render):
+    text = Page(render(without_champion(sample_run.files()))).text
+    assert "There was no champion to compare with" in text
+    assert "Nothing to compare with: no earlier run's statistics were given." in text
+    assert "None" not in text
+    assert "Paired difference" not in text
+
+
+def test_a_blocked_first_run_says_that_there_is_no_champion(render):
+    text = Page(render(blocked(without_champion(sample_run.files())), without=("deployment",))).text
+    assert "There is still no champion." in text
+    assert "None" not in text
+
+
+def test_a_passed_run_without_deployment_says_so(render):
+    assert "This run deployed nothing." in Page(render(without=("deployment",))).text
+
+
+def test_nothing_is_loaded_from_anywhere(render):
+    text = render()
+    for name, attributes in Page(text).elements:
+        assert name not in {"script", "link", "img", "iframe", "object", "use"}
+        for key in ("src", "href", "xlink:href", "data", "srcset"):
+            assert (attributes.get(key) or "#").startswith("#")
+    style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)[1]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+@pytest.mark.parametrize("evil", ["<script>alert(1)</script>", '"><svg onload=alert(1)>', "</style><script>", "{{ 7 * 7 }}"])
+def test_text_from_the_data_stays_text(render, evil):
+    content = json.loads(json.dumps(sample_run.files()).replace('"flight-delay"', json.dumps(evil)).replace('"EWR"', json.dumps(evil)))
+    content["anomalies/anomalies.json"]["anomalies"][0].update(feature=evil, text=evil)
+    content["anomalies/anomalies.json"]["drift"][0]["feature"] = evil
+    content["evaluation/evaluation.json"]["models"]["challenger"]["slices"][0].update(column=evil, value=evil)
+    content["training/history.json"][evil] = [1.0, 0.5]
+    content["tables/manifest.json"]["tables"][evil] = {"rows": 1, "sha256": evil, "columns": {}, "splits": {evil: {"rows": 1}}}
+    content["decision/decision.json"]["rules"][0].update(text=evil, name=evil)
+    page = Page(render(content, features=(*sample_run.FEATURES, evil), title=evil))
+    assert not [name for name, attributes in page.elements if name == "script" or "onload" in attributes]
+    assert page.text.count(" ".join(evil.split())) >= 10
+
+
+def test_numbers_that_are_not_finite_leave_a_dash_and_break_no_drawing(render):
+    content = sample_run.files()
+    challenger = content["evaluation/evaluation.json"]["models"]["challenger"]
+    challenger["metrics"]["auc"] = {"value": float("nan"), "low": None, "high": float("inf")}
+    challenger["roc"][0] = [float("nan"), 0.0, float("inf")]
+    challenger["calibration"][0].update(observed=None, low=None, high=None)
+    challenger["slices"][0]["auc"] = None
+    challenger["thresholds"][0].update(precision=float("nan"), f1=None)
+    content["training/history.json"]["val_loss"] = [float("nan"), float("inf"), 0.5, 0.4]
+    content["anomalies/anomalies.json"]["drift"][0].update(value=float("nan"), threshold=None)
+    content["evaluation/evaluation.json"]["difference"]["auc"] = {"value": float("nan"), "low": None, "high": None}
+    text = render(content)
+    drawn = [value for _, attributes in Page(text).elements for value in attributes.values() if value]
+    assert not [value for value in drawn if re.search(r"\b(nan|inf)\b", value)]
+    assert "\N{EN DASH}" in Page(text).text
+
+
+def test_empty_lists_and_statistics_of_nothing_are_no_error(render):
+    content = without_champion(sample_run.files())
+    challenger = content["evaluation/evaluation.json"]["models"]["challenger"]
+    challenger.update(roc=[], pr=[], calibration=[], thresholds=[], slices=[])
+    content["training/history.json"] = {}
+    content["anomalies/anomalies.json"]["skew"] = []
+    text = Page(render(content, features=())).text
+    for expected in (
+        "No slices were asked for.",
+        "The training left no history.",
+        "The statistics name no features.",
+        "No thresholds were measured.",
+    ):
+        assert expected in text
+
+
+def test_every_drawing_has_words_or_stands_beside_them(render):
+    for name, attributes in Page(render()).elements:
+        if name == "svg":
+            assert attributes.get("aria-hidden") == "true" or attributes["aria-label"]
+
+
+def test_equal_inputs_give_equal_bytes(render):
+    assert render() == render()
+
+
+def test_whole_numbers_that_arrive_as_floats_are_written_whole(render):
+    content = sample_run.files()
+    content["evaluation/evaluation.json"].update(rows=10000.0, blocks=92.0)
+    content["registration/registration.json"]["version"] = 7.0
+    text = Page(render(content)).text
+    assert "version 7" in text
+    assert "92 blocks" in text
+    assert "10000.0" not in text
+
+
+def test_two_hundred_features_and_curves_of_ten_thousand_points_stay_small_and_quick(render):
+    content = sample_run.files()
+    content["evaluation/evaluation.json"]["models"]["challenger"]["roc"] = [[i / 10000, (i / 10000) ** 0.4, 1 - i / 10000] for i in range(10001)]
+    started = time.monotonic()
+    text = render(content, features=tuple(f"feature_{index}" for index in range(200)))
+    assert time.monotonic() - started < 3
+    assert len(text) < 600_000
+
+
+@pytest.mark.parametrize(
+    ("path", "damage", "message"),
+    [
+        ("evaluation/evaluation.json", "{", "evaluation.json: not JSON"),
+        ("decision/decision.json", "{}", "decision.json: without 'verdict', 'rules'"),
+        ("registration/registration.json", "[]", "registration.json: without 'name', 'version'"),
+        ("evaluation/evaluation.json", '{"models": {}}', "no numbers under models.challenger.metrics"),
+        ("statistics/train.pb", "not a message", "train.pb: not TFDV statistics"),
+    ],
+)
+def test_a_damaged_artifact_is_named_and_no_page_is_left(render, tmp_path, path, damage, message):
+    render()
+    (tmp_path / path).write_text(damage)
+    (tmp_path / "report").unlink()
+    with pytest.raises(DataError, match=re.escape(message)):
+        render_report(**{f"{name}_path": tmp_path / name for name in NAMES}, title="A run", report_path=tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_missing_artifact_is_named(render, tmp_path):
+    render()
+    (tmp_path / "decision" / "decision.json").unlink()
+    with pytest.raises(DataError, match=r"decision\.json: no such file"):
+        render_report(**{f"{name}_path": tmp_path / name for name in NAMES}, title="A run", report_path=tmp_path / "report")
