@@ -61,10 +61,21 @@ def find_anomalies(
     """
     if statistics.datasets[0].num_examples == 0:
         return [Anomaly(part, "", "NO_ROWS", "error", f"{part}: the part has no rows; check the bounds of the split")]
-    errors = _named_anew(_broken(part, statistics, schema, label, "error"))
+    errors = _named_anew(_broken(part, statistics, schema, label, "error") + _absent(part, statistics, schema, label))
     found = {(anomaly.feature, anomaly.kind) for anomaly in errors}
     strict = _broken(part, statistics, _strict(schema, complete), label, "warning")
     return errors + [anomaly for anomaly in strict if (anomaly.feature, anomaly.kind) not in found]
+
+
+def _absent(part: str, statistics: statistics_pb2.DatasetFeatureStatisticsList, schema: schema_pb2.Schema, label: str) -> list[Anomaly]:
+    """Return an error for each column that is not there though it need not have a value, which TFDV takes for the same."""
+    seen = {feature.path.step[0] for feature in statistics.datasets[0].features}
+    text = "{}: {!r}: Column dropped: Column is completely missing; " + _REMEDIES["SCHEMA_MISSING_COLUMN"]
+    return [
+        Anomaly(part, feature.name, "SCHEMA_MISSING_COLUMN", "error", text.format(part, feature.name))
+        for feature in schema.feature
+        if feature.name not in seen and feature.name != label and not feature.presence.min_count and not feature.presence.min_fraction
+    ]
 
 
 def _named_anew(anomalies: list[Anomaly]) -> list[Anomaly]:

@@ -11,7 +11,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from intermodal.components.validate_data.anomalies import Anomaly, validate
 from intermodal.components.validate_data.rules import Rules
-from intermodal.components.validate_data.schema import TRAINING
+from intermodal.components.validate_data.schema import TRAINING, present_shares
 
 #: Into how many runs of consecutive rows the training part is divided to see how far its own blocks lie apart.
 BLOCKS: Final = 8
@@ -19,6 +19,7 @@ BLOCKS: Final = 8
 #: A feature is off when it lies farther away than this share of the pairs of the training part's own blocks.
 QUANTILE: Final = 0.95
 
+#: For each feature the measure's name and the value.
 Distances = dict[str, tuple[str, float]]
 
 
@@ -66,19 +67,36 @@ def _compare_all(sample: statistics_pb2.DatasetFeatureStatisticsList, shared: se
     return schema
 
 
-def calibrate(blocks: Sequence[statistics_pb2.DatasetFeatureStatisticsList]) -> dict[str, float]:
-    """Return for each feature the distance that its own fluctuation explains.
+@dataclass(frozen=True)
+class Fluctuation:
+    """How much each feature moves by itself within the training part.
 
-    Data gathered over time is dependent, and no one threshold fits all features. Consecutive blocks of the training part show how much each
-    feature's distribution moves by itself; the threshold is the 0.95 quantile of the distances between all pairs of blocks. This is
-    subsampling for dependent data (Politis, Romano and Wolf, Subsampling, Springer 1999, chapter 3) with the distance as the statistic. As a
-    block is smaller than what is compared later, it errs towards silence.
+    Attributes:
+        distance: The distance that is to be expected.
+        present: The lowest share of rows with a value in any block.
     """
-    found: dict[str, list[float]] = {}
+
+    distance: dict[str, float]
+    present: dict[str, float]
+
+
+def calibrate(blocks: Sequence[statistics_pb2.DatasetFeatureStatisticsList]) -> Fluctuation:
+    """Learn from consecutive blocks of the training part how much each feature's distribution moves by itself.
+
+    Data gathered over time is dependent, and no one threshold fits all features: the 0.95 quantile of the distances between all pairs of
+    blocks is each feature's own. This is subsampling for dependent data (Politis, Romano and Wolf, Subsampling, Springer 1999, chapter 3) with
+    the distance as the statistic. As a block is smaller than what is compared later, it errs towards silence.
+    """
+    distances: dict[str, list[float]] = {}
     for one, other in combinations(blocks, 2):
         for feature, (_, value) in measure(one, other).items():
-            found.setdefault(feature, []).append(value)
-    return {feature: float(np.quantile(values, QUANTILE)) for feature, values in found.items()}
+            distances.setdefault(feature, []).append(value)
+    shares = [present_shares(block) for block in blocks]
+    names = {name for share in shares for name in share}
+    return Fluctuation(
+        distance={feature: float(np.quantile(values, QUANTILE)) for feature, values in distances.items()},
+        present={name: min(share.get(name, 0.0) for share in shares) for name in names},
+    )
 
 
 def compare(
@@ -86,7 +104,7 @@ def compare(
     part: str,
     sample: statistics_pb2.DatasetFeatureStatisticsList,
     control: statistics_pb2.DatasetFeatureStatisticsList,
-    calibrated: dict[str, float],
+    fluctuation: Fluctuation,
     rules: Rules,
 ) -> tuple[list[Distance], list[Anomaly]]:
     """Compare a part with its control, feature by feature.
@@ -96,7 +114,7 @@ def compare(
         part: The part's name.
         sample: Its statistics.
         control: What it is compared with.
-        calibrated: Thresholds, as `calibrate` gives them.
+        fluctuation: What `train` explains by itself.
         rules: Whose `skew` and `drift` come first.
 
     Returns:
@@ -106,7 +124,7 @@ def compare(
     against = "train" if comparison == "skew" else "the baseline's train"
     for feature, (name, value) in measure(sample, control).items():
         given = rules.given(comparison, feature)
-        threshold = calibrated.get(feature) if given is None else given
+        threshold = fluctuation.distance.get(feature) if given is None else given
         distances.append(Distance(part, feature, name, value, threshold))
         if threshold is not None and value > threshold:
             why = f"the threshold {threshold:.3g}" if given is not None else f"{threshold:.3g}, which its own fluctuation within train explains"

@@ -12,14 +12,14 @@ from intermodal.artifacts import whole_directory, whole_file, write_json
 from intermodal.components.validate_data.anomalies import Anomaly, find_anomalies, find_label_anomalies, judged, to_proto
 from intermodal.components.validate_data.baseline import Baseline, read_baseline
 from intermodal.components.validate_data.beam_statistics import read_with_beam
-from intermodal.components.validate_data.distances import BLOCKS, Distance, calibrate, compare
-from intermodal.components.validate_data.parts import find_unreadable, part_files
+from intermodal.components.validate_data.distances import BLOCKS, Distance, Fluctuation, calibrate, compare
+from intermodal.components.validate_data.parts import find_unused, part_files
 from intermodal.components.validate_data.rules import Rules
-from intermodal.components.validate_data.schema import complete_features, extend_schema, infer_schema, parse_schema, without_features
+from intermodal.components.validate_data.schema import extend_schema, infer_schema, parse_schema, present_shares, without_features
 from intermodal.components.validate_data.statistics import Accumulator
 from intermodal.components.validate_data.view import render_view
 from intermodal.components.validate_data.workers import fork, read_parts, worthwhile
-from intermodal.errors import BlockedError, DataError
+from intermodal.errors import BlockedError, ConfigurationError, DataError
 
 Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
 
@@ -59,10 +59,12 @@ def validate_data(
 
     Raises:
         DataError: The examples cannot be read, or have no part `train` or no rows in it.
-        ConfigurationError: `rules`, `schema_text` or `beam_options` is wrong.
+        ConfigurationError: `rules`, `schema_text`, `ignored` or `beam_options` is wrong.
         BlockedError: There are anomalies of severity `error`; all outputs were written before.
     """
     held = Rules.parse(rules)
+    if label in ignored:
+        raise ConfigurationError(f"ignored names the label {label!r}; take it out of `ignored`, or name another label")
     baseline = read_baseline(Path(baseline_path))
     kept = parse_schema(schema_text, "schema_text") if schema_text else baseline.schema
     examples = Path(examples_path)
@@ -73,8 +75,8 @@ def validate_data(
         raise DataError(f"{examples / 'train'}: no rows; check the bounds of the split")
     statistics, fluctuation = _read_out(blocks)
 
-    findings = Findings(find_unreadable(files, ignored))
-    schema = findings.hold_to_schema(statistics, kept, label, held)
+    findings = Findings(find_unused(files, ignored))
+    schema = findings.hold_to_schema(statistics, kept, fluctuation, label, held)
     findings.compare_parts(statistics, baseline.statistics, fluctuation, held)
     findings.judge(held)
     schema = without_features(schema, findings.gone())
@@ -88,11 +90,11 @@ def validate_data(
         raise BlockedError(_blocked(findings.blocking()))
 
 
-def _read_out(blocks: Mapping[str, Sequence[Accumulator]]) -> tuple[dict[str, Statistics], dict[str, float]]:
+def _read_out(blocks: Mapping[str, Sequence[Accumulator]]) -> tuple[dict[str, Statistics], Fluctuation]:
     """Return the statistics of each part, and how far each feature fluctuates within `train`."""
     merged = {part: Accumulator.merged(read) for part, read in blocks.items()}
 
-    def fluctuation() -> dict[str, float]:
+    def fluctuation() -> Fluctuation:
         return calibrate([block.statistics("block", coarse=True) for block in blocks["train"] if block.rows])
 
     waiting = fork(fluctuation) if worthwhile(sum(whole.values for whole in merged.values())) > 1 else fluctuation
@@ -108,20 +110,23 @@ class Findings:
     skew: list[Distance] = field(default_factory=list)
     drift: list[Distance] = field(default_factory=list)
 
-    def hold_to_schema(self, statistics: Mapping[str, Statistics], kept: schema_pb2.Schema | None, label: str, rules: Rules) -> schema_pb2.Schema:
+    def hold_to_schema(
+        self, statistics: Mapping[str, Statistics], kept: schema_pb2.Schema | None, fluctuation: Fluctuation, label: str, rules: Rules
+    ) -> schema_pb2.Schema:
         """Infer a schema, or extend the kept one, hold every part and its label to it, and return it."""
         train = statistics["train"]
         if kept is None:
-            schema = infer_schema(train, label, rules)
+            schema = infer_schema(train, label, rules, fluctuation.present)
         else:
-            schema, extensions = extend_schema(kept, train, label, rules)
+            schema, extensions = extend_schema(kept, train, label, rules, fluctuation.present)
             self.anomalies += extensions
+        complete = {feature for feature, share in present_shares(train).items() if share == 1.0}
         for part, counted in statistics.items():
             self.anomalies += find_label_anomalies(part, counted, label)
-            self.anomalies += find_anomalies(part, counted, schema, label, complete_features(train))
+            self.anomalies += find_anomalies(part, counted, schema, label, complete)
         return schema
 
-    def compare_parts(self, statistics: Mapping[str, Statistics], baseline: Statistics | None, fluctuation: dict[str, float], rules: Rules) -> None:
+    def compare_parts(self, statistics: Mapping[str, Statistics], baseline: Statistics | None, fluctuation: Fluctuation, rules: Rules) -> None:
         """Compare the other parts with `train`, and `train` with the baseline's."""
         train = statistics["train"]
         for part, counted in statistics.items():

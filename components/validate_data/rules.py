@@ -10,7 +10,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 from intermodal.errors import ConfigurationError
 
 #: Kinds of anomaly that TFDV does not know. The rest are the names of `tensorflow_metadata`'s `AnomalyInfo.Type`.
-OWN_KINDS = ("SKEW", "DRIFT", "NO_ROWS", "UNSUPPORTED_TYPE", "LABEL_MISSING", "LABEL_NULLS", "LABEL_ONE_CLASS", "LABEL_VALUES")
+OWN_KINDS = ("SKEW", "DRIFT", "NO_ROWS", "UNSUPPORTED_TYPE", "IGNORED_MISSING", "LABEL_MISSING", "LABEL_NULLS", "LABEL_ONE_CLASS", "LABEL_VALUES")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Rules:
         evolve: Whether columns and categories that are new in `train` extend a kept schema (default) instead of being anomalies.
         min_domain_mass: The share of a categorical feature's values that must be known from `train`, default 0.9; some unknown values above
             that share are a warning.
-        missing: How far the share of rows without a value may rise above that of `train`, default 0.1.
+        missing: How far the share of rows without a value may rise above its highest in any block of `train`, default 0.1.
         domain_size: Text with at most this many different values in `train` is categorical, default 100.
     """
 

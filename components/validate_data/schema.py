@@ -1,6 +1,6 @@
 """The schema: inferred from the training part, or kept from earlier and extended."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from google.protobuf import text_format
@@ -31,20 +31,28 @@ def parse_schema(text: str, where: str) -> schema_pb2.Schema:
         raise ConfigurationError(f"{where}: not a TFMD schema in text form ({error}); see tensorflow_metadata's schema.proto") from error
 
 
-def infer_schema(statistics: statistics_pb2.DatasetFeatureStatisticsList, label: str, rules: Rules) -> schema_pb2.Schema:
+def infer_schema(
+    statistics: statistics_pb2.DatasetFeatureStatisticsList, label: str, rules: Rules, present: Mapping[str, float]
+) -> schema_pb2.Schema:
     """Infer a schema with TFDV, and leave it the room that other samples of the same data need.
 
     TFDV takes what it sees for law: a column without nulls must never have one, and a category not seen is an error. So the share of rows
     with a value may fall by `rules.missing`, and a share of `1 - rules.min_domain_mass` may have other categories. NaN and infinity are not
     allowed in a feature, and numbers that were 0 or 1 so far may be others, except the label.
+
+    Args:
+        statistics: Of the training part.
+        label: The label's column.
+        rules: How much room to leave.
+        present: The lowest share of rows with a value that each feature has had, below which `rules.missing` counts.
     """
     dataset = statistics.datasets[0]
     schema = schema_pb2.Schema.FromString(tfdv.validation.InferSchema(dataset.SerializeToString(), rules.domain_size, False))
-    present = {feature.path.step[0]: present_share(feature, dataset.num_examples) for feature in dataset.features}
     for feature in schema.feature:
         if feature.name == label:
             continue
         feature.presence.min_fraction = max(0.0, round(present[feature.name] - rules.missing, 6))
+        feature.presence.min_count = int(feature.presence.min_fraction > 0)
         if feature.WhichOneof("domain_info") == "bool_domain":
             feature.ClearField("bool_domain")
         if feature.type == schema_pb2.FLOAT:
@@ -68,7 +76,7 @@ def with_environments(schema: schema_pb2.Schema, label: str) -> schema_pb2.Schem
 
 
 def extend_schema(
-    kept: schema_pb2.Schema, statistics: statistics_pb2.DatasetFeatureStatisticsList, label: str, rules: Rules
+    kept: schema_pb2.Schema, statistics: statistics_pb2.DatasetFeatureStatisticsList, label: str, rules: Rules, present: Mapping[str, float]
 ) -> tuple[schema_pb2.Schema, list[Anomaly]]:
     """Bring a kept schema up to the training part: new columns and, within `rules.min_domain_mass`, new categories.
 
@@ -76,7 +84,7 @@ def extend_schema(
         The schema, and a warning for each extension. Whatever else the data breaks is left for `find_anomalies`.
     """
     schema = with_environments(kept, label)
-    inferred = infer_schema(statistics, label, rules)
+    inferred = infer_schema(statistics, label, rules, present)
     known = {feature.name for feature in schema.feature}
     warnings = []
     for feature in inferred.feature:
@@ -128,10 +136,10 @@ def present_share(feature: statistics_pb2.FeatureNameStatistics, rows: float) ->
     return float(common.num_non_missing) / rows if rows else 0.0
 
 
-def complete_features(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> set[str]:
-    """Return the features that have a value in every row."""
+def present_shares(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> dict[str, float]:
+    """Return for each feature the share of rows that have a value."""
     dataset = statistics.datasets[0]
-    return {feature.path.step[0] for feature in dataset.features if present_share(feature, dataset.num_examples) == 1.0}
+    return {feature.path.step[0]: present_share(feature, dataset.num_examples) for feature in dataset.features}
 
 
 def common_statistics(feature: statistics_pb2.FeatureNameStatistics) -> statistics_pb2.CommonStatistics:

@@ -180,9 +180,9 @@ def _target(kind: pa.DataType) -> pa.DataType | None:
     """Return the type that TFDV is given for a column's type, or None when there is none."""
     if pa.types.is_dictionary(kind):
         return _target(kind.value_type)
-    if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+    if pa.types.is_boolean(kind) or (pa.types.is_integer(kind) and not pa.types.is_uint64(kind)):
         return pa.int64()
-    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_uint64(kind):
         return pa.float64()
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return pa.large_binary()
@@ -194,6 +194,6 @@ def _converted(batch: pa.RecordBatch) -> pa.RecordBatch:
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
         if pa.types.is_dictionary(array.type):
             array = array.cast(array.type.value_type)
-        arrays.append(array.cast(_target(array.type)))
+        arrays.append(array.cast(_target(array.type), safe=False))  # A double may be less exact than what it stands for.
         names.append(name)
     return pa.RecordBatch.from_arrays(arrays, names)

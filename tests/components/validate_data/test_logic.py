@@ -60,6 +60,15 @@ def test_some_nulls_more_than_in_train_are_a_warning_and_many_block(run):
     assert "validation: 'colour'" in blocked(run)
 
 
+def test_a_feature_that_comes_and_goes_within_train_may_be_absent_after_but_its_column_may_not(run):
+    run.write("train", size=pa.array([float(row) if row > 300 else None for row in range(400)]))
+    run.write("test", rows=120, size=pa.nulls(120, pa.float64()))
+    run()
+    run.write("test", rows=120, size=None)
+    assert "Column dropped" in blocked(run)
+    assert ("test", "size", "SCHEMA_MISSING_COLUMN") in run.kinds("error")
+
+
 def test_one_unknown_category_is_a_warning_and_many_block(run):
     run.write("test", rows=120, colour=pa.array(["red"] * 119 + ["mauve"]))
     run()
@@ -133,6 +142,17 @@ def test_label_missing_everywhere(run):
         run(label="lable")
 
 
+def test_label_that_is_ignored(run):
+    with pytest.raises(ConfigurationError, match="ignored names the label 'label'"):
+        run(ignored=["label"])
+
+
+def test_ignored_column_that_is_not_there(run):
+    run(ignored=["colours"])
+    assert ("train", "colours", "IGNORED_MISSING") in run.kinds("warning")
+    assert "was 'colour' meant?" in run.found()["anomalies"][0]["text"]
+
+
 def test_part_without_rows(run):
     run.write("validation", rows=0)
     assert "validation: the part has no rows" in blocked(run)
@@ -197,6 +217,7 @@ def test_every_kind_of_column(run):
         "integer": (pa.array(rows, pa.int16()), schema_pb2.INT),
         "unsigned": (pa.array(rows, pa.uint32()), schema_pb2.INT),
         "truth": (pa.array([True, False, None, True] * 100), schema_pb2.INT),
+        "huge": (pa.array([2**64 - 1, *range(399)], pa.uint64()), schema_pb2.FLOAT),
         "single": (pa.array(rows, pa.float32()), schema_pb2.FLOAT),
         "money": (pa.array([row * 100 for row in rows]).cast(pa.decimal128(21, 2)), schema_pb2.FLOAT),
         "text": (texts, schema_pb2.BYTES),

@@ -18,7 +18,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_p
 
 from intermodal.components.validate_data.anomalies import validate
 from intermodal.components.validate_data.rules import Rules
-from intermodal.components.validate_data.schema import infer_schema
+from intermodal.components.validate_data.schema import infer_schema, present_shares
 from intermodal.components.validate_data.statistics import Accumulator, divided, read_blocks
 
 PUBLIC = """
@@ -108,7 +108,7 @@ def assert_equal(ours: statistics_pb2.FeatureNameStatistics, theirs: statistics_
 
 def test_schema_and_anomalies_equal_those_of_the_public_api(public):
     statistics = read(statistics_pb2.DatasetFeatureStatisticsList, public / "statistics.pb")
-    inferred = infer_schema(statistics, "integer", Rules())
+    inferred = infer_schema(statistics, "integer", Rules(), present_shares(statistics))
     theirs = read(schema_pb2.Schema, public / "schema.pb")
     assert [(feature.name, feature.type, feature.domain) for feature in inferred.feature] == [(f.name, f.type, f.domain) for f in theirs.feature]
     assert inferred.string_domain == theirs.string_domain
