@@ -30,11 +30,12 @@ def _short(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Axis:
-    """A linear axis from `low` to `high`, with a label and marks at round values."""
+    """A linear axis from `low` to `high`, with a label and marks at round values, only at integers where `whole`."""
 
     label: str
     low: float = 0.0
     high: float = 1.0
+    whole: bool = False
 
     def place(self, value: float) -> float:
         """Return where a value lies, 0 at the axis' start and 1 at its end; what lies outside is put at the edge."""
@@ -44,6 +45,7 @@ class Axis:
         """Return about `count` round values within the axis (Heckbert's nice numbers, Graphics Gems, 1990)."""
         step = 10.0 ** math.floor(math.log10((self.high - self.low) / count))
         step *= next(nice for nice in (1, 2, 5, 10) if (self.high - self.low) / (step * nice) <= count)
+        step = max(step, 1.0) if self.whole else step
         first = math.ceil(self.low / step - 1e-9)
         return [index * step for index in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
@@ -219,7 +221,7 @@ def track(marks: Sequence[Mark], axis: Axis, *, reference: Any = None, threshold
 def scale(axis: Axis) -> Markup:
     """Draw the round values of an axis, for the head of a table of tracks."""
     parts = []
-    for value in axis.ticks(4):
+    for value in axis.ticks(5):
         place = axis.place(value)
         anchor = "start" if place < 0.06 else "end" if place > 0.94 else "middle"
         parts.append(tag("text", compact(value), class_=f"tick {anchor}", x=_percent(place), y=13))

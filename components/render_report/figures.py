@@ -185,8 +185,8 @@ def learning_curves(story: Story) -> list[Figure]:
         caption = f"{plural(len(values), 'epoch')}" + (f"; best {curves[-1][1]} value {number(best[1])} in epoch {best[0]}." if best else ".")
         chart = charts.line_chart(
             [Line(label, list(enumerate(points, 1)), kind) for kind, label, points in curves],
-            Axis("Epoch", 1, max(2, len(values))),
-            axis_over(METRICS.get(name, name).capitalize(), [value for _, _, points in curves for value in points]),
+            Axis("Epoch", 1, max(2, len(values)), whole=True),
+            axis_over(METRICS.get(name, name.capitalize()), [value for _, _, points in curves for value in points]),
             at=best[0] if best else None,
             description=f"Learning curve: {name}. {caption}",
         )
@@ -357,7 +357,8 @@ def tables(story: Story) -> Tracks:
     found = story.manifest["tables"]
     most = max((finite(table.get("rows")) or 0 for table in found.values()), default=0) or 1
     kinds = {"train": "one", "validation": "two", "test": "three"}
-    rows, used = [], set()
+    rows: list[Row] = []
+    used: set[str] = set()
     for name, table in found.items():
         parts = table.get("splits") or {}
         shares = [(kinds.get(part, "plain"), (finite(own.get("rows")) or 0) / most) for part, own in parts.items()]

@@ -59,13 +59,14 @@ def render_page(told: Story) -> str:
     environment.filters.update(
         number=wording.number, interval=wording.interval, percent=wording.percent, plural=wording.plural, pretty=_pretty, flat=_flat
     )
-    return environment.get_template("page.html").render(
+    page: str = environment.get_template("page.html").render(
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
         run=told,
         sentences=story,
         figures=figures,
         metric_names=wording.METRICS,
     )
+    return page
 
 
 def _pretty(value: Any) -> str:

@@ -40,7 +40,8 @@ class Story:
     @property
     def rival(self) -> dict[str, Any] | None:
         """The champion's numbers on the same rows, or None when there was no champion."""
-        return self.evaluation["models"].get("champion")
+        found: dict[str, Any] | None = self.evaluation["models"].get("champion")
+        return found
 
     @property
     def versions(self) -> tuple[str, str]:

@@ -55,7 +55,7 @@ def _image(name: str) -> str:
 
 def _type(value: Any) -> str:
     """Return a type's name without its schema's version, and whether the input may be left out."""
-    return value.type.partition("@")[0].removeprefix("system.") + (" (optional)" if getattr(value, "optional", False) else "")
+    return str(value.type).partition("@")[0].removeprefix("system.") + (" (optional)" if getattr(value, "optional", False) else "")
 
 
 def _cell(text: str) -> str:
