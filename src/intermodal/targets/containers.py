@@ -58,20 +58,5 @@ def run_command(
     set_here = [option for key, value in ({"HOME": "/tmp"} | variables).items() for option in ("--env", f"{key}={value}")]  # noqa: S108
     identity = ["--user", f"{os.getuid()}:{os.getgid()}", "--network", "host", "--workdir", "/tmp"]  # noqa: S108
     program = ["--entrypoint", command[0]] if command else []
-    return [
-        "docker",
-        "run",
-        "--rm",
-        "--init",
-        "--name",
-        name,
-        *identity,
-        "--volume",
-        f"{home}:{home}",
-        *folders,
-        *kept,
-        *set_here,
-        *program,
-        image,
-        *command[1:],
-    ]
+    options = ["--rm", "--init", "--name", name, *identity, "--volume", f"{home}:{home}", *folders, *kept, *set_here, *program]
+    return ["docker", "run", *options, image, *command[1:]]

@@ -85,7 +85,7 @@ def end_session(task: int) -> None:
                 except ProcessLookupError:
                     continue
         time.sleep(0.02)
-        try:  # noqa: SIM105: nothing is imported for looks here
+        try:  # noqa: SIM105
             os.waitpid(task, os.WNOHANG)
         except ChildProcessError:
             pass

@@ -96,5 +96,5 @@ def _specification(pipeline: Any) -> dict[str, Any]:
         return compile_specification(pipeline)
     # Options of a cluster, if any, are a second document.
     with Path(pipeline).open(encoding="utf-8") as file:
-        specification: dict[str, Any] = next(iter(yaml.load_all(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))))  # noqa: S506
+        specification: dict[str, Any] = next(iter(yaml.load_all(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))))
     return specification

@@ -133,7 +133,8 @@ def holds(condition: str, io_store: Any) -> bool:
         "bool": bool,
     }
     try:
-        return bool(eval(text, names))  # noqa: S307: a compiled condition, no built-ins
+        # A compiled condition: its values go in by reference, and there are no built-ins.
+        return bool(eval(text, names))  # noqa: S307
     except (SyntaxError, NameError, TypeError, ValueError) as error:
         raise ConfigurationError(f"the condition {condition!r} cannot be evaluated here ({error}); write it as a comparison of two values") from error
 

@@ -13,11 +13,12 @@ _LAUNCHER = Path(__file__).with_name("launcher.py")
 #: What a task sees of the runner's environment: who and where it is, how to reach the network, and credentials. Everything else reaches a
 #: task through its inputs. Not among them on purpose: PYTHON*, which change how a program runs.
 _NAMES = {
-    "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "CUDA_VISIBLE_DEVICES", "KUBECONFIG", "CLOUDSDK_CONFIG",
+    "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "CUDA_VISIBLE_DEVICES", "KUBECONFIG", "LD_LIBRARY_PATH", "STORAGE_EMULATOR_HOST",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT",
 }  # fmt: skip
-_PREFIXES = ("LC_", "AWS_", "GOOGLE_", "AZURE_", "NVIDIA_", "MLFLOW_TRACKING_")
+_PREFIXES = ("LC_", "AWS_", "GOOGLE_", "AZURE_", "NVIDIA_", "CLOUDSDK_", "MLFLOW_")
 
 
 def passed_on(variables: Mapping[str, str]) -> dict[str, str]:

@@ -121,7 +121,12 @@ class Session:
     def _binaries(self, image: str, made: Callable[[str], None] = lambda group: None) -> Path:
         """Return the folder of programs that a task of an image finds first."""
         if ours := image_of(image):
-            return environment(ours, lambda group: (self._console.print(f"  making the environment {group} ..."), made(group))[0]).parent
+
+            def announce(group: str) -> None:
+                self._console.print(f"  making the environment {group} ...")
+                made(group)
+
+            return environment(ours, announce).parent
         if re.fullmatch(r"(.*/)?python(:.*)?", image):
             return Path(sys.executable).parent
         raise MachineError(f"image {image} is not one of the project's, so what it holds is not known here; run with --docker")
@@ -215,7 +220,7 @@ class Session:
         folder = current.folder
         if state == "cached":
             folder = next((Path(value).parent for value in outputs.values() if isinstance(value, str) and os.path.isabs(value)), folder)  # noqa: PTH117
-        self._run.tasks.append(Task(current.name, "failed" if self._processes.stopping and state != "done" else state, seconds, folder, outputs))
+        self._run.tasks.append(Task(current.name, state, seconds, folder, outputs))
         self._progress.finished(current.name, state, seconds)
 
     def _skipped(self) -> list[str]:
