@@ -16,6 +16,7 @@ from intermodal.components.render_report.wording import LOWER_IS_BETTER, METRICS
 Legend = Sequence[tuple[str, str]]
 _ONE: Final = "challenger"
 _TWO: Final = "champion"
+_MEASURES: Final = {"jensen_shannon": "Jensen-Shannon", "l_infinity": "L-infinity"}
 
 
 @dataclass(frozen=True)
@@ -339,7 +340,7 @@ def distances(story: Story, kind: str) -> Tracks | None:
         mark = Mark(cell["value"], kind="bad" if beyond else "one")
         text = f"{number(cell['value'])}, threshold {number(cell.get('threshold'))}" + (": beyond" if beyond else "")
         drawn = charts.track([mark], axis, threshold=cell.get("threshold"))
-        note = " ".join(str(cell[key]).replace("_", " ").lower() for key in ("measure", "part") if cell.get(key))
+        note = ", ".join(_MEASURES.get(str(cell[key]), str(cell[key])) for key in ("measure", "part") if cell.get(key))
         rows.append(Row(str(cell["feature"]), drawn, text, note, "beyond" if beyond else ""))
     many = sum(row.state == "beyond" for row in rows)
     title, against = ("Drift", f"{story.anomalies.get('baseline') or 'an earlier run'}") if kind == "drift" else ("Skew", "the part train")

@@ -88,9 +88,9 @@ def files() -> dict[str, Any]:
                 {"part": "test", "feature": "wind", "kind": "OUT_OF_RANGE", "severity": "warning", "text": "1 value above 60, the largest in train."}
             ],
             "drift": [
-                {"feature": name, "measure": "JENSEN_SHANNON", "value": 0.03 + 0.05 * index, "threshold": 0.1} for index, name in enumerate(FEATURES)
+                {"feature": name, "measure": "jensen_shannon", "value": 0.03 + 0.05 * index, "threshold": 0.1} for index, name in enumerate(FEATURES)
             ],
-            "skew": [{"feature": "origin", "measure": "L_INFINITY", "value": 0.02, "threshold": 0.08, "part": "test"}],
+            "skew": [{"feature": "origin", "measure": "l_infinity", "value": 0.02, "threshold": 0.08, "part": "test"}],
             "baseline": "version 6",
         },
         "champion/champion.json": {"version": "6", "run_id": "run6", "registered_at": "2026-11-19T10:00:00Z"},

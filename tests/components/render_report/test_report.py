@@ -109,6 +109,7 @@ def test_numbers_of_every_artifact_are_on_the_page(render):
         "1 value above 60, the largest in train.",
         "0.180, threshold 0.100: beyond",
         "2 of 4 beyond the threshold",
+        "origin L-infinity, test 0.0200, threshold 0.0800",
         "mean 12.5, deviation 4.25",
         "sha256 " + "a" * 64,
         "f00dfeed",
