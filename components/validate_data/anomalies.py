@@ -110,7 +110,8 @@ def _broken(
             continue
         for reason in info.reason:
             kind = anomalies_pb2.AnomalyInfo.Type.Name(reason.type)
-            words = f"{part}: {feature!r}: {reason.short_description}: {reason.description.strip().rstrip('.')[:400]}"
+            title = "Values missing" if kind == "FEATURE_TYPE_LOW_FRACTION_PRESENT" else reason.short_description
+            words = f"{part}: {feature!r}: {title}: {reason.description.strip().rstrip('.')[:400]}"
             remedy = _REMEDIES.get(kind)
             result.append(Anomaly(part, feature, kind, severity, f"{words}; {remedy}" if remedy else words))
     return sorted(result, key=lambda anomaly: (anomaly.feature, anomaly.kind))

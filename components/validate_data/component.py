@@ -28,9 +28,12 @@ def validate_data(
         label: The label's column: must be there, without nulls, with more than one value in every part.
         schema_text: A TFMD schema in text form to hold the data to; takes precedence over the baseline's. Empty: none.
         ignored: Columns that are neither features nor label (keys, timestamps): kept in the data, left out of schema and statistics.
-        rules: `skew` and `drift`: L-infinity (categorical) and Jensen-Shannon (numeric) distances above which a feature is an anomaly, by
-            default calibrated per feature from the noise within the window; `warn`: kinds of anomaly that do not stop the run;
-            `evolve`: whether new columns extend a kept schema (default true).
+        rules: `skew` and `drift`: L-infinity (categorical) and Jensen-Shannon (numeric) distances above which a feature is an anomaly, a
+            number or one for each feature named, by default calibrated per feature from the noise within the window; `warn`: kinds of
+            anomaly that do not stop the run (default SKEW and DRIFT); `evolve`: whether new columns and categories extend a kept schema
+            (default true); `min_domain_mass`: share of values that must be known categories (default 0.9); `missing`: how far the share
+            of missing values may rise (default 0.1); `domain_size`: how many different values text may have to be categorical (default
+            100).
         beam_options: Apache Beam pipeline options; empty: the statistics are computed in this process, streaming.
         statistics: A directory: `<part>.pb`, one DatasetFeatureStatisticsList each.
         schema: A directory: `schema.pbtxt`.

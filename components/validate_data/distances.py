@@ -39,9 +39,10 @@ class Distance:
 
 
 def measure(sample: statistics_pb2.DatasetFeatureStatisticsList, control: statistics_pb2.DatasetFeatureStatisticsList) -> Distances:
-    """Measure with TFDV, feature by feature, the features that both samples have values of."""
-    shared = {feature.path.step[0] for feature in control.datasets[0].features}
-    found = validate(sample, _compare_all(sample, shared), control)
+    """Measure with TFDV, feature by feature, the features that both samples have values of, of one type."""
+    kinds = _kinds(control)
+    shared = {name: kind for name, kind in _kinds(sample).items() if kinds.get(name) == kind}
+    found = validate(sample, _compare_all(shared), control)
     result = {}
     for info in found.drift_skew_info:
         for drift in info.drift_measurements:
@@ -51,19 +52,25 @@ def measure(sample: statistics_pb2.DatasetFeatureStatisticsList, control: statis
     return result
 
 
-def _compare_all(sample: statistics_pb2.DatasetFeatureStatisticsList, shared: set[str]) -> schema_pb2.Schema:
-    """Return a schema that says nothing but that the shared features are to be compared."""
+def _kinds(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> dict[str, int]:
+    """Return the TFMD type of each feature that has values to compare."""
+    result = {}
+    for feature in statistics.datasets[0].features:
+        if feature.WhichOneof("stats") == "string_stats" and feature.string_stats.rank_histogram.buckets:
+            result[feature.path.step[0]] = schema_pb2.BYTES
+        elif any(histogram.buckets for histogram in feature.num_stats.histograms):
+            integers = feature.type == statistics_pb2.FeatureNameStatistics.INT
+            result[feature.path.step[0]] = schema_pb2.INT if integers else schema_pb2.FLOAT
+    return result
+
+
+def _compare_all(kinds: dict[str, int]) -> schema_pb2.Schema:
+    """Return a schema that says nothing but that these features are to be compared."""
     schema = schema_pb2.Schema(default_environment=[TRAINING])
-    for seen in sample.datasets[0].features:
-        if seen.path.step[0] not in shared:
-            continue
-        feature = schema.feature.add(name=seen.path.step[0])
-        if seen.WhichOneof("stats") == "string_stats":
-            feature.type = schema_pb2.BYTES
-            feature.drift_comparator.infinity_norm.threshold = 1.0
-        else:
-            feature.type = schema_pb2.INT if seen.type == statistics_pb2.FeatureNameStatistics.INT else schema_pb2.FLOAT
-            feature.drift_comparator.jensen_shannon_divergence.threshold = 1.0
+    for name, kind in kinds.items():
+        feature = schema.feature.add(name=name, type=kind)
+        comparator = feature.drift_comparator
+        (comparator.infinity_norm if kind == schema_pb2.BYTES else comparator.jensen_shannon_divergence).threshold = 1.0
     return schema
 
 

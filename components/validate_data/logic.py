@@ -75,6 +75,7 @@ def validate_data(
         raise DataError(f"{examples / 'train'}: no rows; check the bounds of the split")
     statistics, fluctuation = _read_out(blocks)
 
+    held.check_features(present_shares(statistics["train"]))
     findings = Findings(find_unused(files, ignored))
     schema = findings.hold_to_schema(statistics, kept, fluctuation, label, held)
     findings.compare_parts(statistics, baseline.statistics, fluctuation, held)

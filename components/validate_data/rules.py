@@ -62,6 +62,17 @@ class Rules:
             parsed["warn"] = _kinds(rules["warn"])
         return cls(**parsed)
 
+    def check_features(self, features: Iterable[str]) -> None:
+        """Refuse thresholds for features that are not there.
+
+        Raises:
+            ConfigurationError: The message says which feature was meant.
+        """
+        for comparison in ("skew", "drift"):
+            thresholds: float | Mapping[str, float] = getattr(self, comparison)
+            for feature in thresholds if isinstance(thresholds, Mapping) else ():
+                _known(feature, features, f"rules.{comparison}", "feature")
+
     def given(self, comparison: str, feature: str) -> float | None:
         """Return the threshold given for a feature's `skew` or `drift`, or None when it is to be calibrated."""
         thresholds: float | Mapping[str, float] = getattr(self, comparison)

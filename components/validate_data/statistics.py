@@ -14,8 +14,11 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 from intermodal.components.validate_data import tfdv
 from intermodal.errors import DataError
 
-#: Rows a batch. Cost a row falls until about here, and so many rows of 100 columns take some 50 MB.
+#: Rows a batch at most; cost a row falls until about here.
 BATCH_ROWS = 65_536
+
+#: Bytes a batch, about: what bounds the rows where they are long.
+_BATCH_BYTES = 64 << 20
 
 #: TFDV's in-memory mode counts with 1,024 buckets, and above so many distinct values its top values are wrong and depend on how the table is
 #: cut. With these many the counts are exact up to 131,072 distinct values, and cost nothing that can be seen.
@@ -33,7 +36,7 @@ class Accumulator:
     def add(self, batch: pa.RecordBatch) -> None:
         """Add the rows of a batch as `read_batches` gives it."""
         lists = pa.RecordBatch.from_arrays([tfdv.ToSingletonListArray(column) for column in batch.columns], batch.schema.names)
-        with np.errstate(invalid="ignore"):  # Moments of infinity are NaN.
+        with np.errstate(all="ignore"):  # Moments of infinity are NaN.
             self._partial = [g.add_input(partial, lists) for g, partial in zip(_generators(), self._partial, strict=True)]
         self.rows += batch.num_rows
         self.values += batch.num_rows * batch.num_columns
@@ -44,7 +47,7 @@ class Accumulator:
         result = cls()
         partials = zip(*(accumulator._partial for accumulator in accumulators), strict=True)
         # TFDV merges into the first, whence the copy.
-        with np.errstate(invalid="ignore"):
+        with np.errstate(all="ignore"):
             result._partial = [g.merge_accumulators([copy.deepcopy(first), *rest]) for g, (first, *rest) in zip(_generators(), partials, strict=True)]
         result.rows = sum(accumulator.rows for accumulator in accumulators)
         result.values = sum(accumulator.values for accumulator in accumulators)
@@ -59,7 +62,8 @@ class Accumulator:
                 good to 1%): enough for distances.
         """
         generators = _generators(quantiles=1 if coarse else 10)
-        outputs = [g.extract_output(g.compact(partial)) for g, partial in zip(generators, self._partial, strict=True)]
+        with np.errstate(all="ignore"):
+            outputs = [g.extract_output(g.compact(partial)) for g, partial in zip(generators, self._partial, strict=True)]
         result = tfdv.merge_dataset_feature_statistics(outputs)
         result.datasets[0].name = name
         result.datasets[0].num_examples = self.rows
@@ -98,15 +102,16 @@ def read_blocks(files: Sequence[Path], ignored: Sequence[str], blocks: int = 1, 
     """
     wanted = range(blocks) if wanted is None else wanted
     accumulators = {block: Accumulator() for block in wanted}
-    groups = [(file, group, count) for file in files for group, count in enumerate(row_groups(file))]
-    rows = sum(count for _, _, count in groups)
+    rows = sum(sum(row_groups(file)) for file in files)
     first, last = (_block_end(rows, blocks, block) for block in (wanted.start - 1, wanted.stop - 1))
     row = 0
-    for file, group, count in groups:
-        if row < last and row + count > first:
-            with whole_parquet(str(file)):
-                _add_group(accumulators, pq.ParquetFile(file), ignored, group, row, rows, blocks)
-        row += count
+    for file in files:
+        with whole_parquet(str(file)):
+            parquet = pq.ParquetFile(file)
+            for group, count in enumerate(row_groups(file)):
+                if row < last and row + count > first:
+                    _add_group(accumulators, parquet, ignored, group, row, rows, blocks)
+                row += count
     return list(accumulators.values())
 
 
@@ -143,9 +148,11 @@ def _block_end(rows: int, blocks: int, block: int) -> int:
 
 
 def read_batches(parquet: pq.ParquetFile, ignored: Sequence[str], group: int) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a row group in batches of `BATCH_ROWS`, its columns as integers, floats or bytes."""
+    """Yield the rows of a row group in batches that are bounded in rows and bytes, its columns as integers, floats or bytes."""
+    metadata = parquet.metadata.row_group(group)
+    batch_rows = max(1, min(BATCH_ROWS, _BATCH_BYTES * metadata.num_rows // max(metadata.total_byte_size, 1)))
     columns = [column.name for column in parquet.schema_arrow if column.name not in ignored and readable(column.type)]
-    for batch in parquet.iter_batches(batch_size=BATCH_ROWS, columns=columns, row_groups=[group]):
+    for batch in parquet.iter_batches(batch_size=batch_rows, columns=columns, row_groups=[group]):
         yield _converted(batch)
 
 

@@ -7,6 +7,7 @@ nothing on our path does. These modules are not public API: the versions are pin
 
 import importlib
 import importlib.util
+import logging
 import sys
 import types
 import warnings
@@ -44,6 +45,7 @@ def _import_without_initialiser(name: str) -> None:
 _defer("tensorflow")
 _import_without_initialiser("tensorflow_data_validation")
 
+logging.disable(logging.WARNING)  # Beam, about libraries that only TFRecord files need.
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)  # Google's client libraries, about Python versions to come.
     from tensorflow_data_validation.pywrap.tensorflow_data_validation_extension import validation
@@ -51,5 +53,6 @@ with warnings.catch_warnings():
     from tensorflow_data_validation.statistics.generators.top_k_uniques_sketch_stats_generator import TopKUniquesSketchStatsGenerator
     from tfx_bsl.arrow.array_util import ToSingletonListArray
     from tfx_bsl.statistics.merge_util import merge_dataset_feature_statistics
+logging.disable(logging.NOTSET)
 
 __all__ = ["BasicStatsGenerator", "ToSingletonListArray", "TopKUniquesSketchStatsGenerator", "merge_dataset_feature_statistics", "validation"]

@@ -1,7 +1,9 @@
 """The streaming statistics on several cores: each process reads its share of the rows, and their accumulators are merged."""
 
+import ctypes
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +18,9 @@ Result = TypeVar("Result")
 
 #: Values (rows times columns) that are worth a second process; below, starting it takes longer than it saves.
 _WORTHWHILE: Final = 2_000_000
+
+#: Of Linux' `prctl`: the signal to get when the parent ends.
+_PR_SET_PDEATHSIG: Final = 1
 
 #: Processes at most: each holds some 100 MB of its own, and a container's processors are often fewer than its machine's.
 _MOST: Final = 4
@@ -75,8 +80,8 @@ def _read(
 def fork(task: Callable[[], Result]) -> Callable[[], Result]:
     """Start a task in a process of its own, and return what waits for its result.
 
-    The process is forked, not spawned: a new interpreter would import TFDV once more. It has one task and ends with it, whatever becomes of
-    this process.
+    The process is forked, not spawned: a new interpreter would import TFDV once more. It ends with its task, and with this process however
+    that ends.
 
     Raises:
         IntermodalError: At the wait, what the task raised.
@@ -103,6 +108,7 @@ def fork(task: Callable[[], Result]) -> Callable[[], Result]:
 
 
 def _work(sender: Connection, task: Callable[[], Any]) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     try:
         result = task()
     except IntermodalError as error:

@@ -371,6 +371,47 @@ def test_rules_that_are_wrong(run, rules, words):
     assert words in str(error.value)
 
 
+def test_threshold_for_a_feature_that_is_not_there(run):
+    with pytest.raises(ConfigurationError, match=r"rules\.skew has no feature 'sise'; did you mean 'size'"):
+        run(rules={"skew": {"sise": 0.1}})
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        [float("nan")] * 400,
+        [float("inf")] * 400,
+        [float("inf"), -float("inf"), float("nan"), 1.0] * 100,
+        [1e308, -1e308] * 200,
+        [2**63 - 1, -(2**63)] * 200,
+    ],
+    ids=["NaN", "infinity", "both", "overflow of moments", "widest integers"],
+)
+def test_numbers_at_the_edge_break_nothing_when_they_are_let_through(run, size):
+    for part, rows in (("train", 400), ("validation", 120), ("test", 120)):
+        run.write(part, rows=rows, size=pa.array(size[:rows], from_pandas=False))
+    assert run(rules={"warn": ["SKEW", "FLOAT_TYPE_HAS_NAN", "FLOAT_TYPE_HAS_INF"]})["verdict"] == "passed"
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 9])
+def test_a_training_part_of_a_few_rows(run, rows):
+    run.write("train", rows=rows, label=pa.array([row % 2 for row in range(rows)]))
+    if rows == 1:
+        assert "0 in every row" in blocked(run)
+    else:
+        run(rules={"min_domain_mass": 0, "missing": 1})
+    assert run.statistics("train").num_examples == rows
+
+
+def test_baseline_whose_column_had_another_type_is_not_compared(run):
+    run()
+    baseline = run.as_baseline()
+    (baseline / "schema.pbtxt").unlink()
+    for part, rows in (("train", 400), ("validation", 120), ("test", 120)):
+        run.write(part, rows=rows, size=pa.array(["large"] * rows))
+    assert {entry["feature"] for entry in run(baseline_path=baseline)["drift"]} == {"colour", "label"}
+
+
 def test_baseline_that_is_damaged(run):
     run()
     baseline = run.as_baseline()

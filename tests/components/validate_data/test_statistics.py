@@ -177,3 +177,13 @@ def test_files_are_read_a_batch_at_a_time(tmp_path, monkeypatch):
     assert read_blocks([tmp_path / "0.parquet"], [])[0].rows == 20_000
     assert max(seen) <= 1000
     assert all(rows == 1000 for rows, _ in pairwise(seen))
+
+
+def test_long_rows_make_small_batches(tmp_path, monkeypatch):
+    from intermodal.components.validate_data import statistics
+
+    monkeypatch.setattr(statistics, "_BATCH_BYTES", 1 << 20)
+    pq.write_table(pa.table({"text": [f"{row:0100000}" for row in range(60)]}), tmp_path / "0.parquet")
+    batches = list(statistics.read_batches(pq.ParquetFile(tmp_path / "0.parquet"), [], 0))
+    assert sum(batch.num_rows for batch in batches) == 60
+    assert max(batch.num_rows for batch in batches) <= 11

@@ -2,6 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -54,3 +58,36 @@ def test_a_process_that_is_killed_stops_the_task(run, monkeypatch):
     with pytest.raises(MachineError, match="ended with -9"):
         run()
     assert not (run.path / "statistics").exists()
+
+
+FORK = """
+import os, sys, time
+from intermodal.components.validate_data.workers import fork
+
+def task():
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+fork(task)()
+"""
+
+
+def test_no_process_outlives_a_task_that_is_killed():
+    with subprocess.Popen([sys.executable, "-c", FORK], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+    for _ in range(100):
+        if not alive(child):
+            return
+        time.sleep(0.05)
+    os.kill(child, signal.SIGKILL)
+    pytest.fail("the process went on without its task")
+
+
+def alive(process: int) -> bool:
+    """Say whether a process runs; one that has ended and is not yet collected does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
