@@ -98,7 +98,11 @@ def _numeric_shares(parts: dict[str, Any]) -> tuple[dict[str, list[float]], str,
         return {part: [] for part in parts}, "", ""
     low, high = min(ends), max(ends)
     edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
-    return {part: _rebinned(found, edges) for part, found in buckets.items()}, compact(low), compact(high)
+    return {part: _rebinned(found, edges) for part, found in buckets.items()}, _end(low), _end(high)
+
+
+def _end(value: float) -> str:
+    return f"{value:g}" if abs(value) < 1e5 and value == int(value) else compact(value)
 
 
 def _rebinned(buckets: Sequence[Any], edges: Any) -> list[float]:
@@ -119,5 +123,7 @@ def _categorical_shares(parts: dict[str, Any]) -> tuple[dict[str, list[float]], 
     ranked = next(iter(counts.values()))
     labels = sorted(ranked, key=lambda label: -ranked[label])[:_CATEGORIES]
     rows = {part: feature.string_stats.common_stats.num_non_missing for part, feature in parts.items()}
-    shares = {part: [found.get(label, 0) / (rows[part] or 1) for label in labels] for part, found in counts.items()}
+    # A long histogram is cut at its rarer values: a part whose cut hides one of the labels would seem to lack it.
+    known = {part for part, found in counts.items() if found.keys() >= set(labels) or parts[part].string_stats.unique <= len(found)}
+    shares = {part: [found.get(label, 0) / (rows[part] or 1) for label in labels] for part, found in counts.items() if part in known}
     return shares, labels[0] if labels else "", labels[-1] if len(labels) > 1 else ""

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from intermodal.artifacts import whole_file
-from intermodal.components.render_report import figures, story, wording
+from intermodal.components.render_report import figures, story, tracks, wording
 from intermodal.components.render_report.story import Story, read_story
 
 _HERE = Path(__file__).parent
@@ -64,6 +64,7 @@ def render_page(told: Story) -> str:
         run=told,
         sentences=story,
         figures=figures,
+        strips=tracks,
         metric_names=wording.METRICS,
     )
     return page

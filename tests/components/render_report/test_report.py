@@ -108,7 +108,7 @@ def test_numbers_of_every_artifact_are_on_the_page(render):
         "10,000: train 7,000, validation 1,000, test 2,000",
         "1 value above 60, the largest in train.",
         "0.180, threshold 0.100: beyond",
-        "2 of 4 beyond the threshold",
+        "2 of 4 beyond it",
         "origin L-infinity, test 0.0200, threshold 0.0800",
         "mean 12.5, deviation 4.25",
         "sha256 " + "a" * 64,

@@ -1,0 +1,212 @@
+"""The tables of tracks: a row for each metric, rule, slice, feature or table, with a drawn strip beside the same in figures."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from markupsafe import Markup
+
+from intermodal.components.render_report import charts
+from intermodal.components.render_report.charts import Axis, Mark, axis_over
+from intermodal.components.render_report.features import Feature
+from intermodal.components.render_report.figures import Legend, legend, models
+from intermodal.components.render_report.story import Story
+from intermodal.components.render_report.wording import LOWER_IS_BETTER, METRICS, finite, interval, number, percent, plural, signed
+
+_MEASURES: Final = {"jensen_shannon": "Jensen-Shannon", "l_infinity": "L-infinity"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table of tracks: its name, a note beside it, the drawn strip and the same in figures."""
+
+    label: str
+    track: Markup
+    text: str
+    note: str = ""
+    state: str = ""
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """A table of tracks over one axis."""
+
+    title: str
+    caption: str
+    rows: Sequence[Row]
+    scale: Markup | None = None
+    legend: Legend = ()
+    ends: tuple[str, str] = ("", "")
+    columns: tuple[str, str] = ("", "")
+
+
+def difference(story: Story) -> Tracks | None:
+    """Draw the paired difference to the champion in every metric, turned so that right is better; None without a champion."""
+    measured = story.evaluation.get("difference")
+    if not measured or not story.rival:
+        return None
+    turned = {metric: _turn(metric, measure) for metric, measure in measured.items()}
+    ends = [finite(value) for measure in turned.values() for value in (measure["low"], measure["high"], measure["value"])]
+    reach = 1.1 * max([abs(value) for value in ends if value is not None], default=0.0) or 0.01
+    axis = Axis("", -reach, reach)
+    rows = []
+    for metric, measure in turned.items():
+        low, high = finite(measure["low"]), finite(measure["high"])
+        state = "better" if low is not None and low > 0 else "worse" if high is not None and high < 0 else "no clear difference"
+        mark = Mark(measure["value"], measure["low"], measure["high"], "good" if state == "better" else "bad" if state == "worse" else "plain")
+        note = "lower is better" if metric in LOWER_IS_BETTER else ""
+        rows.append(
+            Row(
+                METRICS.get(metric, metric), charts.track([mark], axis, reference=0), f"{interval(measured[metric], sign=True)}: {state}", note, state
+            )
+        )
+    blocks = finite(story.evaluation.get("blocks"))
+    caption = "Challenger minus champion on the same rows"
+    caption += f", resampled together over {plural(int(blocks), 'block')}" if blocks else ""
+    return Tracks(
+        "Paired difference",
+        f"{caption}; bars are 95 % intervals.",
+        rows,
+        charts.scale(axis),
+        ends=("worse", "better"),
+        columns=("Metric", "Difference"),
+    )
+
+
+def _turn(metric: str, measure: Mapping[str, Any]) -> dict[str, Any]:
+    value, low, high = (finite(measure.get(key)) for key in ("value", "low", "high"))
+    if metric not in LOWER_IS_BETTER:
+        return {"value": value, "low": low, "high": high}
+    minus = [None if end is None else -end for end in (value, low, high)]
+    return {"value": minus[0], "low": minus[2], "high": minus[1]}
+
+
+def absolute(story: Story) -> Tracks:
+    """Draw every metric of both models with its interval, each over an axis of its own."""
+    rows = []
+    for metric, measure in story.challenger["metrics"].items():
+        both = [(kind, name, model["metrics"].get(metric) or {}) for kind, name, model in reversed(models(story))]
+        axis = axis_over("", [end for _, _, own in both for end in (own.get("value"), own.get("low"), own.get("high"))], padding=0.25)
+        marks = [Mark(own.get("value"), own.get("low"), own.get("high"), kind, name) for kind, name, own in both]
+        text = interval(measure) + (f"; champion {interval(both[1][2])}" if len(both) > 1 else "")
+        rows.append(Row(METRICS.get(metric, metric), charts.track(marks, axis), text, "lower is better" if metric in LOWER_IS_BETTER else ""))
+    return Tracks(
+        "Both models" if story.rival else "The model",
+        "Each metric on its own scale.",
+        rows,
+        legend=legend(story),
+        columns=("Metric", "Value and interval"),
+    )
+
+
+def rules(story: Story) -> Tracks:
+    """Draw each rule of the gate: the number, its interval and the bound it is held to."""
+    rows = []
+    for rule in story.decision["rules"]:
+        low, high = _ends(rule.get("interval"))
+        values = [rule.get("value"), rule.get("bound"), low, high]
+        state = "passed" if rule.get("passed") else "failed"
+        mark = Mark(rule.get("value"), low, high, "good" if rule.get("passed") else "bad")
+        drawn = (
+            charts.track([mark], axis_over("", values, padding=0.2), threshold=rule.get("bound"))
+            if any(finite(v) is not None for v in values[:2])
+            else Markup()
+        )
+        text = f"{signed(rule.get('value')) if finite(low) is not None else number(rule.get('value'))} against {number(rule.get('bound'))}"
+        rows.append(Row(str(rule.get("text") or rule.get("name")), drawn, text if drawn else "", str(rule.get("name", "")), state))
+    passed = sum(row.state == "passed" for row in rows)
+    return Tracks("Rules", f"{passed} of {plural(len(rows), 'rule')} passed. The bar across a line is the bound.", rows, columns=("Rule", "Value"))
+
+
+def _ends(given: Any) -> tuple[Any, Any]:
+    if isinstance(given, Mapping):
+        return given.get("low"), given.get("high")
+    return (given[0], given[1]) if isinstance(given, Sequence) and len(given) == 2 else (None, None)
+
+
+def slices(story: Story) -> list[Tracks]:
+    """Draw the AUC of every slice with its interval, a table a column, against the AUC of all rows."""
+    overall = (story.challenger["metrics"].get("auc") or {}).get("value")
+    found = story.challenger.get("slices", [])
+    rivals = {(str(cell["column"]), str(cell["value"])): cell for cell in (story.rival or {}).get("slices", [])}
+    everything = [end for cell in [*found, *rivals.values()] for end in _measure(cell)]
+    axis = axis_over("AUC", everything, around=[value for value in [finite(overall)] if value is not None])
+    tables = []
+    for column in dict.fromkeys(str(cell["column"]) for cell in found):
+        rows = []
+        for cell in sorted((cell for cell in found if str(cell["column"]) == column), key=lambda cell: -(finite(cell.get("rows")) or 0)):
+            rival = rivals.get((column, str(cell["value"])))
+            marks = [Mark(*_measure(cell), "one", "challenger")] + ([Mark(*_measure(rival), "two", "champion")] if rival else [])
+            share = percent(cell["positives"] / cell["rows"]) if finite(cell.get("positives")) is not None and finite(cell.get("rows")) else ""
+            note = f"{plural(cell.get('rows') or 0, 'row')}{f', {share} positive' if share else ''}"
+            text = interval(cell.get("auc")) + (f"; champion {interval(rival.get('auc'))}" if rival else "")
+            rows.append(Row(_value(cell["value"]), charts.track(marks, axis, reference=overall), text, note))
+        caption = f"AUC with 95 % interval; the dashed line is all rows together, {number(overall)}."
+        tables.append(Tracks(f"By {column}", caption, rows, charts.scale(axis), legend(story), columns=(column, "AUC")))
+    return tables
+
+
+def _measure(cell: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    own = cell.get("auc") or {}
+    return own.get("value"), own.get("low"), own.get("high")
+
+
+def _value(value: Any) -> str:
+    return "(missing)" if value is None else str(value) if str(value) else "(empty)"
+
+
+def distances(story: Story, kind: str) -> Tracks | None:
+    """Draw how far each feature has moved against its own threshold, the furthest first; None when nothing was compared.
+
+    Args:
+        story: The run.
+        kind: `drift`, against an earlier run's data, or `skew`, between the parts of this run's.
+    """
+    found = [cell for cell in story.anomalies.get(kind) or [] if finite(cell.get("value")) is not None]
+    if not found:
+        return None
+    found.sort(key=_ratio, reverse=True)
+    axis = Axis("", 0.0, 1.1 * max(1.5, _ratio(found[0])))
+    rows = []
+    for cell in found:
+        beyond = _ratio(cell) > 1
+        text = f"{number(cell['value'])}, threshold {number(cell.get('threshold'))}" + (": beyond" if beyond else "")
+        drawn = charts.track([Mark(_ratio(cell), kind="bad" if beyond else "one")] if cell.get("threshold") else [], axis, reference=1)
+        note = ", ".join(_MEASURES.get(str(cell[key]), str(cell[key])) for key in ("measure", "part") if cell.get(key))
+        rows.append(Row(str(cell["feature"]), drawn, text, note, "beyond" if beyond else ""))
+    many = sum(row.state == "beyond" for row in rows)
+    title, against = ("Drift", f"{story.anomalies.get('baseline') or 'an earlier run'}") if kind == "drift" else ("Skew", "the part train")
+    caption = (
+        f"Distance of each feature's distribution from {against}, in multiples of the feature's own threshold (the dashed line); "
+        f"{number(many)} of {len(rows)} beyond it."
+    )
+    return Tracks(title, caption, rows, charts.scale(axis), columns=("Feature", "Distance"))
+
+
+def _ratio(cell: Mapping[str, Any]) -> float:
+    threshold = finite(cell.get("threshold"))
+    return float(cell["value"]) / threshold if threshold else 0.0
+
+
+def tables(story: Story) -> Tracks:
+    """Draw each table's rows, the split one by part."""
+    found = story.manifest["tables"]
+    most = max((finite(table.get("rows")) or 0 for table in found.values()), default=0) or 1
+    kinds = {"train": "one", "validation": "two", "test": "three"}
+    rows: list[Row] = []
+    used: set[str] = set()
+    for name, table in found.items():
+        parts = table.get("splits") or {}
+        shares = [(kinds.get(part, "plain"), (finite(own.get("rows")) or 0) / most) for part, own in parts.items()]
+        used.update(parts)
+        text = ", ".join(f"{part} {number(own.get('rows'))}" for part, own in parts.items())
+        drawn = charts.bar(shares or [("plain", (finite(table.get("rows")) or 0) / most)])
+        rows.append(Row(name, drawn, f"{number(table.get('rows'))}{f': {text}' if text else ''}", plural(len(table.get("columns") or {}), "column")))
+    legend = [(kinds.get(part, "plain"), part) for part in dict.fromkeys([*kinds, *sorted(used)]) if part in used]
+    return Tracks("Rows", "Rows of each table as ingested.", rows, legend=legend, columns=("Table", "Rows"))
+
+
+def feature_cards(features: Iterable[Feature]) -> list[tuple[Feature, Markup]]:
+    """Pair each feature with a small picture of its distributions."""
+    kinds = {"train": "plain", "validation": "two", "test": "one"}
+    return [(feature, charts.distributions([(kinds.get(part, "three"), values) for part, values in feature.shares.items()])) for feature in features]
