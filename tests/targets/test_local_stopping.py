@@ -1,11 +1,9 @@
 """A run that is interrupted, terminated, killed or out of disk leaves no process behind, and the next one goes on from what is finished."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
