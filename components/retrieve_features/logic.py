@@ -1,0 +1,92 @@
+"""Point-in-time correct features for labelled rows."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from intermodal.artifacts import whole_directory
+from intermodal.errors import DataError
+from intermodal.feature_store import FeatureRepository, open_store
+
+_MOMENT = "event_timestamp"
+_ROW_GROUP = 1 << 16
+
+
+def retrieve_features(
+    tables_path: str, repository_path: str, feature_service: str, spine: str, feature_store: dict[str, Any], examples_path: str
+) -> None:
+    """Join a feature service's values to the spine's rows, each as of its own moment, and write one folder a part.
+
+    The definitions are applied to a registry that ends with this call: what is served is registered by `materialize_features`.
+
+    Args:
+        tables_path: Feature sources and the spine, `<name>.parquet` each.
+        repository_path: Feast definitions.
+        feature_service: The service to retrieve.
+        spine: The table of labelled rows.
+        feature_store: Feast's own settings; `offline_store` and `project` matter here.
+        examples_path: The directory to write, whole or not at all.
+
+    Raises:
+        ConfigurationError: The repository, the service or the settings are wrong.
+        DataError: A table is missing or broken, has no `event_timestamp` with a zone, or a part has no row.
+    """
+    rows = Path(tables_path) / f"{spine}.parquet"
+    columns = _check_spine(rows, spine)
+    repository = FeatureRepository(Path(repository_path), tables_path)
+    service = repository.service(feature_service)
+    with tempfile.TemporaryDirectory() as scratch:
+        settings = feature_store | {"registry": f"{scratch}/registry.db", "online_store": {"type": "sqlite", "path": f"{scratch}/online.db"}}
+        store = open_store({"project": "features"} | settings, Path(repository_path))
+        store.apply(repository.objects)
+        selected = f"SELECT * FROM read_parquet('{str(rows).replace(chr(39), chr(39) * 2)}')"
+        job = store.get_historical_features(entity_df=selected, features=service)
+        with whole_directory(examples_path) as folder:
+            _write_parts(job, folder, split="split" in columns)
+
+
+def _check_spine(path: Path, spine: str) -> list[str]:
+    try:
+        schema = pq.read_schema(path)
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: there is no table {spine!r}; the transforms make {', '.join(sorted(each.stem for each in path.parent.glob('*.parquet')))}"
+        ) from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: not whole Parquet ({error}); run the task that writes it again") from error
+    if _MOMENT not in schema.names:
+        raise DataError(f"{path}: the spine has no column {_MOMENT!r}; select each row's moment under that name")
+    kind = schema.field(_MOMENT).type
+    if not pa.types.is_timestamp(kind) or kind.tz is None:
+        raise DataError(f"{path}: column {_MOMENT!r} is {kind}, not a time with a zone; select it as TIMESTAMPTZ")
+    return list(schema.names)
+
+
+def _write_parts(job: Any, folder: Path, *, split: bool) -> None:
+    """Write the joined rows in their order, streaming; each part must get at least one."""
+    reader = job.relation().to_arrow_reader(_ROW_GROUP) if hasattr(job, "relation") else job.to_arrow().to_reader()
+    writers: dict[str, pq.ParquetWriter] = {}
+    try:
+        for batch in reader:
+            table = pa.Table.from_batches([batch])
+            parts = table.column("split").unique().to_pylist() if split else ["train"]
+            kept = table.drop_columns("split") if split else table
+            for part in parts:
+                rows = kept.filter(pa.compute.equal(table.column("split"), part)) if split else kept
+                if part == "none":
+                    continue
+                if part not in writers:
+                    (folder / part).mkdir()
+                    writers[part] = pq.ParquetWriter(folder / part / "part-0.parquet", rows.schema, compression="zstd")
+                writers[part].write_table(rows)
+    except duckdb.Error as error:
+        raise DataError(f"features cannot be joined: {error}") from error
+    finally:
+        for writer in writers.values():
+            writer.close()
+    if not writers:
+        raise DataError("the spine has no rows, so there is nothing to train on; check the transforms' WHERE and the split")

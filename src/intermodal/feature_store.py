@@ -1,0 +1,129 @@
+"""Feature repositories: Feast definitions read from a folder, and the store they are applied to."""
+
+import difflib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from feast import FeatureStore
+from feast.base_feature_view import BaseFeatureView
+from feast.data_source import DataSource
+from feast.entity import Entity
+from feast.feature_service import FeatureService
+from feast.infra.offline_stores.file_source import FileSource
+from feast.repo_config import RepoConfig
+
+from intermodal.errors import ConfigurationError
+
+_DEFAULTS = {
+    "provider": "local",
+    "offline_store": {"type": "intermodal.asof_store.AsofOfflineStore"},
+    "entity_key_serialization_version": 3,
+}
+
+
+class FeatureRepository:
+    """The Feast objects that the Python files of a folder define, their relative file sources read from a folder of tables."""
+
+    def __init__(self, path: Path, tables: Path | str) -> None:
+        """Read the definitions.
+
+        Args:
+            path: The folder of `*.py` files.
+            tables: A folder or a URI: what the relative paths of file sources start from.
+
+        Raises:
+            ConfigurationError: A file fails, or none defines anything.
+        """
+        self.path = path
+        found: dict[int, Any] = {}
+        for file in sorted(path.glob("*.py")):
+            for value in _defined(file):
+                if isinstance(value, Entity | DataSource | BaseFeatureView | FeatureService):
+                    found[id(value)] = value
+        self.objects = list(found.values())
+        if not self.views:
+            raise ConfigurationError(f"{path}: no feature view is defined in its *.py files; define one, for instance in definitions.py")
+        for view in self.views:
+            source = view.batch_source
+            if isinstance(source, FileSource) and "://" not in source.file_options.uri and not Path(source.file_options.uri).is_absolute():
+                source.file_options.uri = f"{str(tables).rstrip('/')}/{source.file_options.uri}"
+
+    @property
+    def views(self) -> list[Any]:
+        """The feature views."""
+        return [each for each in self.objects if isinstance(each, BaseFeatureView)]
+
+    def service(self, name: str) -> FeatureService:
+        """Return a feature service.
+
+        Raises:
+            ConfigurationError: There is none of that name; the message names the nearest.
+        """
+        services = {each.name: each for each in self.objects if isinstance(each, FeatureService)}
+        if name not in services:
+            close = difflib.get_close_matches(name, services, n=1, cutoff=0.4)
+            hint = f"did you mean {close[0]!r}?" if close else f"the services are {', '.join(services) or 'none'}"
+            raise ConfigurationError(f"{self.path}: there is no feature service {name!r}; {hint}")
+        return services[name]
+
+
+def open_store(settings: dict[str, Any], repository: Path) -> FeatureStore:
+    """Return a Feast store.
+
+    Args:
+        settings: As in feature_store.yaml; what is absent is: the local provider, DuckDB with ASOF joins.
+        repository: The folder that relative paths of Feast's own start from.
+
+    Raises:
+        ConfigurationError: Feast refuses the settings.
+    """
+    try:
+        return FeatureStore(config=RepoConfig(**(_DEFAULTS | settings), repo_path=repository))
+    except ValueError as error:
+        raise ConfigurationError(f"feature_store: {error}; the keys are those of Feast's feature_store.yaml") from error
+
+
+def _defined(file: Path) -> Iterator[Any]:
+    """Run a definitions file as a module of its own, and yield what it defines, lists' elements too."""
+    specification = importlib.util.spec_from_file_location(f"_feature_repository_{file.stem}", file)
+    if specification is None or specification.loader is None:
+        raise ConfigurationError(f"{file}: not a Python file")
+    module = importlib.util.module_from_spec(specification)
+    with _importable(file.parent):
+        try:
+            specification.loader.exec_module(module)
+        except Exception as error:  # whatever a user's file raises, say which file
+            line = error.lineno if isinstance(error, SyntaxError) else _line(error, file)
+            raise ConfigurationError(f"{file}, line {line}: {type(error).__name__}: {error}") from error
+    for value in vars(module).values():
+        yield from value if isinstance(value, list | tuple) else [value]
+
+
+def _line(error: BaseException, file: Path) -> int | None:
+    trace, line = error.__traceback__, None
+    while trace:
+        if trace.tb_frame.f_code.co_filename == str(file):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Let the files of a folder import each other, and leave no trace of it."""
+    before, written = set(sys.modules), sys.dont_write_bytecode
+    sys.path.insert(0, str(folder))
+    sys.dont_write_bytecode = True
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        sys.dont_write_bytecode = written
+        for name in set(sys.modules) - before:
+            origin = getattr(sys.modules[name], "__file__", None)
+            if origin and Path(origin).parent == folder:
+                del sys.modules[name]
