@@ -13,10 +13,10 @@ LOWER_IS_BETTER: Final = frozenset({"log_loss", "brier"})
 
 
 def finite(value: Any) -> float | None:
-    """Return a number as a float, and None for whatever is no finite number."""
+    """Return a number as a float, and None for whatever is no finite number; beyond 1e100 a number stands for infinity."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    return float(value) if abs(value) <= 1e100 else None
 
 
 def number(value: Any) -> str:
