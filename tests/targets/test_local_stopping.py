@@ -1,6 +1,5 @@
 """A run that is interrupted, terminated, killed or out of disk leaves no process behind, and the next one goes on from what is finished."""
 
-import os
 import signal
 import subprocess
 import sys

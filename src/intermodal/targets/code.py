@@ -38,8 +38,11 @@ def _follow(name: str, found: set[Path]) -> None:
     if not module.exists() or module in found:
         return
     found.add(module)
-    # Templates and other data beside the module belong to it.
-    found.update(each for each in module.parent.rglob("*") if each.is_file() and each.suffix not in (".py", ".pyc", ".md") and module.parent != _ROOT)
+    if module.parent.parent == _ROOT / "components":
+        # Of a component its whole folder: templates and other data, and modules that are found otherwise than by import.
+        found.update(each for each in module.parent.rglob("*") if each.is_file() and each.suffix not in (".py", ".pyc", ".md"))
+        for sibling in module.parent.glob("*.py"):
+            _follow(f"intermodal.components.{module.parent.name}.{sibling.stem}", found)
     for each in _imports(module):
         _follow(each, found)
 

@@ -73,7 +73,7 @@ def _make(group: str, folder: Path) -> None:
     if uv is None:
         raise MachineError("uv, which makes the environments of the tasks, is not on PATH: python3 -m pip install uv")
     variables = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")}
-    command = [uv, "sync", "--frozen", "--only-group", group, "--no-install-project", "--compile-bytecode", "--quiet"]
+    command = [uv, "sync", "--locked", "--only-group", group, "--no-install-project", "--compile-bytecode", "--quiet"]
     done = subprocess.run(
         [*command, "--project", str(lock_folder()), "--python", sys.executable],
         env=variables | {"UV_PROJECT_ENVIRONMENT": str(folder), "UV_PYTHON_DOWNLOADS": "never"},

@@ -9,14 +9,20 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-_MARKS = {"running": ("●", "cyan"), "done": ("✓", "green"), "cached": ("✓", "dim green"), "failed": ("✗", "red"), "making": ("●", "cyan")}
+_MARKS = {"running": ("●", "cyan"), "done": ("✓", "green"), "cached": ("✓", "dim green"), "failed": ("✗", "red")}
 
 
 class Progress:
-    """The display of one run; tasks may start and end in any thread."""
+    """The display of one run; tasks may start and end in any thread.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        console: Where it is shown.
+        names: The names that may come, for the width of their column.
+    """
+
+    def __init__(self, console: Console, names: list[str]) -> None:
         self._console = console
+        self._width = max(20, min(max(map(len, names), default=0) + 3, console.width - 24))
         self._lock = threading.Lock()
         self._running: dict[str, float] = {}
         self._live = Live(self, console=console, refresh_per_second=8, transient=True) if console.is_terminal else None
@@ -39,18 +45,20 @@ class Progress:
         """Show that a task has ended."""
         with self._lock:
             self._running.pop(name, None)
-        self._console.print(_line(name, state, seconds, note), soft_wrap=True)
+        self._console.print(self._line(name, state, seconds), soft_wrap=True)
+        if note:
+            self._console.print(Text(f"    {note}", "dim"), soft_wrap=True)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         with self._lock:
             running = list(self._running.items())
         for name, since in running:
-            yield _line(name, "running", time.monotonic() - since)
+            yield self._line(name, "running", time.monotonic() - since)
 
-
-def _line(name: str, state: str, seconds: float, note: str = "") -> Text:
-    mark, style = _MARKS[state]
-    word = {"cached": "cached", "failed": "failed"}.get(state, "")
-    return Text.assemble(
-        (f"  {mark} ", style), f"{name:24}", (f"{seconds:7.1f} s", "bold" if state == "running" else ""), "  ", (word, style), (note, "dim")
-    )
+    def _line(self, name: str, state: str, seconds: float) -> Text:
+        mark, style = _MARKS[state]
+        column = name if len(name) <= self._width else f"{name[: self._width - 1]}…"
+        time_taken = "   cached" if state == "cached" else f"{seconds:7.1f} s"
+        word = "  failed" if state == "failed" else ""
+        bold = "bold" if state == "running" else ("dim" if state == "cached" else "")
+        return Text.assemble((f"  {mark} ", style), f"{column:{self._width}}", (time_taken, bold), (word, style))

@@ -61,7 +61,7 @@ class Session:
         self._name = specification["pipelineInfo"]["name"]
         identity = f"{self._name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
         self._run = Run(identity, home / "runs" / identity)
-        self._progress = Progress(console)
+        self._progress = Progress(console, [name for graph in graphs(specification) for name in graph["tasks"]])
         self._processes = Processes()
         self._current = _Current()
         self._lock = threading.Lock()
@@ -74,6 +74,7 @@ class Session:
         values = _checked(self._specification, arguments)
         self._prepare()
         self._run.directory.mkdir(parents=True)
+        self._console.print(f"[bold]{self._name}[/]  [dim]{_shown(self._run.directory)}[/]", soft_wrap=True)
         cache = ContentCache(self._home / "cache", reading=cached)
         stopped: list[int] = []
         try:
@@ -221,7 +222,8 @@ class Session:
         if state == "cached":
             folder = next((Path(value).parent for value in outputs.values() if isinstance(value, str) and os.path.isabs(value)), folder)  # noqa: PTH117
         self._run.tasks.append(Task(current.name, state, seconds, folder, outputs))
-        self._progress.finished(current.name, state, seconds)
+        log = current.folder / LOG
+        self._progress.finished(current.name, state, seconds, note=f"log {_shown(log)}" if state == "failed" and log.exists() else "")
 
     def _skipped(self) -> list[str]:
         ran = {re.sub(r"\[.*", "", task.name) for task in self._run.tasks}
@@ -233,7 +235,7 @@ class Session:
         states = [task.state for task in self._run.tasks]
         counts = [f"{states.count(state)} {state}" for state in ("done", "cached", "failed") if state in states]
         counts += [f"{len(self._run.skipped)} skipped"] if self._run.skipped else []
-        self._console.print(f"  {', '.join(counts)} in {self._run.seconds:.1f} s  [dim]{_shown(self._run.directory)}[/]", soft_wrap=True)
+        self._console.print(f"  {', '.join(counts)} in {self._run.seconds:.1f} s", soft_wrap=True)
         if self._failures:
             task, sentence, log = self._failures[0]
             raise TaskError(task, sentence, str(_shown(log)))
