@@ -1,0 +1,178 @@
+"""The calls to a cluster that a deployment needs, with a time limit each and the server's refusal in words."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from intermodal.errors import DeploymentError, StoreError
+
+FIELD_MANAGER: Final = "intermodal"
+_CALL_SECONDS: Final = 30
+_ATTEMPTS: Final = 4
+#: Statuses that mean "later", never "no".
+_PASSING: Final = frozenset({429, 500, 502, 503, 504})
+
+T = TypeVar("T")
+
+
+def connect() -> client.ApiClient:
+    """Return a client of the cluster the task runs in, or of the current context of `KUBECONFIG`.
+
+    Raises:
+        StoreError: There is neither.
+    """
+    try:
+        config.load_incluster_config()
+    except config.ConfigException:
+        try:
+            config.load_kube_config()
+        except config.ConfigException as error:
+            raise StoreError(f"no cluster to deploy to: not in a pod, and no kubeconfig ({error}); set KUBECONFIG") from error
+    return client.ApiClient()
+
+
+class Namespace:
+    """One namespace of a cluster, as far as a deployment reads or changes it."""
+
+    def __init__(self, api: client.ApiClient, name: str) -> None:
+        """Wrap `name`; nothing is called yet."""
+        self.name = name
+        self._custom = client.CustomObjectsApi(api)
+        self._core = client.CoreV1Api(api)
+        self._api = api
+
+    def _service(self, name: str) -> dict[str, str]:
+        return {"group": "serving.kserve.io", "version": "v1beta1", "namespace": self.name, "plural": "inferenceservices", "name": name}
+
+    def service(self, name: str) -> dict[str, Any] | None:
+        """Return the InferenceService, or None where there is none."""
+        try:
+            found: dict[str, Any] = _call(
+                lambda: self._custom.get_namespaced_custom_object(**self._service(name), _request_timeout=_CALL_SECONDS),
+                f"reading InferenceService {self.name}/{name}",
+            )
+        except _NotFound:
+            return None
+        return found
+
+    def apply(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        """Apply an InferenceService server-side and return what the server made of it; equal manifests change nothing.
+
+        Safe to repeat, so it is retried. Conflicts are forced: the pipeline owns the fields that it sets.
+        """
+        name = manifest["metadata"]["name"]
+        try:
+            applied: dict[str, Any] = _call(
+                lambda: self._custom.patch_namespaced_custom_object(
+                    **self._service(name),
+                    body=manifest,
+                    field_manager=FIELD_MANAGER,
+                    force=True,
+                    _content_type="application/apply-patch+yaml",
+                    _request_timeout=_CALL_SECONDS,
+                ),
+                f"applying InferenceService {self.name}/{name}",
+            )
+        except _NotFound as error:
+            raise StoreError(f"{error}; install KServe on the cluster") from error
+        return applied
+
+    def delete(self, name: str) -> None:
+        """Delete an InferenceService; one that is gone already is fine."""
+        try:
+            _call(
+                lambda: self._custom.delete_namespaced_custom_object(**self._service(name), _request_timeout=_CALL_SECONDS),
+                f"deleting InferenceService {self.name}/{name}",
+            )
+        except _NotFound:
+            return
+
+    def pods(self, service: str) -> list[Any]:
+        """Return the predictor's pods, newest first."""
+        found = _call(
+            lambda: self._core.list_namespaced_pod(
+                self.name, label_selector=f"serving.kserve.io/inferenceservice={service}", _request_timeout=_CALL_SECONDS
+            ),
+            f"listing the pods of {self.name}/{service}",
+        )
+        return sorted(found.items, key=lambda pod: pod.metadata.creation_timestamp, reverse=True)
+
+    def last_lines(self, pod: str, container: str, *, lines: int = 12) -> str:
+        """Return the end of a container's log: of the run that ended, if it was restarted; empty where there is none."""
+        for previous in (True, False):
+            try:
+                text: str = _call(
+                    lambda previous=previous: self._core.read_namespaced_pod_log(  # type: ignore[misc]
+                        pod, self.name, container=container, previous=previous, tail_lines=lines, _request_timeout=_CALL_SECONDS
+                    ),
+                    f"reading the log of pod {self.name}/{pod}",
+                )
+            except (_NotFound, DeploymentError):
+                continue
+            if text.strip():
+                return text.strip()
+        return ""
+
+    def post_json(self, pod: str, port: int, path: str, body: Any) -> Any:
+        """POST JSON to a pod through the API server, which needs neither DNS nor a route to the pod; prediction is safe to repeat."""
+        raw = _call(
+            lambda: self._api.call_api(
+                f"/api/v1/namespaces/{self.name}/pods/{pod}:{port}/proxy/{path}",
+                "POST",
+                header_params={"Content-Type": "application/json", "Accept": "application/json"},
+                body=body,
+                auth_settings=["BearerToken"],
+                _preload_content=False,
+                _return_http_data_only=True,
+                _request_timeout=_CALL_SECONDS,
+            ),
+            f"asking pod {self.name}/{pod} for a prediction",
+        )
+        return json.loads(raw.data)
+
+
+class _NotFound(DeploymentError):  # noqa: N818
+    pass
+
+
+def _call(request: Callable[[], T], what: str) -> T:
+    for attempt in range(_ATTEMPTS):
+        try:
+            return request()
+        except ApiException as error:
+            if error.status in _PASSING and not _refused_by_webhook(error) and attempt < _ATTEMPTS - 1:
+                time.sleep(2**attempt / 4)
+                continue
+            raise _in_words(error, what) from error
+        except HTTPError as error:
+            if attempt == _ATTEMPTS - 1:
+                raise StoreError(f"{what}: the cluster does not answer ({error}); check the kubeconfig's server and the network") from error
+            time.sleep(2**attempt / 4)
+    raise AssertionError("unreachable")
+
+
+def _message(error: ApiException) -> str:
+    try:
+        return str(json.loads(error.body)["message"])
+    except (TypeError, ValueError, KeyError):
+        return str(error.body or error.reason)
+
+
+def _refused_by_webhook(error: ApiException) -> bool:
+    return "denied the request" in _message(error)
+
+
+def _in_words(error: ApiException, what: str) -> Exception:
+    message = _message(error)
+    if error.status == 404:
+        return _NotFound(f"{what}: {message}")
+    if error.status == 401:
+        return StoreError(f"{what}: the cluster does not know these credentials; renew the kubeconfig or the service account")
+    if error.status == 403 and "quota" not in message:
+        return StoreError(f"{what}: {message}; bind the Role in components/deploy_model/role.yaml to the task's service account")
+    return DeploymentError(f"{what}: refused: {message}")
