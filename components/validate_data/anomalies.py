@@ -14,7 +14,7 @@ _REMEDIES: Final = {
     "FLOAT_TYPE_HAS_NAN": "write missing values as nulls, not NaN",
     "FLOAT_TYPE_HAS_INF": "write values that are not finite as nulls",
     "SCHEMA_NEW_COLUMN": "add it to the schema or to `ignored`, or let the schema evolve (rules.evolve)",
-    "SCHEMA_MISSING_COLUMN": "bring it back, or take it out of the schema",
+    "SCHEMA_MISSING_COLUMN": "bring it back, or let it leave the schema with rules.warn SCHEMA_MISSING_COLUMN",
     "ENUM_TYPE_UNEXPECTED_STRING_VALUES": "correct the values, extend the domain, or lower rules.min_domain_mass",
     "UNEXPECTED_DATA_TYPE": "write the column in the schema's type",
 }
