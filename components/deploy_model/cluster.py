@@ -67,19 +67,21 @@ class Namespace:
         """
         name = manifest["metadata"]["name"]
         try:
-            applied: dict[str, Any] = _call(
+            raw = _call(
                 lambda: self._custom.patch_namespaced_custom_object(
                     **self._service(name),
                     body=manifest,
                     field_manager=FIELD_MANAGER,
                     force=True,
                     _content_type="application/apply-patch+yaml",
+                    _preload_content=False,  # the client decodes 200 alone: for 201, a new object, it returns None
                     _request_timeout=_CALL_SECONDS,
                 ),
                 f"applying InferenceService {self.name}/{name}",
             )
         except _NotFound as error:
             raise StoreError(f"{error}; install KServe on the cluster") from error
+        applied: dict[str, Any] = json.loads(raw.data)
         return applied
 
     def delete(self, name: str) -> None:
