@@ -2,9 +2,9 @@
 
     .venv/bin/python benchmarks/task_overhead.py [--tasks 10] [--rounds 3]
 
-A chain of tasks that do nothing but write a few bytes. *Bare* is the process alone that each of them is: kfp's executor in the image's environment, started
-by `subprocess.run` with the same command. kfp's own runner runs all tasks in the runner's environment, keeps no log files, watches over no process
-and is run without cache, as is the local target; *cached* is the local target again, everything finished before.
+A chain of tasks that do nothing but write a few bytes. *Bare* is the process alone that each of them is: kfp's executor in the image's environment,
+started by `subprocess.run` with the same command. kfp's own runner runs all tasks in the runner's environment, keeps no log files, watches over no
+process and is run without cache, as is the local target; *cached* is the local target again, everything finished before.
 """
 
 import argparse
@@ -31,10 +31,13 @@ from intermodal.targets.local import LocalTarget
 
 @dsl.component(base_image=image_reference("data"), install_kfp_package=False)
 def write(before: str) -> str:
+    """Return what came before."""
     return before
 
 
 def chain(tasks: int):
+    """Return a pipeline of that many tasks, each after the other."""
+
     @dsl.pipeline(name="chain")
     def pipeline(word: str = "a"):
         last = word
@@ -99,7 +102,7 @@ def main() -> None:
     print(f"{options.tasks} tasks, median of {options.rounds} rounds, one to warm up; Python {sys.version.split()[0]}, {os.cpu_count()} cores")
     for name, values in seconds.items():
         each = statistics.median(values[1:]) / options.tasks
-        print(f"{name:22} {each * 1000:7.1f} ms a task   {each / base:5.2f}× the bare process   {(each - base) * 1000:+7.1f} ms")
+        print(f"{name:22} {each * 1000:7.1f} ms a task   {each / base:5.2f}x the bare process   {(each - base) * 1000:+7.1f} ms")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 """Everything a pipeline can be made of runs on the local target, in real subprocesses."""
+# ruff: noqa: PTH123, PTH208 (bodies of tasks import what they use)
 
 import json
 from pathlib import Path
@@ -162,7 +163,8 @@ def test_a_task_is_retried_as_often_as_it_says_and_every_attempt_is_in_its_log(t
     run = target.run(retries, {"path": str(tmp_path / "attempts")})
     assert run.tasks[0].outputs["Output"] == 3
     log = run.tasks[0].log.read_text()
-    assert "attempt 1 stumbles" in log and "attempt 2 stumbles" in log
+    assert "attempt 1 stumbles" in log
+    assert "attempt 2 stumbles" in log
 
 
 def test_a_task_that_never_recovers_fails_with_its_last_error(target, tmp_path):
@@ -201,7 +203,8 @@ def test_an_importer_gives_a_staged_folder(target, tmp_path):
 def test_a_container_component_passes_parameters_and_artifacts_on(target):
     @dsl.container_component
     def shell(text: str, written: dsl.Output[dsl.Dataset], length: dsl.OutputPath(int)):
-        program = 'printf %s "$0" > "$1"; printf %s "${#0}" > "$2"; printf \'{"artifacts": {"written": {"artifacts": [{"name": "written", "uri": "%s"}]}}}\' "$1" > "$(dirname "$1")/executor_output.json"'
+        told = '{"artifacts": {"written": {"artifacts": [{"name": "written", "uri": "%s"}]}}}'
+        program = f"""printf %s "$0" > "$1"; printf %s "${{#0}}" > "$2"; printf '{told}' "$1" > "$(dirname "$1")/executor_output.json\""""
         return dsl.ContainerSpec(image=image_reference("data"), command=["sh", "-c", program], args=[text, written.path, length])
 
     @dsl.pipeline(name="containers")
@@ -255,9 +258,12 @@ def test_a_task_sees_an_empty_folder_and_a_clean_environment(target, monkeypatch
     monkeypatch.setenv("AWS_PROFILE", "mine")
     seen = target.run(look, {}).tasks[0].outputs["Output"]
     assert seen["files"] == []
-    assert seen["duckdb"] and not seen["typer"], "the packages of the image, and none of the runner's"
-    assert "PYTHONDONTWRITEBYTECODE" not in seen["variables"] and "SOME_SECRET_OF_THE_SHELL" not in seen["variables"]
-    assert seen["variables"]["AWS_PROFILE"] == "mine" and seen["variables"]["_KFP_RUNTIME"] == "true"
+    assert seen["duckdb"], "the packages of the image"
+    assert not seen["typer"], "none of the runner's"
+    assert "PYTHONDONTWRITEBYTECODE" not in seen["variables"]
+    assert "SOME_SECRET_OF_THE_SHELL" not in seen["variables"]
+    assert seen["variables"]["AWS_PROFILE"] == "mine"
+    assert seen["variables"]["_KFP_RUNTIME"] == "true"
     assert not Path(seen["variables"]["TMPDIR"]).exists(), "scratch is removed"
 
 
@@ -270,3 +276,23 @@ def test_an_image_that_is_not_ours_is_refused_by_name(target):
 
     with pytest.raises(MachineError, match="debian:12"):
         target.run(foreign_image, {})
+
+
+def test_packages_are_not_installed_into_an_image_that_tasks_share(target):
+    @dsl.component(base_image=image_reference("data"), install_kfp_package=False, packages_to_install=["six"])
+    def install():
+        pass
+
+    with pytest.raises(TaskError, match="add them to its group"):
+        target.run(install, {})
+
+
+def test_a_task_on_a_python_image_installs_its_packages_into_an_environment_of_its_own(target):
+    @dsl.container_component
+    def install():
+        program = "python3 -m pip install -q --disable-pip-version-check six && python3 -c 'import six; print(six.__file__)'"
+        return dsl.ContainerSpec(image="python:3.11", command=["sh", "-c", program])
+
+    log = target.run(install, {}).tasks[0].log.read_text()
+    assert "/environment/lib/" in log
+    assert not Path(log.strip().splitlines()[-1]).exists()

@@ -1,4 +1,5 @@
 """What a person is told when a task fails, and what is left behind."""
+# ruff: noqa: PTH123 (bodies of tasks import what they use)
 
 import io
 import os
@@ -103,7 +104,9 @@ def test_a_failed_task_stops_what_depends_on_it_and_is_shown_with_its_log(target
 
     error = failure(target, broken)
     shown = target._console.file.getvalue()
-    assert "refuse" in shown and "failed" in shown and "skipped" in shown
+    assert "refuse" in shown
+    assert "failed" in shown
+    assert "skipped" in shown
     assert Path(error.log).exists()
 
 
@@ -129,7 +132,8 @@ def test_a_full_disk_fails_the_run_in_words_and_leaves_earlier_artifacts_whole(t
     try:
         target = LocalTarget(home, console=Console(file=io.StringIO()))
         error = failure(target, full, {"size": 64 * 2**20})
-        assert "No space left on device" in error.sentence and "free some" in error.sentence
+        assert "No space left on device" in error.sentence
+        assert "free some" in error.sentence
         assert [path.read_text() for path in home.glob("runs/*/write/written")] == ["early"]
         assert not list(home.glob("runs/*/fill/filled"))
         assert [task.state for task in target.run(full, {"size": 10}).tasks] == ["cached", "done"]
@@ -145,7 +149,8 @@ def test_a_server_that_a_task_detached_outlives_it_and_what_it_merely_left_does_
     target.run(serve, {"folder": str(tmp_path)})
     server, helper = map(int, (tmp_path / "pids").read_text().split())
     try:
-        assert alive(server) and not alive(helper)
+        assert alive(server)
+        assert not alive(helper)
     finally:
         os.kill(server, signal.SIGKILL)
 
@@ -176,12 +181,14 @@ app()
     runner = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 20
     while not (tmp_path / "started").exists():
-        assert time.monotonic() < deadline and runner.poll() is None
+        assert time.monotonic() < deadline
+        assert runner.poll() is None
         time.sleep(0.02)
     runner.send_signal(signal.SIGINT)
     said, complained = runner.communicate(timeout=20)
     assert runner.returncode == 130
-    assert said.count("interrupted") == 1 and "Traceback" not in said + complained
+    assert said.count("interrupted") == 1
+    assert "Traceback" not in said + complained
 
 
 # Docker: a daemon does not run where these tests do. What is tested is the command line, that its exit status counts, and that a stopped run kills
@@ -206,7 +213,8 @@ def test_a_container_is_named_and_removed_and_sees_home_the_network_and_the_call
         "image:1", ["sh", "-c", "true"], name="n", home=tmp_path, mounts=[Path("/data")], variables={"A": "b"}, passed=["AWS_PROFILE", "HOME"]
     )
     text = " ".join(command)
-    assert text.startswith("docker run --rm --init --name n --user ") and text.endswith("--entrypoint sh image:1 -c true")
+    assert text.startswith("docker run --rm --init --name n --user ")
+    assert text.endswith("--entrypoint sh image:1 -c true")
     for part in (
         f"--volume {tmp_path}:{tmp_path}",
         "--volume /data:/data:ro",
@@ -216,12 +224,14 @@ def test_a_container_is_named_and_removed_and_sees_home_the_network_and_the_call
         f"{os.getuid()}:{os.getgid()}",
     ):
         assert part in text
-    assert "--env HOME=/tmp" in text and "--env HOME " not in text
+    assert "--env HOME=/tmp" in text
+    assert "--env HOME " not in text
 
 
 def test_container_names_differ_by_run_task_and_attempt():
     names = {container_name(run, task, attempt) for run in ("a", "b") for task in ("score[0]", "score[1]") for attempt in (1, 2)}
-    assert len(names) == 8 and all(name.replace("-", "").isalnum() for name in names)
+    assert len(names) == 8
+    assert all(name.replace("-", "").isalnum() for name in names)
 
 
 def test_a_container_that_fails_fails_the_task(docker, tmp_path):
@@ -237,3 +247,33 @@ def test_a_docker_that_is_missing_or_silent_is_said_so(docker, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(MachineError, match="not on PATH"):
         check_docker()
+
+
+def test_a_stopped_run_kills_its_container_by_name(docker, tmp_path):
+    script = tmp_path / "bin" / "docker"
+    script.write_text(script.read_text().replace('[ "$1" = run ] && exit 3', '[ "$1" = run ] && exec sleep 600'))
+    program = f"""
+from pathlib import Path
+from intermodal.component import component
+from intermodal.targets.local import LocalTarget
+
+@component(image="data")
+def wait():
+    pass
+
+LocalTarget(Path({str(tmp_path / "home")!r}), docker=True).run(wait, {{}})
+"""
+    (tmp_path / "program.py").write_text(program)
+    runner = subprocess.Popen([sys.executable, str(tmp_path / "program.py")], stdout=subprocess.DEVNULL)
+    wait_for(lambda: docker.exists() and "run --rm" in docker.read_text())
+    runner.kill()
+    runner.wait()
+    name = docker.read_text().split("--name ")[1].split()[0]
+    wait_for(lambda: f"kill {name}" in docker.read_text())
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

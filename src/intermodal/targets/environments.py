@@ -68,15 +68,36 @@ def _is_fresh(stamp: Path) -> bool:
     return stamp.exists() and stamp.read_text() == lock_digest() and (stamp.parent / "bin" / "python").exists()
 
 
-def _make(group: str, folder: Path) -> None:
+def disposable_environment(folder: Path) -> Path:
+    """Make an empty environment with pip, for a task that installs its own packages as it starts; return its folder of programs.
+
+    Raises:
+        MachineError: It cannot be made.
+    """
+    command = [_uv(), "venv", "--quiet", "--seed", "--python", sys.executable, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=_variables())
+    if done.returncode:
+        raise MachineError(f"an environment for the task's own packages cannot be made: {done.stderr.strip()}")
+    return folder / "bin"
+
+
+def _uv() -> str:
     uv = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
     if uv is None:
         raise MachineError("uv, which makes the environments of the tasks, is not on PATH: python3 -m pip install uv")
-    variables = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")}
-    command = [uv, "sync", "--locked", "--only-group", group, "--no-install-project", "--compile-bytecode", "--quiet"]
+    return uv
+
+
+def _variables() -> dict[str, str]:
+    passed = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")}
+    return passed | {"UV_PYTHON_DOWNLOADS": "never"}
+
+
+def _make(group: str, folder: Path) -> None:
+    command = [_uv(), "sync", "--locked", "--only-group", group, "--no-install-project", "--compile-bytecode", "--quiet"]
     done = subprocess.run(
         [*command, "--project", str(lock_folder()), "--python", sys.executable],
-        env=variables | {"UV_PROJECT_ENVIRONMENT": str(folder), "UV_PYTHON_DOWNLOADS": "never"},
+        env=_variables() | {"UV_PROJECT_ENVIRONMENT": str(folder)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -25,7 +25,7 @@ from intermodal.errors import ConfigurationError, IntermodalError, MachineError,
 from intermodal.images import image_of
 from intermodal.targets import containers
 from intermodal.targets.cache import ContentCache
-from intermodal.targets.environments import environment
+from intermodal.targets.environments import disposable_environment, environment
 from intermodal.targets.orchestration import orchestrate
 from intermodal.targets.processes import Processes, passed_on
 from intermodal.targets.progress import Progress
@@ -194,7 +194,15 @@ class Session:
         passed = passed_on(os.environ)
         stop_command: list[str] = []
         if self._mounts is None:
-            path = os.pathsep.join([str(self._binaries(image)), os.environ.get("PATH", os.defpath)])
+            binaries = self._binaries(image)
+            if any("pip install" in part for part in command):
+                if image_of(image):
+                    raise MachineError(
+                        f"the task installs packages into image {image}, which all its tasks share here: add them to its group in pyproject.toml"
+                    )
+                binaries = disposable_environment(scratch / "environment")
+                passed |= {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "UV_"))}
+            path = os.pathsep.join([str(binaries), os.environ.get("PATH", os.defpath)])
             passed |= {"PYTHONPATH": str(self._code), "_KFP_RUNTIME": "true", "TF_CPP_MIN_LOG_LEVEL": "2", "PATH": path, "TMPDIR": str(temporary)}
             passed |= variables
         else:
