@@ -165,12 +165,16 @@ def _fit(
     ]
     size = settings["batch_size"]
     # Shuffled by Keras in memory: the dense tensor is cached already, so a tf.data pipeline would only copy it.
-    fitted = head.fit(*train, batch_size=size, epochs=settings["epochs"], validation_data=validation, validation_batch_size=8192, callbacks=callbacks, verbose=2)
+    fitted = head.fit(
+        *train, batch_size=size, epochs=settings["epochs"], validation_data=validation, validation_batch_size=8192, callbacks=callbacks, verbose=2
+    )
     history = {name: [float(value) for value in values] for name, values in fitted.history.items()}
     broken = not history.get("val_loss") or not np.isfinite(history["loss"] + history["val_loss"]).all()
     if broken:
         epoch = len(history["loss"])
-        raise ConfigurationError(f"the training diverged in epoch {epoch}: the loss is no number; lower learning_rate, now {settings['learning_rate']}")
+        raise ConfigurationError(
+            f"the training diverged in epoch {epoch}: the loss is no number; lower learning_rate, now {settings['learning_rate']}"
+        )
     return history
 
 

@@ -22,7 +22,9 @@ def build_network(width: int, hyperparameters: Mapping[str, Any], model_function
     try:
         network = function(width, dict(hyperparameters))
     except TypeError as error:
-        raise ConfigurationError(f"model_function {model_function}: {error}; it is called with the number of features and the hyperparameters") from error
+        raise ConfigurationError(
+            f"model_function {model_function}: {error}; it is called with the number of features and the hyperparameters"
+        ) from error
     if not isinstance(network, keras.Model) or tuple(network.output_shape) != (None, 1):
         shape = getattr(network, "output_shape", type(network).__name__)
         raise ConfigurationError(f"model_function {model_function}: returned {shape}, not a Keras model with one output logit")
