@@ -135,7 +135,7 @@ class Serving(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     port: int = Field(8080, ge=1, le=65535)
-    timeout: float = Field(60, gt=0, description="Seconds until it must answer")
+    timeout: float | None = Field(None, gt=0, description="Seconds until it must answer; default: that of the deploy component")
     tolerance: float = Field(1e-4, gt=0, description="How far a served probability may be from the expected one")
     image: str | None = Field(None, description="Predictor image, on a cluster")
     service_account: str | None = Field(None, description="Service account of the predictor, on a cluster")
