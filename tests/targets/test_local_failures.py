@@ -188,6 +188,7 @@ app()
     said, complained = runner.communicate(timeout=20)
     assert runner.returncode == 130
     assert said.count("interrupted") == 1
+    assert "failed" not in said
     assert "Traceback" not in said + complained
 
 

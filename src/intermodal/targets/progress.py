@@ -45,6 +45,8 @@ class Progress:
         """Show that a task has ended."""
         with self._lock:
             self._running.pop(name, None)
+        if state == "stopped":
+            return  # the run says so once
         self._console.print(self._line(name, state, seconds), soft_wrap=True)
         if note:
             self._console.print(Text(f"    {note}", "dim"), soft_wrap=True)

@@ -15,7 +15,7 @@ class Task:
 
     Attributes:
         name: The task's name; inside a loop with the iteration, `score[0]`.
-        state: `done`, `cached` or `failed`.
+        state: `done`, `cached`, `failed` or `stopped`.
         seconds: How long it took.
         folder: Its folder: the log, and the outputs; of the earlier run for a cached one.
         outputs: Name to value; an artifact's is its path.

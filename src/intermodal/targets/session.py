@@ -147,13 +147,13 @@ class Session:
             # kfp would skip the exit handler's task, or in a loop lose the message.
             outputs, status = {}, Status.FAILURE
             self._fail(str(error))
-        state = "failed" if status != Status.SUCCESS else "done"
+        state = "done" if status == Status.SUCCESS else "stopped" if self._processes.stopping else "failed"
         container = (
             details["executors"][details["components"][details["task_spec"].component_ref.name].executor_label].WhichOneof("spec") == "container"
         )
         if state == "done" and container and not current.attempts:
             state = "cached"
-        if state == "failed" and not self._processes.stopping and current.name not in [name for name, _, _ in self._failures]:
+        if state == "failed" and current.name not in [name for name, _, _ in self._failures]:
             self._fail(last_word(current.folder / LOG, current.status))
         self._finish(state, time.monotonic() - started, _plain(outputs))
         return outputs, status
