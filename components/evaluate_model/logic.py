@@ -1,4 +1,4 @@
-"""Score a held-out part with a model and its champion, and measure both on the same rows."""
+"""Score the held-out part with a SavedModel and the champion, and measure both on the same rows."""
 
 import math
 from dataclasses import dataclass
@@ -10,28 +10,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from intermodal.artifacts import read_json, whole_directory, write_json
-from intermodal.components.evaluate_model.curves import calibration, confusion, precision_recall, roc, threshold_table
-from intermodal.components.train_model.examples import read_label, read_part
-from intermodal.components.train_model.preprocessing import Column, raw_tensors
+from intermodal.components.evaluate_model.measures import confusion, measure
 from intermodal.errors import DataError
-from intermodal.intervals import Blocks, as_json, estimate
+from intermodal.intervals import Floats, interval, resample
+from intermodal.raw_rows import binary_labels, raw_columns, read_part
 
-_ROWS_AT_A_TIME = 1 << 16
-_SMOKE_ROWS = 5
-_SLICES_A_COLUMN = 30
+BATCH = 16_384
+SMOKE_ROWS = 5
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What the platforms' own views show.
-
-    Attributes:
-        metrics: The overall numbers.
-        roc: False positive rates, true positive rates, thresholds.
-        confusion: Class names and the matrix, rows are true classes, at probability 0.5.
-    """
+    """What the platforms' own views take: metrics; (fpr, tpr, thresholds); (categories, matrix)."""
 
     metrics: dict[str, float]
     roc: tuple[list[float], list[float], list[float]]
@@ -39,6 +32,7 @@ class Evaluated:
 
 
 def evaluate_model(
+    *,
     model_path: str,
     champion_path: str,
     examples_path: str,
@@ -50,129 +44,108 @@ def evaluate_model(
     predictions_path: str,
     metrics_path: str,
 ) -> Evaluated:
-    """Evaluate on the part `test`.
+    """Measure a model and the champion on the part `test`. See the component's contract.
 
-    A champion that cannot score these rows (a column it takes is gone) is said so in `champion_error`, and compared with nothing.
-
-    Args:
-        model_path: A SavedModel with `signature.json`.
-        champion_path: As `fetch_champion` writes it.
-        examples_path: Holds the part `test`.
-        label: The label's column.
-        block: Rows equal here are resampled together; timestamps by day, UTC; empty: rows are independent.
-        slices: Columns to give numbers by value for; the 30 most frequent values each.
-        seed: Of the bootstrap.
-        evaluation_path: Where `evaluation.json` and `smoke.json` go.
-        predictions_path: Where `predictions.parquet` goes.
-        metrics_path: Where the overall numbers go, as JSON.
+    A champion that cannot score these rows (a column it takes is gone) is named in `champion_error`, and is not compared.
 
     Raises:
-        DataError: The rows cannot be scored, or a column is not there.
+        DataError: The model or the examples cannot be read, or the label is not 0 and 1.
     """
     table = read_part(examples_path, "test")
-    labels = read_label(table, label, "test").astype(np.float64)
-    for column in [*slices, *([block] if block else [])]:
-        if column not in table.column_names:
-            raise DataError(f"part test: there is no column {column!r} to slice or block by; the columns are {', '.join(table.column_names)}")
-    groups = _groups(table, block)
-    blocks = Blocks(None if groups is None else groups.dictionary_encode().indices.to_numpy(), table.num_rows, seed=int(seed))
-    challenger = score(Path(model_path), table)
-    champion, champion_error = _champion(Path(champion_path), table)
-    models = {"challenger": challenger} | ({} if champion is None else {"champion": champion})
-    estimates = {name: estimate(labels, scores, blocks) for name, scores in models.items()}
+    absent = [name for name in [label, *([block] if block else []), *slices] if name not in table.column_names]
+    if absent:
+        raise DataError(f"the part 'test' has no column {', '.join(absent)}; there are {', '.join(table.column_names)}")
+    truth = binary_labels(table, label, "test").astype(np.float64)
+    blocks = _blocks(table, block)
+    groups = {name: np.asarray(pc.fill_null(table.column(name).cast(pa.string()), "").to_pylist(), dtype=object) for name in slices}
+    challenger = score_rows(Path(model_path), table)
+    champion, version, trouble = _champion(Path(champion_path), table)
+
+    resampling = resample(blocks, seed)
+    first, drawn = measure(truth, challenger, resampling, groups)
+    second, difference = None, None
+    if champion is not None:
+        second, against = measure(truth, champion, resampling, groups)
+        difference = {name: interval(drawn[name] - against[name]) for name in drawn}
     evaluation = {
-        "rows": table.num_rows,
-        "positives": int(labels.sum()),
-        "blocks": blocks.number,
+        "rows": len(truth),
+        "positives": int(truth.sum()),
+        "blocks": resampling.blocks,
         "seed": int(seed),
-        "models": {name: _measured(labels, scores, estimates[name], blocks, table, slices) for name, scores in models.items()} | ({} if champion is not None else {"champion": None}),
-        "difference": None
-        if champion is None
-        else {metric: each.minus(estimates["champion"][metric]).as_json() for metric, each in estimates["challenger"].items()},
-        "champion_error": champion_error,
+        "models": {"challenger": first, "champion": second},
+        "difference": difference,
+        "champion_version": version,
+        "champion_error": trouble,
     }
-    with whole_directory(predictions_path) as folder:
-        pq.write_table(_predictions(table, labels, groups, slices, challenger, champion), folder / "predictions.parquet", compression="zstd")
-    with whole_directory(evaluation_path) as folder:
-        write_json(folder / "evaluation.json", evaluation)
-        write_json(folder / "smoke.json", _smoke(table, challenger, Path(model_path)))
-    metrics = {name: each.value for name, each in estimates["challenger"].items() if math.isfinite(each.value)} | {"rows": table.num_rows}
+    scores = pa.array(champion, pa.float64()) if champion is not None else pa.nulls(len(truth), pa.float64())
+    predictions = pa.table({"label": truth.astype(np.int8), "block": blocks.astype(str), **groups, "challenger": challenger, "champion": scores})
+    with whole_directory(predictions_path) as folder, whole_directory(evaluation_path) as written:
+        pq.write_table(predictions, folder / "predictions.parquet")
+        write_json(written / "evaluation.json", evaluation)
+        write_json(written / "smoke.json", _smoke(Path(model_path), table, challenger))
+    metrics = {name: each["value"] for name, each in first["metrics"].items() if each["value"] is not None}
     write_json(metrics_path, metrics)
-    points = roc(labels, challenger)
-    return Evaluated(metrics, tuple(list(values) for values in zip(*points, strict=True)), confusion(labels, challenger))  # type: ignore[arg-type]
+    at_half = confusion(truth, challenger, 0.5)
+    false, true, thresholds = ([point[place] for point in first["roc"]] for place in range(3))
+    return Evaluated(metrics, (false, true, thresholds), (["0", "1"], [[at_half["tn"], at_half["fp"]], [at_half["fn"], at_half["tp"]]]))
 
 
-def score(model: Path, table: pa.Table) -> np.ndarray:
-    """Return the probabilities a SavedModel gives, shape (rows,), float64.
+def score_rows(model_path: Path, table: pa.Table) -> Floats:
+    """Return the probabilities, shape (rows,), that a SavedModel gives raw rows.
 
     Raises:
-        DataError: The model cannot be read, or takes what the table does not have.
+        DataError: The model cannot be loaded, a column it takes is missing or of another type, or a probability is no number.
     """
-    columns = [Column(each["name"], each["type"], each["required"]) for each in read_json(model / "signature.json")["inputs"]]
+    inputs = read_json(model_path / "signature.json")["inputs"]
+    missing = [each["name"] for each in inputs if each["name"] not in table.column_names]
+    if missing:
+        raise DataError(f"{model_path}: the model takes {', '.join(missing)}, which the rows lack; bring the columns back or train without them")
     try:
-        function = tf.saved_model.load(str(model)).signatures["serving_default"]
-    except (OSError, KeyError) as error:
-        raise DataError(f"{model}: not a SavedModel with a serving signature ({error}); train it again") from error
-    pieces = [
-        function(**raw_tensors(table.slice(start, _ROWS_AT_A_TIME), columns))["probability"].numpy()
-        for start in range(0, table.num_rows, _ROWS_AT_A_TIME)
-    ]
-    scores = np.concatenate(pieces).astype(np.float64)
-    if not np.isfinite(scores).all():
-        raise DataError(f"{model}: {int((~np.isfinite(scores)).sum())} of {len(scores)} probabilities are not numbers; train it again")
+        # The signature holds the model's variables only while the loaded object lives.
+        loaded = tf.saved_model.load(str(model_path))
+    except OSError as error:
+        raise DataError(f"{model_path}: not a SavedModel ({error}); train it again") from error
+    serve = loaded.signatures["serving_default"]
+    types = {name: spec.dtype for name, spec in serve.structured_input_signature[1].items()}
+    scores = np.empty(table.num_rows, np.float64)
+    for start in range(0, table.num_rows, BATCH):
+        rows = raw_columns(table.slice(start, BATCH), inputs)
+        scores[start : start + BATCH] = serve(**{name: tf.constant(each, types[name]) for name, each in rows.items()})["probability"].numpy()
+    broken = int((~np.isfinite(scores)).sum())
+    if broken:
+        raise DataError(f"{model_path}: {broken} of {len(scores)} probabilities are no numbers; look at the model's weights")
     return scores
 
 
-def _champion(folder: Path, table: pa.Table) -> tuple[np.ndarray | None, str | None]:
-    if read_json(folder / "champion.json")["version"] is None:
-        return None, None
+def _champion(path: Path, table: pa.Table) -> tuple[Floats | None, str | None, str | None]:
+    version = read_json(path / "champion.json").get("version")
+    if version is None:
+        return None, None, None
     try:
-        return score(folder / "model", table), None
+        return score_rows(path / "model", table), str(version), None
     except DataError as error:
-        return None, str(error)
+        return None, str(version), str(error)
 
 
-def _groups(table: pa.Table, block: str) -> pa.Array | None:
+def _blocks(table: pa.Table, block: str) -> NDArray[Any]:
     if not block:
-        return None
-    column = table.column(block).combine_chunks()
-    return pc.strftime(column, "%Y-%m-%d") if pa.types.is_timestamp(column.type) else column.cast(pa.string())
+        return np.arange(table.num_rows)
+    column = table.column(block)
+    if column.null_count:
+        raise DataError(f"block {block!r} is null in {column.null_count} rows of the part 'test'; fill it or name another column")
+    if pa.types.is_timestamp(column.type):
+        return np.asarray(column.cast(pa.timestamp("us"), safe=False).to_numpy().astype("datetime64[D]").astype(str))
+    return np.asarray(column.cast(pa.string()).to_pylist())
 
 
-def _measured(labels: np.ndarray, scores: np.ndarray, estimates: Any, blocks: Blocks, table: pa.Table, slices: list[str]) -> dict[str, Any]:
-    return {
-        "metrics": as_json(estimates),
-        "roc": roc(labels, scores),
-        "pr": precision_recall(labels, scores),
-        "calibration": calibration(labels, scores),
-        "thresholds": threshold_table(labels, scores),
-        "slices": [each for column in slices for each in _sliced(labels, scores, blocks, table.column(column), column)],
-    }
+def _smoke(model_path: Path, table: pa.Table, scores: Floats) -> dict[str, Any]:
+    """Return rows spread over the range of scores, as JSON, with the probabilities they must give."""
+    names = [each["name"] for each in read_json(model_path / "signature.json")["inputs"]]
+    order = np.argsort(scores, kind="stable")
+    rows = np.unique(order[np.linspace(0, len(order) - 1, SMOKE_ROWS).round().astype(int)])
+    instances = [{name: _plain(value) for name, value in row.items()} for row in table.select(names).take(pa.array(rows)).to_pylist()]
+    return {"instances": instances, "probabilities": [float(scores[row]) for row in rows]}
 
 
-def _sliced(labels: np.ndarray, scores: np.ndarray, blocks: Blocks, column: Any, name: str) -> list[dict[str, Any]]:
-    counts = sorted(column.value_counts().to_pylist(), key=lambda each: (-each["counts"], str(each["values"])))
-    found = []
-    for each in counts[:_SLICES_A_COLUMN]:
-        mask = np.asarray(pc.fill_null(pc.equal(column, each["values"]), False)) if each["values"] is not None else np.asarray(pc.is_null(column))
-        estimates = estimate(labels, scores, blocks, mask, ("auc", "log_loss"))
-        entry = {"column": name, "value": str(each["values"]), "rows": int(mask.sum()), "positives": int(labels[mask].sum())}
-        found.append(entry | as_json(estimates))
-    return found
-
-
-def _predictions(table: pa.Table, labels: np.ndarray, groups: Any, slices: list[str], challenger: np.ndarray, champion: np.ndarray | None) -> pa.Table:
-    columns = {"label": pa.array(labels.astype(np.int8)), "block": groups if groups is not None else pa.nulls(table.num_rows, pa.string())}
-    columns |= {name: table.column(name).cast(pa.string()) for name in slices}
-    columns["challenger"] = pa.array(challenger)
-    columns["champion"] = pa.nulls(table.num_rows, pa.float64()) if champion is None else pa.array(champion)
-    return pa.table(columns)
-
-
-def _smoke(table: pa.Table, scores: np.ndarray, model: Path) -> dict[str, Any]:
-    """Return rows from the lowest score to the highest, as a client sends them, and what they must give."""
-    names = [each["name"] for each in read_json(model / "signature.json")["inputs"]]
-    chosen = np.argsort(scores, kind="stable")[np.linspace(0, len(scores) - 1, min(_SMOKE_ROWS, len(scores))).astype(int)]
-    rows = table.select(names).take(pa.array(chosen)).to_pylist()
-    instances = [{name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()} for row in rows]
-    return {"instances": instances, "probabilities": [float(each) for each in scores[chosen]]}
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

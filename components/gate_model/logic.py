@@ -1,143 +1,144 @@
-"""The gate: rules over a model's numbers, and a record of the decision."""
+"""Decide whether a model may replace the champion, and write down why."""
 
-import difflib
 import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from intermodal.artifacts import read_json, whole_directory, write_json
-from intermodal.errors import ConfigurationError
-from intermodal.intervals import LOSSES, METRICS, Blocks, estimate
+from intermodal.components.gate_model.rules import Rules, parse_rules
+from intermodal.errors import DataError
+from intermodal.intervals import BINS, RISING, Floats, Resampling, interval, resample, resampled_metrics
 
-_KEYS = ("minimum", "maximum", "metric", "tolerance", "confidence", "slices")
-_NAMES = {"auc": "AUC", "pr_auc": "PR-AUC", "log_loss": "log loss", "brier": "Brier score", "accuracy": "accuracy"}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One rule applied."""
-
-    name: str
-    passed: bool
-    text: str
-    value: float | None
-    bound: float | None
-    interval: list[float | None] | None
+_TITLES = {"auc": "AUC", "pr_auc": "PR-AUC", "log_loss": "log loss", "brier": "Brier score", "accuracy": "accuracy"}
+_OWN = ("label", "block", "challenger", "champion")
 
 
-def gate_model(evaluation_path: str, predictions_path: str, rules: Mapping[str, Any], seed: int, decision_path: str) -> bool:
-    """Apply the rules, write the decision, and return whether the model passed.
+def gate_model(*, evaluation_path: str, predictions_path: str, rules: dict[str, Any], seed: int, decision_path: str) -> bool:
+    """Judge a model by the rules and write `decision.json`. See the component's contract.
 
-    Args:
-        evaluation_path: As `evaluate_model` writes it.
-        predictions_path: As `evaluate_model` writes them.
-        rules: See the contract.
-        seed: Of the bootstrap.
-        decision_path: Where `decision.json` goes.
+    Returns:
+        Whether every rule passed.
 
     Raises:
-        ConfigurationError: A rule or a metric is unknown.
-        DataError: An input cannot be read.
+        ConfigurationError: A rule or metric is unknown or out of range.
+        DataError: The evaluation or the predictions cannot be read.
     """
-    _check(rules)
-    evaluation = read_json(Path(evaluation_path) / "evaluation.json")
-    measured = evaluation["models"]["challenger"]["metrics"]
-    outcomes = [_bounded(metric, float(bound), measured[metric], least=True) for metric, bound in rules.get("minimum", {}).items()]
-    outcomes += [_bounded(metric, float(bound), measured[metric], least=False) for metric, bound in rules.get("maximum", {}).items()]
-    if evaluation["models"].get("champion"):
-        outcomes.append(_against_champion(Path(predictions_path), rules, int(seed)))
-        outcomes += _slices(evaluation["models"], rules.get("slices") or {})
-    passed = all(outcome.passed for outcome in outcomes)
-    reasons = [outcome.text for outcome in outcomes if outcome.passed == passed]
-    if evaluation.get("champion_error"):
-        reasons.append(f"the champion cannot score these rows and was not compared: {evaluation['champion_error']}")
-    elif not evaluation["models"].get("champion"):
-        reasons.append("there is no champion yet to compare with")
+    parsed = parse_rules(rules)
+    files = [Path(evaluation_path) / "evaluation.json", Path(predictions_path) / "predictions.parquet"]
+    evaluation, predictions = read_json(files[0]), _read(files[1])
+    version = evaluation.get("champion_version")
+    outcomes = _absolute(evaluation["models"]["challenger"]["metrics"], parsed)
+    if evaluation["models"]["champion"] is not None:
+        outcomes += _relative(predictions, parsed, seed, str(version))
+    elif evaluation.get("champion_error"):
+        outcomes.append(_incomparable(str(evaluation["champion_error"]), parsed))
+    passed = all(each["passed"] for each in outcomes)
+    decision = {
+        "verdict": "passed" if passed else "blocked",
+        "rules": outcomes,
+        "reasons": [each["text"] for each in outcomes if each["passed"] == passed],
+        "champion_version": version,
+        "inputs": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
+    }
     with whole_directory(decision_path) as folder:
-        write_json(
-            folder / "decision.json",
-            {
-                "verdict": "passed" if passed else "blocked",
-                "rules": [asdict(outcome) for outcome in outcomes],
-                "reasons": reasons,
-                "rule": dict(rules),
-                "inputs": {"evaluation": _digest(Path(evaluation_path)), "predictions": _digest(Path(predictions_path))},
-            },
-        )
+        write_json(folder / "decision.json", decision)
     return passed
 
 
-def _check(rules: Mapping[str, Any]) -> None:
-    for key in rules:
-        if key not in _KEYS:
-            raise ConfigurationError(f"gate: there is no rule {key!r}; {_nearest(key, _KEYS)}")
-    for metric in [*rules.get("minimum", {}), *rules.get("maximum", {}), rules.get("metric", "log_loss")]:
-        if metric not in METRICS:
-            raise ConfigurationError(f"gate: there is no metric {metric!r}; {_nearest(metric, METRICS)}")
+def _read(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path}: not readable as Parquet ({error}); evaluate the model again") from error
 
 
-def _nearest(word: str, known: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+def _outcome(name: str, passed: bool, text: str, value: float | None, bound: float | None, span: dict[str, float | None]) -> dict[str, Any]:
+    return {"name": name, "passed": bool(passed), "text": text, "value": value, "bound": bound, "interval": [span["low"], span["high"]]}
 
 
-def _bounded(metric: str, bound: float, measured: Mapping[str, float | None], *, least: bool) -> Outcome:
-    value = measured["value"]
-    passed = value is not None and (value >= bound if least else value <= bound)
-    shown = "undefined" if value is None else f"{value:.4f}{_bracketed(measured['low'], measured['high'])}"
-    relation = ("at least" if passed else "below") if least else ("at most" if passed else "above")
-    text = f"{_NAMES[metric]} {shown} is {relation} {bound:g}"
-    return Outcome(f"{'minimum' if least else 'maximum'} {metric}", passed, text, value, bound, [measured["low"], measured["high"]])
+def _absolute(metrics: dict[str, dict[str, float | None]], rules: Rules) -> list[dict[str, Any]]:
+    outcomes = []
+    for side, bounds, sign, good, bad in (("minimum", rules.minimum, 1, "at least", "below"), ("maximum", rules.maximum, -1, "at most", "above")):
+        for metric, bound in bounds.items():
+            number = metrics[metric]
+            value = number["value"]
+            # An undefined metric (one class only) cannot be shown to meet a bound.
+            passed = value is not None and sign * (value - bound) >= 0
+            told = f"is {good if passed else bad} {bound:g}" if value is not None else f"is undefined and must be {good} {bound:g}"
+            outcomes.append(_outcome(f"{side} {metric}", passed, f"{_TITLES[metric]} {_span(number)} {told}", value, bound, number))
+    return outcomes
 
 
-def _against_champion(predictions: Path, rules: Mapping[str, Any], seed: int) -> Outcome:
-    """Compare on paired differences: the challenger fails when even the favourable end of the interval is worse by more than the tolerance."""
-    metric, tolerance, confidence = rules.get("metric", "log_loss"), float(rules.get("tolerance", 0)), float(rules.get("confidence", 0.95))
-    table = pq.read_table(predictions / "predictions.parquet", columns=["label", "block", "challenger", "champion"])
-    labels = np.asarray(table.column("label")).astype(float)
-    grouped = table.column("block").null_count == 0
-    blocks = Blocks(np.asarray(table.column("block").combine_chunks().dictionary_encode().indices) if grouped else None, table.num_rows, seed=seed)
-    one, other = (estimate(labels, np.asarray(table.column(name)), blocks, metrics=(metric,))[metric] for name in ("challenger", "champion"))
-    difference = one.minus(other)
-    low, high = difference.interval(confidence)
-    worse = low > tolerance if metric in LOSSES else high < -tolerance
-    words = "is worse than the champion's beyond chance" if worse else "is not worse than the champion's beyond chance"
-    text = f"{_NAMES[metric]} {words}: paired difference {difference.value:+.4f}{_bracketed(low, high, sign=True)} over {blocks.number} blocks"
-    return Outcome(f"champion {metric}", not worse, text, difference.value, tolerance, [low, high])
+def _span(number: dict[str, float | None]) -> str:
+    value, low, high = (f"{each:.3f}" if (each := number[name]) is not None else "n/a" for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
 
 
-def _slices(models: Mapping[str, Any], rule: Mapping[str, Any]) -> list[Outcome]:
-    """Return an outcome for every slice whose AUC falls too far below the champion's, and one for all when none does."""
-    least, drop = int(rule.get("minimum_rows", 200)), float(rule.get("maximum_drop", 0.05))
-    champion = {(each["column"], each["value"]): each for each in models["champion"]["slices"]}
-    compared, fallen = 0, []
-    for each in models["challenger"]["slices"]:
-        other = champion.get((each["column"], each["value"]))
-        if each["rows"] < least or other is None or each["auc"]["value"] is None or other["auc"]["value"] is None:
-            continue
-        compared += 1
-        fall = other["auc"]["value"] - each["auc"]["value"]
-        if fall > drop:
-            name = f"{each['column']}={each['value']}"
-            text = f"slice {name}: AUC {each['auc']['value']:.4f} falls {fall:.4f} below the champion's {other['auc']['value']:.4f}, more than {drop:g}"
-            fallen.append(Outcome(f"slice {name}", False, text, -fall, -drop, None))
-    if fallen or not compared:
-        return fallen
-    return [Outcome("slices", True, f"no AUC of {compared} slices falls more than {drop:g} below the champion's", None, drop, None)]
+def _relative(predictions: pa.Table, rules: Rules, seed: int, version: str) -> list[dict[str, Any]]:
+    label, challenger, champion = (predictions.column(name).to_numpy().astype(np.float64) for name in ("label", "challenger", "champion"))
+    resampling = resample(np.asarray(predictions.column("block").to_pylist()), seed)
+    worse = interval(_worsening(rules.metric, label, challenger, champion, resampling), rules.confidence)
+    outcomes = [_compared(rules, worse, version)]
+    for column in predictions.column_names:
+        if column not in _OWN:
+            values = np.asarray(predictions.column(column).to_pylist(), dtype=object)
+            outcomes.append(_slices(column, values, label, challenger, champion, resampling, rules))
+    return outcomes
 
 
-def _bracketed(low: float | None, high: float | None, *, sign: bool = False) -> str:
-    return "" if low is None or high is None else f" [{low:{'+' if sign else ''}.4f}, {high:{'+' if sign else ''}.4f}]"
+def _compared(rules: Rules, worse: dict[str, float | None], version: str) -> dict[str, Any]:
+    value, low, high = worse["value"], worse["low"], worse["high"]
+    title, name = _TITLES[rules.metric], f"champion {rules.metric}"
+    if value is None or low is None:
+        return _outcome(name, False, f"{title} is undefined on these rows, so nothing shows the model no worse", value, rules.tolerance, worse)
+    passed = low <= rules.tolerance
+    allowed = f" and the tolerance of {rules.tolerance:g}" if rules.tolerance else ""
+    text = (
+        f"{title} is {abs(value):.4f} {'worse' if value > 0 else 'better'} than that of champion {version} "
+        f"(worse by [{low:.4f}, {high:.4f}] over resampled blocks): {'not ' if passed else ''}worse beyond chance{allowed}"
+    )
+    return _outcome(name, passed, text, value, rules.tolerance, worse)
 
 
-def _digest(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
+def _worsening(metric: str, label: Floats, challenger: Floats, champion: Floats, resampling: Resampling, bins: int = BINS) -> Floats:
+    """Return by how much the challenger is worse, paired: (resamples + 1,), the first of the rows as they are."""
+    new, old = (resampled_metrics(label, score, resampling, bins)[metric] for score in (challenger, champion))
+    return old - new if metric in RISING else new - old
+
+
+def _slices(
+    column: str, values: NDArray[Any], label: Floats, challenger: Floats, champion: Floats, resampling: Resampling, rules: Rules
+) -> dict[str, Any]:
+    """Judge the slices of one column: one collapses when its AUC falls by more than allowed, and by more than chance gives."""
+    names, counts = np.unique(values, return_counts=True)
+    falls: dict[str, dict[str, float | None]] = {}
+    for name in names[counts >= rules.minimum_rows]:
+        rows = values == name
+        part = Resampling(resampling.codes[rows], resampling.weights)
+        fall = interval(_worsening("auc", label[rows], challenger[rows], champion[rows], part, 512), rules.confidence)
+        if fall["value"] is not None and fall["low"] is not None:
+            falls[str(name)] = fall
+    rule = f"slices {column}"
+    if not falls:
+        text = f"no {column} has {rules.minimum_rows} rows with both classes, so none is judged"
+        return _outcome(rule, True, text, None, rules.maximum_drop, {"low": None, "high": None})
+    worst = max(falls, key=lambda name: falls[name]["value"] or 0.0)
+    value = falls[worst]["value"] or 0.0
+    collapsed = [name for name, fall in falls.items() if (fall["value"] or 0.0) > rules.maximum_drop and (fall["low"] or 0.0) > 0]
+    if collapsed:
+        told = ", ".join(f"{name} (by {falls[name]['value']:.3f})" for name in collapsed)
+        text = f"AUC falls by more than {rules.maximum_drop:g} where {column} is {told}"
+    else:
+        text = f"no {column} collapses: the largest fall of AUC is {value:.3f} at {worst}, allowed is {rules.maximum_drop:g}"
+    return _outcome(rule, not collapsed, text, value, rules.maximum_drop, falls[worst])
+
+
+def _incomparable(error: str, rules: Rules) -> dict[str, Any]:
+    passed = rules.incomparable == "pass"
+    remedy = "the rules let that pass" if passed else "set the gate's incomparable to pass to replace it"
+    return _outcome("champion comparable", passed, f"the champion cannot score these rows: {error}; {remedy}", None, None, {"low": None, "high": None})
