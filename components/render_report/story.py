@@ -106,7 +106,7 @@ def headline(story: Story) -> str:
         standing = "and is the new champion" if story.registration.get("champion") else "but the champion stays as it was"
         return f"{new.capitalize()} passed {_all_of(rules)} of the gate {standing}.{place}"
     failed = [rule for rule in rules if not rule.get("passed")]
-    reasons = story.decision.get("reasons") or [rule.get("text") or rule.get("name") for rule in failed]
+    reasons = [rule.get("text") or rule.get("name") for rule in failed] or story.decision.get("reasons") or ["no rule says why"]
     stays = f"{old.capitalize()} stays champion." if story.champion.get("version") is not None else "There is still no champion."
     share = f"{number(len(failed))} of {plural(len(rules), 'rule')}" if failed else "the gate"
     return f"{new.capitalize()} failed {share}: {'; '.join(str(reason).rstrip('.') for reason in reasons)}. {stays}"

@@ -11,7 +11,7 @@ from intermodal.components.render_report.charts import Axis, Mark, axis_over
 from intermodal.components.render_report.features import Feature
 from intermodal.components.render_report.figures import Legend, legend, models
 from intermodal.components.render_report.story import Story
-from intermodal.components.render_report.wording import LOWER_IS_BETTER, METRICS, finite, interval, number, percent, plural, signed
+from intermodal.components.render_report.wording import LOWER_IS_BETTER, METRICS, finite, interval, number, percent, plural
 
 _MEASURES: Final = {"jensen_shannon": "Jensen-Shannon", "l_infinity": "L-infinity"}
 
@@ -112,7 +112,7 @@ def rules(story: Story) -> Tracks:
             if any(finite(v) is not None for v in values[:2])
             else Markup()
         )
-        text = f"{signed(rule.get('value')) if finite(low) is not None else number(rule.get('value'))} against {number(rule.get('bound'))}"
+        text = f"{number(rule.get('value'))} against {number(rule.get('bound'))}"
         rows.append(Row(str(rule.get("text") or rule.get("name")), drawn, text if drawn else "", str(rule.get("name", "")), state))
     passed = sum(row.state == "passed" for row in rows)
     return Tracks("Rules", f"{passed} of {plural(len(rows), 'rule')} passed. The bar across a line is the bound.", rows, columns=("Rule", "Value"))
@@ -129,20 +129,22 @@ def slices(story: Story) -> list[Tracks]:
     overall = (story.challenger["metrics"].get("auc") or {}).get("value")
     found = story.challenger.get("slices", [])
     rivals = {(str(cell["column"]), str(cell["value"])): cell for cell in (story.rival or {}).get("slices", [])}
-    everything = [end for cell in [*found, *rivals.values()] for end in _measure(cell)]
+    rows = finite(story.evaluation.get("rows")) or 0.0
+    large = [cell for cell in [*found, *rivals.values()] if (finite(cell.get("rows")) or 0) >= rows / 100]  # a tiny slice would stretch the axis
+    everything = [end for cell in large for end in _measure(cell)]
     axis = axis_over("AUC", everything, around=[value for value in [finite(overall)] if value is not None])
     tables = []
     for column in dict.fromkeys(str(cell["column"]) for cell in found):
-        rows = []
+        drawn = []
         for cell in sorted((cell for cell in found if str(cell["column"]) == column), key=lambda cell: -(finite(cell.get("rows")) or 0)):
             rival = rivals.get((column, str(cell["value"])))
             marks = [Mark(*_measure(cell), "one", "challenger")] + ([Mark(*_measure(rival), "two", "champion")] if rival else [])
             share = percent(cell["positives"] / cell["rows"]) if finite(cell.get("positives")) is not None and finite(cell.get("rows")) else ""
             note = f"{plural(cell.get('rows') or 0, 'row')}{f', {share} positive' if share else ''}"
             text = interval(cell.get("auc")) + (f"; champion {interval(rival.get('auc'))}" if rival else "")
-            rows.append(Row(_value(cell["value"]), charts.track(marks, axis, reference=overall), text, note))
-        caption = f"AUC with 95 % interval; the dashed line is all rows together, {number(overall)}."
-        tables.append(Tracks(f"By {column}", caption, rows, charts.scale(axis), legend(story), columns=(column, "AUC")))
+            drawn.append(Row(_value(cell["value"]), charts.track(marks, axis, reference=overall), text, note))
+        caption = f"AUC with 95 % interval; the dashed line is all rows together, {number(overall)}. What lies beyond the scale is drawn at its end."
+        tables.append(Tracks(f"By {column}", caption, drawn, charts.scale(axis), legend(story), columns=(column, "AUC")))
     return tables
 
 

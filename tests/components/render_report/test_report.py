@@ -73,8 +73,8 @@ def without_champion(content):
 def blocked(content):
     decision = content["decision/decision.json"]
     decision["verdict"] = "blocked"
-    decision["rules"][1].update(passed=False, value=0.0051, interval=[0.002, 0.008])
-    decision["reasons"] = ["Log loss is 0.0051 worse than the champion's"]
+    decision["rules"][1].update(passed=False, text="Log loss is 0.0051 worse than the champion's", value=0.0051, interval=[0.002, 0.008])
+    decision["reasons"] = [rule["text"] for rule in decision["rules"]]
     content["registration/registration.json"].update(champion=False)
     del content["deployment/deployment.json"]
     return content
