@@ -81,8 +81,11 @@ class ValidationRules(_Section):
 
     skew: float | None = Field(None, gt=0)
     drift: float | None = Field(None, gt=0)
-    warn: list[str] = []
-    evolve: bool = True
+    warn: list[str] | None = Field(None, description="Kinds of anomaly that do not stop a run; default: SKEW and DRIFT")
+    evolve: bool | None = Field(None, description="Whether new columns extend a kept schema; default: yes")
+    min_domain_mass: Fraction | None = Field(None, description="Share of known values below which a text column is an anomaly")
+    missing: Fraction | None = Field(None, description="Room for missing values beyond what was seen")
+    domain_size: int | None = Field(None, ge=1, description="Distinct texts above which no domain is inferred")
 
 
 class Validation(_Section):

@@ -77,8 +77,6 @@ def test_only_a_platform_that_can_deploy_has_a_deploy_step(defaults):
 def test_images_come_from_the_registry_by_digest_where_one_is_known(defaults):
     digest = "sha256:" + "a" * 64
     target = ClusterTarget("kubeflow", None, image_repository="registry.example/team", digests={"train": digest})
-    images = {
-        each["container"]["image"] for each in target.compile(defaults)["deploymentSpec"]["executors"].values() if "container" in each
-    }
+    images = {each["container"]["image"] for each in target.compile(defaults)["deploymentSpec"]["executors"].values() if "container" in each}
     assert f"registry.example/team/intermodal-train@{digest}" in images
     assert all(image.startswith("registry.example/team/") and image_of(image) for image in images)
