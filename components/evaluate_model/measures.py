@@ -49,7 +49,10 @@ def confusion(label: Floats, score: Floats, threshold: float) -> dict[str, Any]:
         "recall": tp / (tp + fn) if tp + fn else None,
         "f1": 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else None,
         "flagged": (tp + fp) / len(label),
-        **{"tp": tp, "fp": fp, "tn": tn, "fn": fn},
+        "tp": tp,
+        "fp": fp,
+        "tn": tn,
+        "fn": fn,
     }
 
 

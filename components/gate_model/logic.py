@@ -141,4 +141,6 @@ def _slices(
 def _incomparable(error: str, rules: Rules) -> dict[str, Any]:
     passed = rules.incomparable == "pass"
     remedy = "the rules let that pass" if passed else "set the gate's incomparable to pass to replace it"
-    return _outcome("champion comparable", passed, f"the champion cannot score these rows: {error}; {remedy}", None, None, {"low": None, "high": None})
+    return _outcome(
+        "champion comparable", passed, f"the champion cannot score these rows: {error}; {remedy}", None, None, {"low": None, "high": None}
+    )

@@ -44,7 +44,9 @@ def parse_rules(rules: dict[str, Any]) -> Rules:
     incomparable = rules.get("incomparable", "block")
     _known([incomparable], ("block", "pass"), "value of incomparable")
     rows = int(_number(slices.get("minimum_rows", 200), "slices minimum_rows"))
-    return Rules(minimum, maximum, metric, tolerance, confidence, rows, _number(slices.get("maximum_drop", 0.05), "slices maximum_drop"), incomparable)
+    return Rules(
+        minimum, maximum, metric, tolerance, confidence, rows, _number(slices.get("maximum_drop", 0.05), "slices maximum_drop"), incomparable
+    )
 
 
 def _known(names: Iterable[str], allowed: tuple[str, ...], what: str) -> None:

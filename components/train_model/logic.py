@@ -131,7 +131,8 @@ def _function(repository_path: str, model_function: str) -> Callable[[int, dict[
     if not path.is_file():
         raise ConfigurationError(f"model_function {model_function!r}: {path} does not exist; put it in the feature repository")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     function = getattr(module, name, None)

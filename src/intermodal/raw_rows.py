@@ -56,12 +56,19 @@ def _array(column: pa.ChunkedArray, wanted: dict[str, Any]) -> np.ndarray:
     try:
         if text:
             return np.asarray(column.cast(pa.string()).cast(pa.binary()).fill_null(b"").to_numpy(), dtype=object)
-        if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type) or pa.types.is_boolean(column.type)):
+        if not (
+            pa.types.is_integer(column.type)
+            or pa.types.is_floating(column.type)
+            or pa.types.is_decimal(column.type)
+            or pa.types.is_boolean(column.type)
+        ):
             raise pa.ArrowInvalid("not a number")
         numbers = column.cast(pa.int8()) if pa.types.is_boolean(column.type) else column
         return np.asarray(numbers.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(), dtype=np.float64)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise DataError(f"column {wanted['name']!r} is {column.type}, and the model takes {wanted['type']} ({error}); cast it where it is made") from error
+        raise DataError(
+            f"column {wanted['name']!r} is {column.type}, and the model takes {wanted['type']} ({error}); cast it where it is made"
+        ) from error
 
 
 def binary_labels(table: pa.Table, label: str, part: str) -> np.ndarray:

@@ -1,0 +1,221 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tensorflow as tf
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+
+from intermodal.components.evaluate_model.logic import evaluate_model, score_rows
+from intermodal.components.train_model.logic import train_model
+from intermodal.errors import ConfigurationError, DataError
+
+
+def rows(count, seed):
+    generator = np.random.default_rng(seed)
+    x, color = generator.normal(5, 2, count), generator.choice(["red", "green", "blue"], count)
+    y = (generator.random(count) < 1 / (1 + np.exp(-(x - 5) - (color == "red")))).astype(int)
+    moments = (np.datetime64("2020-01-01") + (np.arange(count) // 50)).astype("datetime64[us]")  # PyArrow misreads days
+    x[:3] = [np.nan, np.inf, -np.inf]
+    whole = pa.array(generator.integers(0, 9, count), mask=np.arange(count) % 11 == 0)
+    colors = pa.array(color, mask=np.arange(count) % 13 == 0)
+    return pa.table({"when": pa.array(moments, pa.timestamp("us", tz="UTC")), "x": x, "whole": whole, "color": colors, "y": y})
+
+
+@pytest.fixture
+def data(tmp_path):
+    schema, statistics = schema_pb2.Schema(), statistics_pb2.DatasetFeatureStatisticsList()
+    found = statistics.datasets.add(name="train")
+    for name, kind, mean, deviation in (("x", schema_pb2.FLOAT, 5, 2), ("whole", schema_pb2.INT, 4, 2.5), ("y", schema_pb2.INT, 0.5, 0.5)):
+        schema.feature.add(name=name, type=kind)
+        feature = found.features.add()
+        feature.path.step.append(name)
+        feature.num_stats.mean, feature.num_stats.std_dev = mean, deviation
+    schema.feature.add(name="color", type=schema_pb2.BYTES)
+    feature = found.features.add()
+    feature.path.step.append("color")
+    for value in ("red", "green", "blue"):
+        feature.string_stats.rank_histogram.buckets.add(label=value, sample_count=10)
+    (tmp_path / "schema.pbtxt").write_text(text_format.MessageToString(schema))
+    (tmp_path / "train.pb").write_bytes(statistics.SerializeToString())
+    for seed, part in enumerate(("train", "validation", "test")):
+        (tmp_path / "examples" / part).mkdir(parents=True)
+        pq.write_table(rows(1500, seed), tmp_path / "examples" / part / "0.parquet")
+    return tmp_path
+
+
+def arguments(data, name="one", hyperparameters=None, function="", seed=7):
+    return {
+        "examples_path": str(data / "examples"),
+        "schema_path": str(data),
+        "statistics_path": str(data),
+        "repository_path": str(data),
+        "label": "y",
+        "model_function": function,
+        "hyperparameters": {"epochs": 3.0, "batch_size": 256.0, "hidden_units": [16.0], "learning_rate": 0.01} | (hyperparameters or {}),
+        "seed": seed,
+        "model_path": str(data / name / "model"),
+        "training_path": str(data / name / "training"),
+        "metrics_path": str(data / name / "metrics"),
+    }
+
+
+def spoil(data, part, column, values):
+    path = data / "examples" / part / "0.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(table.column_names.index(column), column, values), path)
+
+
+def test_the_saved_model_takes_raw_rows_and_learns_the_same_twice(data):
+    metrics = train_model(**arguments(data))
+    train_model(**arguments(data, "two"))
+    test = pq.read_table(data / "examples" / "test")
+    first, second = (score_rows(data / name / "model", test) for name in ("one", "two"))
+    assert metrics["val_auc"] > 0.75
+    np.testing.assert_array_equal(first, second)
+    assert json.loads((data / "one" / "metrics").read_text()) == metrics
+    history = json.loads((data / "one" / "training" / "history.json").read_text())
+    assert min(history["val_loss"]) == metrics["val_loss"]
+    assert list((data / "one" / "training" / "logs").rglob("events*"))
+    assert (data / "one" / "training" / "checkpoints" / "best.weights.h5").is_file()
+    # The exported graph gives the loss that the training reported: preprocessing inside equals preprocessing outside.
+    validation = pq.read_table(data / "examples" / "validation")
+    scores, labels = score_rows(data / "one" / "model", validation), validation["y"].to_numpy()
+    loss = -np.where(labels == 1, np.log(scores), np.log1p(-scores)).mean()
+    assert loss == pytest.approx(metrics["val_loss"], abs=1e-4)
+
+    serve = tf.saved_model.load(str(data / "one" / "model")).signatures["serving_default"]
+    odd = serve(
+        x=tf.constant([np.nan, np.inf, 5.0, 5.0], tf.float64),
+        whole=tf.constant([np.nan, 3, 1e300, 2], tf.float64),
+        color=tf.constant([b"", b"violet", b"x" * 1_000_000, b"\xff"]),
+    )["probability"].numpy()
+    assert odd.shape == (4,)
+    assert np.isfinite(odd).all()
+
+    assert json.loads((data / "one" / "model" / "signature.json").read_text())["inputs"] == [
+        {"name": "x", "type": "number", "required": False},
+        {"name": "whole", "type": "integer", "required": False},
+        {"name": "color", "type": "string", "required": False},
+    ]
+
+
+def test_training_stops_early_and_exports_the_best_epoch(data):
+    generator = np.random.default_rng(0)
+    spoil(data, "train", "y", pa.array(generator.integers(0, 2, 1500)))
+    metrics = train_model(**arguments(data, hyperparameters={"epochs": 60, "patience": 1, "learning_rate": 0.05}))
+    assert metrics["epochs"] < 60
+    history = json.loads((data / "one" / "training" / "history.json").read_text())
+    assert metrics["val_loss"] == min(history["val_loss"]) < history["val_loss"][-1]
+
+
+def test_a_function_of_the_repository_builds_the_model(data):
+    (data / "nets.py").write_text(
+        "import keras\ndef linear(width, settings):\n    return keras.Sequential([keras.Input((width,)), keras.layers.Dense(1)])\n"
+    )
+    train_model(**arguments(data, function="nets.py:linear", hyperparameters={"epochs": 1}))
+    with pytest.raises(ConfigurationError, match=r"no function 'lnear'"):
+        train_model(**arguments(data, function="nets.py:lnear"))
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        train_model(**arguments(data, function="net.py:linear"))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (pa.array([1] * 1500), "all 1500 rows"),
+        (pa.array([0, None] * 750), "null in 750 rows"),
+        (pa.array([0, 2] * 750), "must be 0 or 1"),
+    ],
+)
+def test_a_label_that_cannot_be_learnt_is_refused(data, values, message):
+    spoil(data, "train", "y", values)
+    with pytest.raises(DataError, match=message):
+        train_model(**arguments(data))
+    assert not (data / "one" / "model").exists()
+
+
+def test_an_empty_part_and_a_column_of_another_type_are_refused(data):
+    spoil(data, "validation", "x", pa.array(["a"] * 1500))
+    with pytest.raises(DataError, match="column 'x' is string"):
+        train_model(**arguments(data))
+    pq.write_table(rows(10, 0).slice(0, 0), data / "examples" / "train" / "0.parquet")
+    with pytest.raises(DataError, match="no rows"):
+        train_model(**arguments(data))
+
+
+def test_a_training_that_diverges_is_an_error_and_leaves_nothing(data):
+    with pytest.raises(ConfigurationError, match="lower learning_rate"):
+        train_model(**arguments(data, hyperparameters={"learning_rate": 1e38}))
+    assert not (data / "one" / "model").exists()
+    assert not (data / "one" / "training").exists()
+
+
+def test_a_killed_trainer_leaves_no_model(data):
+    code = "import json, sys\nfrom intermodal.components.train_model.logic import train_model\ntrain_model(**json.loads(sys.argv[1]))"
+    given = json.dumps(arguments(data, hyperparameters={"epochs": 100_000, "patience": 100_000}))
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "src")}
+    process = subprocess.Popen([sys.executable, "-c", code, given], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list((data).glob("one/.training*/checkpoints/*")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    assert not (data / "one" / "model").exists()
+    assert not (data / "one" / "training").exists()
+
+
+def test_evaluation_scores_both_models_on_the_same_rows(data):
+    train_model(**arguments(data))
+    champion = data / "champion"
+    champion.mkdir()
+    (champion / "champion.json").write_text('{"version": "3"}')
+    (champion / "model").symlink_to(data / "one" / "model")
+
+    def evaluate():
+        return evaluate_model(
+            model_path=str(data / "one" / "model"),
+            champion_path=str(champion),
+            examples_path=str(data / "examples"),
+            label="y",
+            block="when",
+            slices=["color"],
+            seed=1.0,
+            evaluation_path=str(data / "evaluation"),
+            predictions_path=str(data / "predictions"),
+            metrics_path=str(data / "evaluation_metrics"),
+        ), json.loads((data / "evaluation" / "evaluation.json").read_text())
+
+    evaluated, found = evaluate()
+    challenger = found["models"]["challenger"]
+    assert found["blocks"] == 30
+    assert challenger["metrics"]["auc"]["low"] < evaluated.metrics["auc"] < challenger["metrics"]["auc"]["high"]
+    assert found["difference"]["auc"] == {"value": 0, "low": 0, "high": 0}
+    assert np.isfinite(evaluated.roc).all()
+    assert evaluated.roc[0][0] == 0
+    assert evaluated.roc[0][-1] == evaluated.roc[1][-1] == 1
+    assert sum(map(sum, evaluated.confusion[1])) == found["rows"] == 1500
+    assert {each["value"] for each in challenger["slices"]} == {"red", "green", "blue", ""}
+    table = pq.read_table(data / "predictions" / "predictions.parquet")
+    assert table.column_names == ["label", "block", "color", "challenger", "champion"]
+    assert table["block"][0].as_py() == "2020-01-01"
+    smoke = json.loads((data / "evaluation" / "smoke.json").read_text())
+    again = pa.Table.from_pylist(smoke["instances"])
+    np.testing.assert_allclose(score_rows(data / "one" / "model", again), smoke["probabilities"], atol=1e-6)
+
+    (champion / "model").unlink()
+    (champion / "model").mkdir()
+    (champion / "model" / "signature.json").write_text('{"inputs": [{"name": "gone", "type": "number"}]}')
+    _, found = evaluate()
+    assert found["models"]["champion"] is None
+    assert "gone" in found["champion_error"]
