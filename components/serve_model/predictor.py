@@ -1,0 +1,282 @@
+"""The predictor: the KServe Python server with one SavedModel, the same on a laptop and in an InferenceService.
+
+python -m intermodal.components.serve_model.predictor --model_dir DIR --model_name NAME [--http_port 8080] [--host 0.0.0.0]
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import orjson
+import tensorflow as tf
+import uvicorn
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from kserve import InferRequest, InferResponse, Model, ModelRepository, model_server
+from kserve import logging as kserve_logging
+from kserve.errors import InvalidInput
+from kserve.protocol.dataplane import DataPlane
+from kserve.protocol.model_repository_extension import ModelRepositoryExtension
+from kserve.protocol.rest.server import RESTServer
+from kserve.utils.utils import get_predict_response
+from starlette.exceptions import HTTPException
+
+from intermodal.components.serve_model.rows import DATATYPES, RowError, columns_of_instances, columns_of_tensors
+
+LARGEST_BODY = 64 * 2**20
+#: Seconds that open connections get to end by themselves, each answer saying "Connection: close", before the server closes them.
+DRAIN_SECONDS = 2.0
+logger = logging.getLogger("intermodal.predictor")
+
+
+class SavedModelPredictor(Model):  # type: ignore[misc]
+    """Serves the signature `serving_default` of a SavedModel that takes raw rows, as `train_model` writes it."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        """Name the model; `load` reads it."""
+        super().__init__(name)
+        self._folder = folder
+
+    def load(self) -> bool:
+        """Read the model and its signature, and answer the signature's example, for the first call traces.
+
+        Raises:
+            ValueError: The directory holds no such model; says what is missing.
+        """
+        try:
+            signature = json.loads((self._folder / "signature.json").read_text(encoding="utf-8"))
+            self._loaded = tf.saved_model.load(str(self._folder))  # held: the signature's variables live as long as it does
+            self._serve = self._loaded.signatures["serving_default"]
+            self.inputs, self._output = signature["inputs"], signature["output"]
+            example = signature["example"]
+        except (OSError, KeyError, ValueError) as error:
+            raise ValueError(f"{self._folder}: not a SavedModel with signature.json as train_model writes it ({error})") from error
+        self._types = {each: spec.dtype for each, spec in self._serve.structured_input_signature[1].items()}
+        for _ in range(2):
+            self._probabilities(columns_of_instances([example], [{**each, "required": False} for each in self.inputs]))
+        self.ready = True
+        return True
+
+    async def predict(self, payload: Any, headers: dict[str, str] | None = None, response_headers: dict[str, str] | None = None) -> Any:
+        """Return the probabilities of V1 instances or of V2 tensors, in order."""
+        try:
+            if isinstance(payload, InferRequest):
+                tensors = [(each.name, each.shape, each.datatype, each.data) for each in payload.inputs]
+                columns = columns_of_tensors(tensors, self.inputs)
+            else:
+                columns = columns_of_instances(_instances(payload), self.inputs)
+        except RowError as error:
+            raise InvalidInput(str(error)) from error  # a plain ValueError would be answered with status 500
+        # TensorFlow lets go of the interpreter's lock: other requests and the readiness probe are answered meanwhile.
+        probabilities = await asyncio.to_thread(self._probabilities, columns)
+        if isinstance(payload, InferRequest):
+            response: InferResponse = get_predict_response(payload, probabilities, self.name)
+            response.outputs[0]._name = self._output
+            return response
+        return {"predictions": probabilities.tolist()}
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        """Return the inputs as V2 metadata."""
+        return [{"name": each["name"], "datatype": DATATYPES[each["type"]][0], "shape": [-1]} for each in self.inputs]
+
+    def get_output_types(self) -> list[dict[str, Any]]:
+        """Return the output as V2 metadata."""
+        return [{"name": self._output, "datatype": "FP32", "shape": [-1]}]
+
+    def _probabilities(self, columns: dict[str, np.ndarray]) -> np.ndarray:
+        tensors = {name: tf.constant(values, self._types[name]) for name, values in columns.items()}
+        return np.asarray(self._serve(**tensors)[self._output].numpy(), dtype=np.float32)
+
+
+def _instances(payload: Any) -> Any:
+    if isinstance(payload, bytes):  # KServe decodes application/json alone; `curl -d` says otherwise by default
+        try:
+            payload = orjson.loads(payload)
+        except orjson.JSONDecodeError as error:
+            raise RowError(f"the body is not JSON ({error})") from error
+    if not isinstance(payload, dict) or "instances" not in payload:
+        found = f"an object with {', '.join(sorted(map(str, payload)))[:80] or 'nothing'}" if isinstance(payload, dict) else type(payload).__name__
+        raise RowError(f'the body is {found}; it must be {{"instances": [{{column: value, ...}}, ...]}}')
+    return payload["instances"]
+
+
+class _Limits:
+    """ASGI: refuses a body above the limit, and has clients leave once the server drains."""
+
+    def __init__(self, app: Any, largest_body: int, draining: threading.Event) -> None:
+        self._app, self._largest, self._draining = app, largest_body, draining
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        seen = 0
+
+        async def limited() -> Any:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._largest:
+                raise HTTPException(413, f"the body is larger than {self._largest} bytes; send fewer rows a request")
+            return message
+
+        async def parting(message: Any) -> None:
+            if message["type"] == "http.response.start" and self._draining.is_set():
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        await self._app(scope, limited, parting)
+
+
+class _Server(uvicorn.Server):  # type: ignore[misc]
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to `_serve`, which has two servers to end."""
+        yield
+
+
+def _application(model: SavedModelPredictor, largest_body: int, draining: threading.Event) -> uvicorn.Config:
+    """Return uvicorn's settings for KServe's own application with this model.
+
+    Not `kserve.ModelServer.start`: it listens on all addresses only, and on SIGTERM unloads the model before the open requests are answered.
+    """
+    repository = ModelRepository()
+    repository.update(model)
+    rest = RESTServer("kserve.model_server:app", DataPlane(model_registry=repository), ModelRepositoryExtension(repository), 0, grace_period=10)
+    app = model_server.app
+    app.add_middleware(_Limits, largest_body=largest_body, draining=draining)
+    rest.create_application()
+    app.add_exception_handler(RequestValidationError, _not_understood)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(InvalidInput, _invalid)
+    return rest.config
+
+
+async def _not_understood(_: Request, error: RequestValidationError) -> JSONResponse:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part not in ("body", "InferenceRequest"))
+    return JSONResponse({"error": f"the body is not a V2 request: {place}: {first['msg']}"}, 400)
+
+
+async def _refused(_: Request, error: HTTPException) -> JSONResponse:
+    return JSONResponse({"error": str(error.detail)}, error.status_code)
+
+
+async def _invalid(_: Request, error: InvalidInput) -> JSONResponse:
+    logger.info("refused: %s", error)  # KServe's own handler logs a traceback a request
+    return JSONResponse({"error": str(error)}, 400)
+
+
+async def _serve(config: uvicorn.Config, arguments: argparse.Namespace, draining: threading.Event) -> None:
+    """Serve until SIGTERM: at once on `--host`, or first on the trial socket and from SIGUSR1 on the public one."""
+    loop = asyncio.get_running_loop()
+    stop, begin = asyncio.Event(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGUSR1, begin.set)
+    if arguments.public_fd is None:
+        public = socket.create_server((arguments.host, arguments.http_port), backlog=config.backlog)
+    else:
+        public = socket.socket(fileno=arguments.public_fd)
+        trial = _Server(config)
+        trying = asyncio.create_task(trial.serve([socket.socket(fileno=arguments.trial_fd)]))
+        waits = [asyncio.create_task(event.wait()) for event in (begin, stop)]
+        await asyncio.wait([*waits, trying], timeout=arguments.trial_seconds, return_when=asyncio.FIRST_COMPLETED)
+        if not begin.is_set():
+            logger.info("not called to serve; ending")
+            trial.should_exit = True
+            await trying
+            return
+    lent = _lend(public, arguments.handover) if arguments.handover else None
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve([public]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.01)
+    if arguments.public_fd is not None:
+        trial.should_exit = True
+        await trying
+    logger.info("serving %s on %s", arguments.model_name, public.getsockname())
+    await asyncio.wait([asyncio.create_task(stop.wait()), serving], return_when=asyncio.FIRST_COMPLETED)
+    await _drain(server, lent, draining)
+    await serving
+
+
+async def _drain(server: _Server, lent: socket.socket | None, draining: threading.Event) -> None:
+    """Accept no more, and let open connections end; uvicorn alone would cut one whose request is still on its way."""
+    draining.set()
+    for each in server.servers:
+        each.close()
+    if lent is not None:
+        lent.close()
+    deadline = time.monotonic() + DRAIN_SECONDS
+    while server.server_state.connections and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+    server.should_exit = True
+
+
+def _lend(public: socket.socket, descriptor: int) -> socket.socket:
+    """Give the public socket to whoever connects to the handover socket: a successor, so that no connection is ever refused or lost."""
+    mine, door = public.dup(), socket.socket(fileno=descriptor)
+    door.listen()
+
+    def wait() -> None:
+        while True:
+            caller, _ = door.accept()
+            with caller, contextlib.suppress(OSError):
+                socket.send_fds(caller, [b"public"], [mine.fileno()])
+
+    threading.Thread(target=wait, daemon=True, name="handover").start()
+    return mine
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="predictor", description="Serve a SavedModel over KServe's V1 and V2 protocols.", allow_abbrev=False)
+    parser.add_argument("--model_dir", required=True, help="directory, or file:// URI, of a SavedModel as train_model writes it")
+    parser.add_argument("--model_name", required=True, help="name in the URL")
+    parser.add_argument("--http_port", type=int, default=8080, help="port (default 8080)")
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default all)")  # noqa: S104
+    parser.add_argument("--largest_body", type=int, default=LARGEST_BODY, help="bytes a request may have (default 64 MiB)")
+    parser.add_argument("--public_fd", type=int, help="an inherited, bound socket to serve on from SIGUSR1 on, instead of host and port")
+    parser.add_argument("--trial_fd", type=int, help="with --public_fd: an inherited, bound socket to serve on until then")
+    parser.add_argument("--trial_seconds", type=float, default=600, help="with --public_fd: end when SIGUSR1 has not come by then")
+    parser.add_argument("--handover", type=int, help="an inherited, bound Unix socket on which to lend the public one to a successor")
+    return parser.parse_args(arguments)
+
+
+def _folder(model_dir: str) -> Path:
+    parts = urlsplit(model_dir)
+    if parts.scheme not in ("", "file"):
+        raise ValueError(
+            f"--model_dir {model_dir}: only directories are read here; on a cluster KServe's storage initializer brings {parts.scheme}://"
+        )
+    return Path(unquote(parts.path)) if parts.scheme else Path(model_dir)
+
+
+def main() -> int:
+    """Load the model and serve it; return the exit status."""
+    arguments = _parse(sys.argv[1:])
+    kserve_logging.configure_logging()
+    logging.basicConfig(level=logging.INFO)
+    try:
+        model = SavedModelPredictor(arguments.model_name, _folder(arguments.model_dir))
+        model.load()
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    draining = threading.Event()
+    asyncio.run(_serve(_application(model, arguments.largest_body, draining), arguments, draining))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
