@@ -8,11 +8,13 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
 import socket
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -25,13 +27,12 @@ import uvicorn
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from kserve import InferRequest, InferResponse, Model, ModelRepository, model_server
+from kserve import InferOutput, InferRequest, InferResponse, Model, ModelRepository, model_server
 from kserve import logging as kserve_logging
 from kserve.errors import InvalidInput
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer
-from kserve.utils.utils import get_predict_response
 from starlette.exceptions import HTTPException
 
 from intermodal.components.serve_model.rows import DATATYPES, RowError, columns_of_instances, columns_of_tensors
@@ -83,9 +84,7 @@ class SavedModelPredictor(Model):  # type: ignore[misc]
         # TensorFlow lets go of the interpreter's lock: other requests and the readiness probe are answered meanwhile.
         probabilities = await asyncio.to_thread(self._probabilities, columns)
         if isinstance(payload, InferRequest):
-            response: InferResponse = get_predict_response(payload, probabilities, self.name)
-            response.outputs[0]._name = self._output
-            return response
+            return self._response(payload, probabilities)
         return {"predictions": probabilities.tolist()}
 
     def get_input_types(self) -> list[dict[str, Any]]:
@@ -95,6 +94,14 @@ class SavedModelPredictor(Model):  # type: ignore[misc]
     def get_output_types(self) -> list[dict[str, Any]]:
         """Return the output as V2 metadata."""
         return [{"name": self._output, "datatype": "FP32", "shape": [-1]}]
+
+    def _response(self, request: InferRequest, probabilities: np.ndarray) -> InferResponse:
+        output = InferOutput(self._output, list(probabilities.shape), "FP32")
+        binary = request.use_binary_outputs
+        output.set_data_from_numpy(probabilities, binary_data=binary)
+        return InferResponse(
+            request.id or str(uuid.uuid4()), self.name, [output], use_binary_outputs=binary, requested_outputs=request.request_outputs
+        )
 
     def _probabilities(self, columns: dict[str, np.ndarray]) -> np.ndarray:
         tensors = {name: tf.constant(values, self._types[name]) for name, values in columns.items()}
@@ -178,7 +185,7 @@ async def _invalid(_: Request, error: InvalidInput) -> JSONResponse:
 
 
 async def _serve(config: uvicorn.Config, arguments: argparse.Namespace, draining: threading.Event) -> None:
-    """Serve until SIGTERM: at once on `--host`, or first on the trial socket and from SIGUSR1 on the public one."""
+    """Serve until SIGTERM: at once on `--host`, or first on the private socket and from SIGUSR1 on the public one."""
     loop = asyncio.get_running_loop()
     stop, begin = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -189,7 +196,7 @@ async def _serve(config: uvicorn.Config, arguments: argparse.Namespace, draining
     else:
         public = socket.socket(fileno=arguments.public_fd)
         trial = _Server(config)
-        trying = asyncio.create_task(trial.serve([socket.socket(fileno=arguments.trial_fd)]))
+        trying = asyncio.create_task(trial.serve([socket.socket(fileno=arguments.private_fd)]))
         waits = [asyncio.create_task(event.wait()) for event in (begin, stop)]
         await asyncio.wait([*waits, trying], timeout=arguments.trial_seconds, return_when=asyncio.FIRST_COMPLETED)
         if not begin.is_set():
@@ -197,7 +204,7 @@ async def _serve(config: uvicorn.Config, arguments: argparse.Namespace, draining
             trial.should_exit = True
             await trying
             return
-    lent = _lend(public, arguments.handover) if arguments.handover else None
+    lent = _lend(public, arguments.control) if arguments.control else None
     server = _Server(config)
     serving = asyncio.create_task(server.serve([public]))
     while not server.started and not serving.done():
@@ -224,9 +231,14 @@ async def _drain(server: _Server, lent: socket.socket | None, draining: threadin
     server.should_exit = True
 
 
-def _lend(public: socket.socket, descriptor: int) -> socket.socket:
-    """Give the public socket to whoever connects to the handover socket: a successor, so that no connection is ever refused or lost."""
-    mine, door = public.dup(), socket.socket(fileno=descriptor)
+def _lend(public: socket.socket, control: Path) -> socket.socket:
+    """Give the public socket to whoever connects to the control socket: a successor, so that no connection is ever refused or lost."""
+    mine, door = public.dup(), socket.socket(socket.AF_UNIX)
+    directory = os.open(control.parent, os.O_PATH)
+    try:
+        door.bind(f"/proc/self/fd/{directory}/{control.name}")  # a Unix socket's own path may have 107 characters only
+    finally:
+        os.close(directory)
     door.listen()
 
     def wait() -> None:
@@ -247,9 +259,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default all)")  # noqa: S104
     parser.add_argument("--largest_body", type=int, default=LARGEST_BODY, help="bytes a request may have (default 64 MiB)")
     parser.add_argument("--public_fd", type=int, help="an inherited, bound socket to serve on from SIGUSR1 on, instead of host and port")
-    parser.add_argument("--trial_fd", type=int, help="with --public_fd: an inherited, bound socket to serve on until then")
+    parser.add_argument("--private_fd", type=int, help="with --public_fd: an inherited, bound socket to serve on until then")
     parser.add_argument("--trial_seconds", type=float, default=600, help="with --public_fd: end when SIGUSR1 has not come by then")
-    parser.add_argument("--handover", type=int, help="an inherited, bound Unix socket on which to lend the public one to a successor")
+    parser.add_argument("--control", type=Path, help="path of a Unix socket to make, on which to lend the public one to a successor")
     return parser.parse_args(arguments)
 
 
@@ -267,6 +279,8 @@ def main() -> int:
     arguments = _parse(sys.argv[1:])
     kserve_logging.configure_logging()
     logging.basicConfig(level=logging.INFO)
+    for name in ("uvicorn.access", "kserve.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # a line or more a request would fill the disk
     try:
         model = SavedModelPredictor(arguments.model_name, _folder(arguments.model_dir))
         model.load()

@@ -13,6 +13,7 @@ DATATYPES = {
     "integer": ("INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8", "BOOL", "FP64", "FP32"),
     "number": ("FP64", "FP32", "FP16", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8", "BOOL"),
 }
+_WORDS = {"string": "a string", "integer": "an integer", "number": "a number"}
 Inputs = Sequence[Mapping[str, Any]]
 
 
@@ -93,13 +94,15 @@ def _column(values: list[Any], wanted: Mapping[str, Any], place: Any) -> np.ndar
     for row, value in enumerate(values):
         if value is None:
             if wanted["required"]:
-                raise RowError(f"{place(row, name)} is missing or null; it must be a {kind}")
+                raise RowError(f"{place(row, name)} is missing or null; it must be {_WORDS[kind]}")
             array[row] = null
             continue
         try:
             array[row] = convert(value)
         except TypeError:
-            raise RowError(f"{place(row, name)} is {_shown(value)}; it must be a {kind}{' or null' if not wanted['required'] else ''}") from None
+            raise RowError(
+                f"{place(row, name)} is {_shown(value)}; it must be {_WORDS[kind]}{' or null' if not wanted['required'] else ''}"
+            ) from None
     return array
 
 
