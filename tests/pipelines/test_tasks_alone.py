@@ -1,0 +1,147 @@
+"""Every task of the pipeline runs alone: in an empty folder, its inputs copied elsewhere, the run that made them gone."""
+
+import json
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from intermodal.catalog import load_component
+from intermodal.configuration import load_configuration
+from intermodal.deployments import stop
+from intermodal.targets.local import LocalTarget
+
+pytestmark = pytest.mark.timeout(600)
+TASKS = [
+    "fetch_champion",
+    "ingest_tables",
+    "transform_tables",
+    "retrieve_features",
+    "validate_data",
+    "materialize_features",
+    "train_model",
+    "evaluate_model",
+    "gate_model",
+    "register_model",
+    "serve_model",
+    "render_report",
+]
+
+
+@pytest.fixture(scope="module")
+def alone(first_run, workplace, tmp_path_factory):
+    """Copy what the first run made to another place, and hide the run while the tests of this module last."""
+    folder = tmp_path_factory.mktemp("alone")
+    run = min((workplace.home / "runs").iterdir(), key=lambda each: each.stat().st_mtime)
+    for task in run.iterdir():
+        if task.is_dir():
+            shutil.copytree(task, folder / "made" / task.name)
+    hidden = workplace.home / "hidden"
+    (workplace.home / "runs").rename(hidden)
+    yield folder
+    hidden.rename(workplace.home / "runs")
+
+
+@pytest.fixture(scope="module")
+def arguments(alone, workplace):
+    """What each task gets: parameters from the configuration, artifacts from the copies, stores of its own."""
+    settings = load_configuration(workplace.configuration)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    values = settings.local_arguments(base=workplace.configuration.parent, home=alone / "home")
+
+    def made(task: str, output: str) -> str:
+        return str(next(alone.glob(f"made/{task}/**/{output}")))
+
+    repository = str(shutil.copytree(settings.features.repository, alone / "repository"))
+    pick = lambda *names: {name: values[name] for name in names}  # noqa: E731
+    tables, transformed = made("ingest-tables", "tables"), made("transform-tables", "transformed")
+    examples, champion = made("retrieve-features", "examples"), made("fetch-champion", "champion")
+    data = {name: made("validate-data", name) for name in ("schema", "statistics", "anomalies")}
+    model, training = made("train-model", "model"), made("train-model", "training")
+    evaluation, predictions = made("evaluate-model", "evaluation"), made("evaluate-model", "predictions")
+    decision, registration = made("gate-model", "decision"), made("register-model", "registration")
+    features = {"repository": repository, **pick("feature_service", "feature_store")}
+    return {
+        "fetch_champion": pick("model_registry", "model_name"),
+        "ingest_tables": pick("sources", "split", "fingerprint"),
+        "transform_tables": {"tables": tables, "repository": repository},
+        "retrieve_features": {"tables": transformed, **features, **pick("spine")},
+        "validate_data": {
+            "examples": examples,
+            "baseline": champion,
+            "rules": values["validation_rules"],
+            **pick("label", "schema_text", "ignored", "beam_options"),
+        },
+        "materialize_features": {"tables": transformed, **features},
+        "train_model": {
+            "examples": examples,
+            "schema": data["schema"],
+            "statistics": data["statistics"],
+            "repository": repository,
+            **pick("label", "model_function", "hyperparameters", "seed"),
+        },
+        "evaluate_model": {"model": model, "champion": champion, "examples": examples, **pick("label", "block", "slices", "seed")},
+        "gate_model": {"evaluation": evaluation, "predictions": predictions, "rules": values["gate_rules"], **pick("seed")},
+        "register_model": {
+            "model": model,
+            "training": training,
+            "schema": data["schema"],
+            "statistics": data["statistics"],
+            "evaluation": evaluation,
+            "decision": decision,
+            "tables": tables,
+            "repository": repository,
+            "parameters": values["hyperparameters"],
+            "run_name": "alone",
+            **pick("model_registry", "model_name"),
+        },
+        "serve_model": {
+            "model": model,
+            "evaluation": evaluation,
+            "registration": registration,
+            "serving": values["serving"] | {"port": port},
+            **pick("deployments", "service_name"),
+        },
+        "render_report": {
+            "tables": tables,
+            "statistics": data["statistics"],
+            "anomalies": data["anomalies"],
+            "champion": champion,
+            "training": training,
+            "evaluation": evaluation,
+            "decision": decision,
+            "registration": registration,
+            **pick("title"),
+        },
+    }
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_needs_nothing_but_its_inputs(name, arguments, alone):
+    finished = LocalTarget(alone / "home").run(load_component(name), arguments[name], cached=False)
+    try:
+        outputs = finished.tasks[0].outputs
+        assert set(outputs) >= {key for key in load_component(name).component_spec.outputs if key not in ("metrics", "curves")}
+        for key, value in outputs.items():
+            if key in ("Output", "metrics", "curves"):
+                continue
+            assert Path(value).exists(), f"{name} did not write {key}"
+            assert_same(Path(value), next(alone.glob(f"made/{name.replace('_', '-')}*/**/{key}")))
+    finally:
+        if name == "serve_model":
+            stop(alone / "home" / "deployments", "flight-delay")
+
+
+def assert_same(made: Path, before: Path) -> None:
+    """The same files as in the run, and the same numbers in those that say nothing of places and moments."""
+    if made.is_file():
+        assert before.is_file()
+        return
+    names = {str(path.relative_to(made)) for path in made.rglob("*.json")}
+    assert names == {str(path.relative_to(before)) for path in before.rglob("*.json")}
+    for stable in ("manifest.json", "smoke.json", "signature.json", "evaluation.json"):
+        if stable in names:
+            assert json.loads((made / stable).read_text()) == json.loads((before / stable).read_text()), stable
