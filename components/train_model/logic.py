@@ -184,7 +184,7 @@ def _export(head: keras.Model, preprocess: Preprocessing, inputs: list[Input], p
     module = tf.Module()
     module.preprocess, module.head = preprocess, head
 
-    @tf.function(input_signature=[tensor_specs(inputs)])
+    @tf.function(input_signature=[tensor_specs(inputs)])  # type: ignore[untyped-decorator]
     def serve(columns: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {"probability": tf.sigmoid(head(preprocess(columns), training=False)[:, 0])}
 

@@ -61,7 +61,7 @@ def _input(feature: schema_pb2.Feature, statistics: statistics_pb2.FeatureNameSt
     return Input(feature.name, kind, required, mean=numbers.mean, deviation=numbers.std_dev or 1.0)
 
 
-class Preprocessing(tf.Module):
+class Preprocessing(tf.Module):  # type: ignore[misc]
     """Raw columns, each of shape (rows,), to one float32 tensor (rows, `width`).
 
     A category is one-hot, its first place for null and every value outside the vocabulary. A number is normalised, cut at `FARTHEST`

@@ -206,7 +206,8 @@ class AsofRetrievalJob(RetrievalJob):  # type: ignore[misc]
             raise DataError(f"features cannot be joined: {error}") from error
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
-        return self._to_arrow_internal(timeout).to_pandas()
+        frame: pd.DataFrame = self._to_arrow_internal(timeout).to_pandas()
+        return frame
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
         return self.relation().to_arrow_table()

@@ -76,7 +76,7 @@ def resampled_metrics(label: Floats, score: Floats, resampling: Resampling, bins
     score = np.asarray(score, np.float64)
     values, place = np.unique(-score, return_inverse=True)
     place, unique = place.reshape(-1), len(values)
-    exact_auc, exact_pr = _ranking(*(np.bincount(place, of, unique)[None, :] for of in (positive, 1 - positive)))
+    exact_auc, exact_pr = _ranking(*(np.bincount(place, of, unique)[None, :].astype(np.float64) for of in (positive, 1 - positive)))
     # By rank of the row, not of the distinct score: bins then hold equally many rows, however uneven the scores.
     reached = np.bincount(place, minlength=unique).cumsum()
     coarse = np.minimum((reached - 1) * bins // len(score), bins - 1)[place] if unique > bins else place
@@ -95,7 +95,7 @@ def resampled_metrics(label: Floats, score: Floats, resampling: Resampling, bins
 
 
 def _histogram(place: NDArray[Any], codes: NDArray[np.int64], of: Floats, bins: int, blocks: int) -> Floats:
-    return np.bincount(codes * bins + place, of, blocks * bins).reshape(blocks, bins)
+    return np.bincount(codes * bins + place, of, blocks * bins).astype(np.float64).reshape(blocks, bins)
 
 
 def _ranking(positives: Floats, negatives: Floats) -> tuple[Floats, Floats]:
