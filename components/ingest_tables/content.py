@@ -38,24 +38,28 @@ class ContentHash:
         return digest.hexdigest()
 
     def _take(self, table: pa.Table, digest: "hashlib._Hash | None" = None) -> None:
-        into = digest or self._digest
         for column in table.combine_chunks().columns:
-            array = column.chunk(0) if column.num_chunks else pa.array([], column.type)
-            into.update(np.packbits(np.asarray(pc.is_valid(array))).tobytes())
-            for piece in _bytes(array):
-                into.update(piece)
+            _hash_array(digest or self._digest, column.chunk(0) if column.num_chunks else pa.array([], column.type))
 
 
-def _bytes(array: pa.Array) -> list[bytes]:
-    """Return an array's values as bytes that equal arrays share, nulls as zeros."""
+def _hash_array(digest: "hashlib._Hash", array: pa.Array) -> None:
+    """Take which values are null, then the values, as bytes that equal arrays share however they lie in memory: nulls as zeros or empty."""
     kind = array.type
-    if pa.types.is_primitive(kind) and not pa.types.is_boolean(kind) and kind.bit_width in (8, 16, 32, 64):
-        integers = array.view({8: pa.int8(), 16: pa.int16(), 32: pa.int32(), 64: pa.int64()}[kind.bit_width])
-        return [np.asarray(pc.fill_null(integers, 0)).tobytes()]
+    valid = np.asarray(pc.is_valid(array))
+    digest.update(np.packbits(valid).tobytes())
+    if pa.types.is_null(kind):
+        return
     if pa.types.is_boolean(kind):
-        return [np.packbits(np.asarray(pc.fill_null(array, False))).tobytes()]
-    if not (pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_string(kind) or pa.types.is_large_binary(kind)):
-        return [repr(array.to_pylist()).encode()]
-    texts = pc.fill_null(array.cast(pa.large_binary()), b"")
-    lengths = np.asarray(pc.binary_length(texts))
-    return [lengths.tobytes(), *(each for each in [b"".join(texts.to_pylist())] if each)]
+        digest.update(np.packbits(np.asarray(pc.fill_null(array, False))).tobytes())
+    elif pa.types.is_string(kind) or pa.types.is_binary(kind):
+        texts = pc.fill_null(array.cast(pa.large_binary()), b"") if array.null_count else array.cast(pa.large_binary())
+        _, offsets, values = texts.buffers()
+        ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+        digest.update(np.diff(ends).tobytes())
+        digest.update(memoryview(values)[ends[0] : ends[-1]] if values else b"")
+    elif pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or pa.types.is_fixed_size_binary(kind):
+        width = kind.bit_width // 8
+        values = np.frombuffer(array.buffers()[1], np.uint8)[array.offset * width : (array.offset + len(array)) * width].reshape(-1, width)
+        digest.update(values.tobytes() if valid.all() else np.where(valid[:, None], values, 0).tobytes())
+    else:  # lists, structs and maps: rare, and not worth more than the slow way
+        digest.update(repr(array.to_pylist()).encode())

@@ -3,12 +3,13 @@
 import glob
 import gzip
 import io
-import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -54,13 +55,15 @@ class TableFile:
                         yield from _seekable(content, self.kind)
                 else:
                     yield raw
-        except (zipfile.BadZipFile, gzip.BadGzipFile, EOFError) as error:
+        except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as error:
             raise DataError(f"{self.name}: the archive is broken or cut short ({error}); fetch it again") from error
 
     def _member(self, archive: zipfile.ZipFile) -> str:
         names = [name for name in archive.namelist() if PurePosixPath(name).suffix.lower() in _KINDS and not name.startswith("__MACOSX")]
         if len(names) != 1:
             raise DataError(f"{self.name}: the archive holds {len(names)} tables ({', '.join(names[:3])}); put one file in each archive")
+        if archive.getinfo(names[0]).flag_bits & 1:
+            raise DataError(f"{self.name}: the archive is encrypted; decrypt it first")
         return names[0]
 
 
@@ -86,14 +89,13 @@ def find_files(uri: str, kind: str | None) -> list[TableFile]:
         DataError: There is nothing there, or a name does not tell its format.
     """
     system, path = _locate(uri)
-    local = isinstance(system, fs.LocalFileSystem)
-    prefix = "" if local else uri.partition("://")[0] + "://"
-    if glob.has_magic(path):
-        paths = sorted(glob.glob(path, recursive=True)) if local else _matching(system, path)
+    prefix = "" if isinstance(system, fs.LocalFileSystem) else uri.partition("://")[0] + "://"
+    info = system.get_file_info(path)
+    if info.type == fs.FileType.NotFound and glob.has_magic(path):
+        paths = _matching(system, path)
         if not paths:
             raise DataError(f"{uri}: no file matches; correct the pattern")
     else:
-        info = system.get_file_info(path)
         if info.type == fs.FileType.NotFound:
             raise DataError(f"{uri}: no such file or directory; correct the source's uri")
         paths = [path] if info.type == fs.FileType.File else _below(system, path)
@@ -104,20 +106,33 @@ def find_files(uri: str, kind: str | None) -> list[TableFile]:
 
 def _locate(uri: str) -> tuple[Any, str]:
     if "://" not in uri:
-        return fs.LocalFileSystem(), os.path.abspath(uri)
+        return fs.LocalFileSystem(), str(Path(uri).absolute())
     system, path = fs.FileSystem.from_uri(uri)
     return system, path
 
 
 def _below(system: Any, path: str) -> list[str]:
     found = system.get_file_info(fs.FileSelector(path, recursive=True))
-    return sorted(each.path for each in found if each.type == fs.FileType.File and _guess(each.path))
+    return sorted(each.path for each in found if each.type == fs.FileType.File and _guess(each.path) and each.base_name[0] not in "._")
 
 
 def _matching(system: Any, pattern: str) -> list[str]:
-    folder = pattern[: min(pattern.find(mark) for mark in "*?[" if mark in pattern)].rpartition("/")[0]
-    found = system.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
-    return sorted(each.path for each in found if each.type == fs.FileType.File and Path(each.path).match(pattern))
+    """Return the files that match: `*` and `?` within a folder's level, `**` over any levels; hidden ones only when named."""
+    parts = pattern.split("/")
+    fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    selector = fs.FileSelector("/".join(parts[:fixed]) or "/", recursive=fixed < len(parts) - 1, allow_not_found=True)
+    found = [each.path for each in system.get_file_info(selector) if each.type == fs.FileType.File]
+    return sorted(path for path in found if _matches(path.split("/")[fixed:], parts[fixed:]))
+
+
+def _matches(path: list[str], pattern: list[str]) -> bool:
+    if not pattern or not path:
+        return not pattern and not path
+    if pattern[0] == "**":
+        return _matches(path, pattern[1:]) or _matches(path[1:], pattern)
+    if path[0].startswith(".") and not pattern[0].startswith("."):
+        return False
+    return fnmatchcase(path[0], pattern[0]) and _matches(path[1:], pattern[1:])
 
 
 def _guess(name: str) -> str | None:

@@ -1,6 +1,9 @@
 """Tables from files into Parquet, split, hashed and listed in a manifest."""
 
-from contextlib import ExitStack
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +12,10 @@ import pyarrow.parquet as pq
 
 from intermodal.artifacts import whole_directory, write_json
 from intermodal.components.ingest_tables.content import ContentHash
-from intermodal.components.ingest_tables.reading import Source, Table
-from intermodal.components.ingest_tables.splitting import Split
-from intermodal.errors import ConfigurationError, DataError
+from intermodal.components.ingest_tables.reading import Table
+from intermodal.components.ingest_tables.source import Source
+from intermodal.components.ingest_tables.splitting import SPLIT_COLUMN, Split
+from intermodal.errors import ConfigurationError, DataError, MachineError
 
 _ROW_GROUP = 1 << 17
 
@@ -20,7 +24,7 @@ def ingest_tables(sources: list[dict[str, Any]], split: dict[str, Any], fingerpr
     """Read tables, split one of them, and write all as Parquet with a manifest.
 
     Args:
-        sources: One object a table; see `reading.Source`.
+        sources: One object a table; see `source.Source`.
         split: See `splitting.Split`; empty: no split.
         fingerprint: Goes into the manifest as it is.
         tables_path: The directory to write, whole or not at all.
@@ -28,6 +32,7 @@ def ingest_tables(sources: list[dict[str, Any]], split: dict[str, Any], fingerpr
     Raises:
         ConfigurationError: A source or the split makes no sense.
         DataError: A file is missing, broken, empty or not as declared, or a part gets no row.
+        MachineError: The disk is full.
     """
     parsed = [Source.parse(source) for source in sources]
     names = [source.name for source in parsed]
@@ -36,12 +41,22 @@ def ingest_tables(sources: list[dict[str, Any]], split: dict[str, Any], fingerpr
     division = Split(split) if split else None
     if division and division.table not in names:
         raise ConfigurationError(f"split: there is no table {division.table!r}; the tables are {', '.join(names)}")
-    with whole_directory(tables_path) as folder:
+    with _room_in(tables_path), whole_directory(tables_path) as folder:
         listed = {}
         for source in parsed:
             divides = division if division and division.table == source.name else None
             listed[source.name] = _write_table(Table(source), divides, folder / source.name)
         write_json(folder / "manifest.json", {"fingerprint": fingerprint, "tables": listed})
+
+
+@contextmanager
+def _room_in(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            raise
+        raise MachineError(f"{path}: no room to write the tables ({os.strerror(error.errno)}); free some space and run again") from error
 
 
 def _write_table(table: Table, split: Split | None, folder: Path) -> dict[str, Any]:
@@ -54,7 +69,7 @@ def _write_table(table: Table, split: Split | None, folder: Path) -> dict[str, A
             whole.add(batch)
             for name, rows in (split.divide(batch) if split else {"": batch}).items():
                 if name not in parts:
-                    parts[name] = _Part(folder / (f"split={name}" if split else ""), table.schema, files)
+                    parts[name] = _Part(folder / (f"{SPLIT_COLUMN}={name}" if split else ""), table.schema, files)
                 parts[name].write(rows)
     rows = sum(part.rows for part in parts.values())
     if not rows:
@@ -67,7 +82,7 @@ def _write_table(table: Table, split: Split | None, folder: Path) -> dict[str, A
     if split:
         for name in split.parts:
             if name not in parts:
-                raise DataError(f"split: the part {name!r} of table {split.table!r} gets no row; check its bounds against column {split.column!r}")
+                raise DataError(f"split: the part {name!r} of table {split.table!r} gets no row; {split.remedy()}")
         entry["splits"] = {name: {"rows": part.rows, "sha256": part.hash.hexdigest()} for name, part in sorted(parts.items())}
     return entry
 
