@@ -36,6 +36,10 @@ class Ingest:
     def output(self) -> Path:
         return self.folder / "output"
 
+    def left(self) -> list[str]:
+        """Return the names of all that lies in the folder, hidden or not."""
+        return sorted(path.name for path in self.folder.iterdir())
+
     def read(self, part: str | None = None, name: str = "rows") -> pa.Table:
         """Read what was written of a table, or of one of its parts."""
         return pq.read_table(self.output / name / (f"split={part}" if part else ""), partitioning=None)

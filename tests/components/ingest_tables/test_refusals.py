@@ -1,0 +1,233 @@
+"""Bad input: each is refused in words that name the value, where it is and the remedy, and nothing half-written is left."""
+
+import gzip
+import io
+import os
+import re
+import subprocess
+import sys
+import zipfile
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from intermodal.components.ingest_tables.logic import ingest_tables
+from intermodal.errors import ConfigurationError, DataError, IntermodalError
+
+GOOD = "id,fruit,weight\n1,apple,1.5\n2,pear,2.5\n"
+
+
+def archive(content: bytes = GOOD.encode() * 500, **more: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as opened:
+        for name, each in {"a": content, **more}.items():
+            opened.writestr(f"{name}.csv", each)
+    return file.getvalue()
+
+
+def parquet() -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"id": range(10_000)}), sink)
+    return sink.getvalue()
+
+
+def garbled(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes(255 - each for each in content[middle : middle + 20]) + content[middle + 20 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "", r"a\.csv: the file is empty"),
+        ("a.csv", "id,x\n", r"the table 'rows' has no rows"),
+        ("a.parquet", pa.table({"id": pa.array([], pa.int64())}), r"the table 'rows' has no rows"),
+        ("a.parquet", b"", r"a\.parquet: not whole Parquet"),
+        ("a.parquet", parquet()[:-100], r"a\.parquet: not whole Parquet .*; fetch or write it again"),
+        ("a.parquet", garbled(parquet()), r"a\.parquet: not whole Parquet"),
+        ("a.csv.zip", archive()[:-30], r"a\.csv\.zip: the archive is broken or cut short"),
+        ("a.csv.zip", garbled(archive(os.urandom(4000).hex().encode())), r"a\.csv\.zip: the archive is broken or cut short"),
+        ("a.csv.zip", archive(b=b"id\n1\n"), r"holds 2 tables \(a\.csv, b\.csv\); put one file in each archive"),
+        ("a.csv.gz", gzip.compress(GOOD.encode() * 500)[:-20], r"a\.csv\.gz: the archive is broken or cut short"),
+        ("a.csv.gz", GOOD, r"a\.csv\.gz: the archive is broken or cut short"),
+        ("a.csv", "id,x\n1,a\n2\n", r"a\.csv: CSV parse error: .*Expected 2 columns, got 1"),
+        ("a.csv", b"id,x\n1,a\n2,caf\xe9\n", r"a\.csv: line 3, byte 6: 0xe9 is not utf-8; declare the file's `encoding`, for instance latin-1"),
+        ("a.csv", b"id,caf\xe9\n1,a\n", r"a\.csv: line 1, byte 7: 0xe9 is not utf-8"),
+        ("a.csv", "id,id\n1,2\n", r"the column 'id' is there twice"),
+        ("a.csv", "id,ID\n1,2\n", r"there twice \(SQL does not tell upper from lower case\)"),
+        ("a.csv", ",x\n0,2\n", r"column 1 has no name"),
+        ("a.xls", GOOD, r"a\.xls: the name does not tell whether this is CSV or Parquet; say so with the source's `format`"),
+    ],
+)
+def test_a_bad_file_is_refused(ingest, name, content, message):
+    with pytest.raises(DataError, match=message):
+        ingest(ingest.put(name, content))
+    assert ingest.left() == [name]
+
+
+def test_bytes_of_another_encoding_late_in_a_long_file_are_found(ingest):
+    with pytest.raises(DataError, match=r"line 400002, byte 3: 0xe9"):
+        ingest(ingest.put("a.csv", b"id,x\n" + b"1,aaaaaaaaaaaaaaaaaaaaaaaaaaa\n" * 400_000 + b"2,\xe9\n"))
+
+
+@pytest.mark.parametrize("uri", ["gone.csv", "gone/*.csv", "gone*.csv"])
+def test_what_is_not_there_is_named(ingest, uri):
+    with pytest.raises(DataError, match=rf"{re.escape(uri)}: no (such file|file matches)"):
+        ingest(str(ingest.folder / uri))
+
+
+def test_a_directory_without_tables_is_named(ingest):
+    ingest.put("in/notes.txt", "x")
+    with pytest.raises(DataError, match="the directory holds no CSV or Parquet file"):
+        ingest(str(ingest.folder / "in"))
+
+
+def test_a_renamed_column_is_guessed(ingest):
+    with pytest.raises(DataError, match=r"a\.csv: the column 'weight' is missing; was it renamed 'weights'\?"):
+        ingest(ingest.put("a.csv", GOOD.replace("weight", "weights")), columns={"weight": "double"})
+
+
+def test_a_missing_column_is_named_among_those_there(ingest):
+    with pytest.raises(DataError, match=r"the column 'price' is missing; the columns are id, fruit, weight"):
+        ingest(ingest.put("a.csv", GOOD), columns={"price": "double"})
+
+
+def test_a_value_of_another_type_is_found_by_row_and_column(ingest):
+    rows = "".join(f"{number},{number}\n" for number in range(1, 300_001))
+    with pytest.raises(DataError, match=r"a\.csv: row 300001, column 'x': 'many' is not int64; correct the file, declare another type"):
+        ingest(ingest.put("a.csv", "id,x\n" + rows + "0,many\n"), columns={"x": "int64"})
+
+
+def test_a_zoneless_value_in_a_zoned_column_is_told_the_remedy(ingest):
+    with pytest.raises(DataError, match=r"row 1, column 'at': '2013-01-05 10:00:00' is not timestamp.*`time_zone`"):
+        ingest(ingest.put("a.csv", "at\n2013-01-05 10:00:00\n"), columns={"at": "timestamp[us, UTC]"})
+
+
+def test_a_stored_type_other_than_the_declared_one_is_named(ingest):
+    with pytest.raises(DataError, match=r"column 'id' is int64, declared is string"):
+        ingest(ingest.put("a.parquet", parquet()), columns={"id": "string"})
+
+
+def test_a_declared_type_too_narrow_for_a_stored_value_is_named(ingest):
+    with pytest.raises(DataError, match=r"a\.parquet: column 'x': .*1\.5.* was truncated.*declare another type"):
+        ingest(ingest.put("a.parquet", pa.table({"x": [1.5]})), columns={"x": "int64"})
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ("id,fruit\n1,fig\n", r"2\.csv: the column 'weight' is missing"),
+        ("id,fruit,weight,more\n1,fig,2.5,x\n", r"2\.csv: the column 'more' is not in .*1\.csv"),
+        ("id,fruit,wieght\n1,fig,2.5\n", r"2\.csv: the column 'weight' is missing; was it renamed 'wieght'"),
+    ],
+)
+def test_files_of_one_table_must_have_the_same_columns(ingest, second, message):
+    ingest.put("in/1.csv", GOOD)
+    ingest.put("in/2.csv", second)
+    with pytest.raises(DataError, match=message):
+        ingest(str(ingest.folder / "in"))
+
+
+def test_parquet_files_of_unlike_types_are_refused(ingest):
+    ingest.put("in/1.parquet", pa.table({"id": [1]}))
+    ingest.put("in/2.parquet", pa.table({"id": ["1"]}))
+    with pytest.raises(DataError, match=r"2\.parquet: its types differ from those of .*1\.parquet"):
+        ingest(str(ingest.folder / "in"))
+
+
+def test_csv_beside_parquet_is_refused(ingest):
+    ingest.put("in/1.parquet", pa.table({"id": [1]}))
+    ingest.put("in/2.csv", "id\n1\n")
+    with pytest.raises(DataError, match="CSV and Parquet files lie beside each other"):
+        ingest(str(ingest.folder / "in"))
+
+
+def test_a_moment_that_no_clock_showed_is_refused(ingest):
+    with pytest.raises(DataError, match=r"column 'at': .*2013-03-10 02:30:00"):
+        ingest(ingest.put("a.csv", "at\n2013-03-10 02:30:00\n"), time_zone="America/New_York")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"nul_values": ["-"]}, "source 'rows': there is no key 'nul_values'; did you mean 'null_values'"),
+        ({"name": "../rows"}, "source name '../rows'.*letters, digits and underscores"),
+        ({"name": ""}, "source name ''"),
+        ({"format": "xml"}, "format 'xml'; it must be csv or parquet"),
+        ({"encoding": "latin-one"}, "no encoding 'latin-one'"),
+        ({"columns": {"id": "integer"}}, "column 'id' is declared 'integer', which is no Arrow type"),
+        ({"row_number": "id"}, "row_number 'id' is a column already"),
+    ],
+)
+def test_a_source_that_makes_no_sense_is_refused(ingest, source, message):
+    with pytest.raises(IntermodalError, match=message):
+        ingest_tables([{"name": "rows", "uri": ingest.put("a.csv", GOOD)} | source], {}, "", str(ingest.output))
+
+
+def test_a_source_without_uri_and_two_of_one_name_are_refused(ingest):
+    path = ingest.put("a.csv", GOOD)
+    with pytest.raises(ConfigurationError, match="the key 'uri' is required"):
+        ingest_tables([{"name": "rows"}], {}, "", str(ingest.output))
+    with pytest.raises(ConfigurationError, match="two sources are called 'rows'; rename one"):
+        ingest_tables([{"name": "rows", "uri": path}] * 2, {}, "", str(ingest.output))
+
+
+def test_a_failure_leaves_the_earlier_output_whole(ingest):
+    ingest(ingest.put("a.csv", GOOD))
+    with pytest.raises(DataError):
+        ingest(ingest.put("b.csv", GOOD + "x\n"))
+    assert ingest.read().num_rows == 2
+    assert ingest.left() == ["a.csv", "b.csv", "output"]
+
+
+def test_a_full_disk_leaves_nothing_half_written(ingest):
+    path = ingest.put("a.parquet", pa.table({"x": [os.urandom(1000).hex() for _ in range(2000)]}))
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))\n"
+        "from intermodal.components.ingest_tables.logic import ingest_tables\n"
+        "from intermodal.errors import MachineError\n"
+        "try: ingest_tables([{'name': 'rows', 'uri': sys.argv[1]}], {}, '', sys.argv[2])\n"
+        "except MachineError as error: sys.exit(str(error))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, path, str(ingest.output)],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "no room to write the tables" in done.stderr
+    assert ingest.left() == ["a.parquet"]
+
+
+def peak_memory(ingest, uri: str) -> int:
+    """Return the most megabytes that ingesting took, in a process of its own."""
+    code = (
+        "import resource, sys\n"
+        "from intermodal.components.ingest_tables.logic import ingest_tables\n"
+        "split = {'table': 'rows', 'by': 'hash', 'column': 'id', 'parts': {'train': 0.5, 'test': 0.5}}\n"
+        "ingest_tables([{'name': 'rows', 'uri': sys.argv[1]}], split, '', sys.argv[2])\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, uri, str(ingest.output)],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return int(done.stdout)
+
+
+def test_memory_does_not_grow_with_the_rows(ingest):
+    line = ",".join("x" * 30 for _ in range(8))
+    block = "".join(f"{number},{line}\n" for number in range(20_000))
+    ingest.put("small/0.csv", "id,a,b,c,d,e,f,g,h\n" + block * 6)
+    ingest.put("large/0.csv", "id,a,b,c,d,e,f,g,h\n" + block * 60)
+    size = (ingest.folder / "large" / "0.csv").stat().st_size >> 20
+    small, large = (peak_memory(ingest, str(ingest.folder / each)) for each in ("small", "large"))
+    assert size > 250
+    assert large - small < 100, (small, large, size)
