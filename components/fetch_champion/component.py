@@ -13,7 +13,7 @@ def fetch_champion(model_registry: str, model_name: str, champion: dsl.Output[ds
         model_registry: MLflow tracking and registry URI.
         model_name: The registered model's name.
         champion: A directory: `champion.json` (`version`, null when there is no champion yet; `run_id`; `registered_at`) and, when there is
-            one, `model/` (SavedModel), `schema.pbtxt`, `statistics/` (one file a split) and `evaluation.json`.
+            one, `model/` (SavedModel), `schema.pbtxt` and `statistics/` (one file a split).
     """
     from intermodal.components.fetch_champion.logic import fetch_champion
 

@@ -1,15 +1,17 @@
 """A model version in the registry, with its numbers and its lineage."""
 
-import hashlib
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from intermodal.artifacts import read_json, whole_directory, write_json
-from intermodal.model_registry import CHAMPION, database_file, open_registry, reached
+from intermodal.artifacts import read_json, tree_hash, whole_directory, write_json
+from intermodal.errors import StoreError
+from intermodal.model_registry import CHAMPION, MODEL_TAG, alone, database_file, open_registry, reached
 
-_MODEL_TAG = "model_sha256"
+_LONGEST_PARAMETER = 6000
+_METRICS_A_REQUEST = 500
 
 
 def register_model(
@@ -49,14 +51,15 @@ def register_model(
         registration_path: The directory to write, whole or not at all.
 
     Raises:
-        StoreError: The registry cannot be reached or refuses.
+        ConfigurationError: The registry's URI is of no kind that is known.
+        StoreError: The registry cannot be reached or refuses, or its champion changed since the gate compared with it.
         DataError: An input cannot be read.
     """
     decision = read_json(Path(decision_path) / "decision.json")
     manifest = read_json(Path(tables_path) / "manifest.json")
     evaluation = read_json(Path(evaluation_path) / "evaluation.json")
     lineage = {
-        _MODEL_TAG: tree_hash(Path(model_path)),
+        MODEL_TAG: tree_hash(Path(model_path)),
         "data_fingerprint": manifest["fingerprint"],
         "tables": {name: table["sha256"] for name, table in manifest["tables"].items()},
         "repository_sha256": tree_hash(Path(repository_path)),
@@ -66,27 +69,24 @@ def register_model(
     files = {
         "model": Path(model_path),
         "statistics": Path(statistics_path),
-        "": [
-            Path(schema_path) / "schema.pbtxt",
-            Path(evaluation_path) / "evaluation.json",
-            Path(decision_path) / "decision.json",
-            Path(training_path) / "history.json",
-        ],
+        "schema.pbtxt": Path(schema_path) / "schema.pbtxt",
+        "evaluation.json": Path(evaluation_path) / "evaluation.json",
+        "decision.json": Path(decision_path) / "decision.json",
+        "history.json": Path(training_path) / "history.json",
     }
-    client = open_registry(model_registry)
-    with reached(model_registry):
-        version = _version_of(client, model_name, lineage[_MODEL_TAG])
-        if version is None:
-            run = _log_run(
-                client, _experiment(client, model_registry, model_name), run_name, parameters, _metrics(evaluation), lineage, decision, files
-            )
-            _ensure_model(client, model_name)
-            tags = {_MODEL_TAG: lineage[_MODEL_TAG], "gate": decision["verdict"]}
-            version = client.create_model_version(model_name, f"{run.info.artifact_uri}/model", run.info.run_id, tags=tags)
-        previous = _aliased(client, model_name)
-        passed = decision["verdict"] == "passed"
-        if passed and previous != str(version.version):
-            client.set_registered_model_alias(model_name, CHAMPION, version.version)
+    metrics = _metrics(evaluation, read_json(files["history.json"]))
+    passed = decision["verdict"] == "passed"
+    with alone(model_registry):
+        client = open_registry(model_registry)
+        with reached(model_registry):
+            version = _version_of(client, model_name, lineage[MODEL_TAG])
+            if version is None:
+                run = _log_run(client, _experiment(client, model_registry, model_name), run_name, parameters, metrics, lineage, files)
+                version = _new_version(client, model_name, run, lineage[MODEL_TAG])
+            _judge(client, version, decision["verdict"], lineage, files)
+            previous = _aliased(client, model_name)
+            if passed:
+                _crown(client, version, previous, decision.get("champion_version"), model_registry)
     with whole_directory(registration_path) as folder:
         write_json(
             folder / "registration.json",
@@ -102,18 +102,41 @@ def register_model(
         )
 
 
-def tree_hash(path: Path) -> str:
-    """Return the SHA-256 of all files below a folder, with their names."""
-    digest = hashlib.sha256()
-    for each in sorted(path.rglob("*")):
-        if each.is_file() and "__pycache__" not in each.parts:
-            digest.update(f"{each.relative_to(path)}\0".encode() + hashlib.sha256(each.read_bytes()).digest())
-    return digest.hexdigest()
-
-
 def _version_of(client: Any, name: str, model_hash: str) -> Any:
-    found = client.search_model_versions(f"name = '{name}' and tags.{_MODEL_TAG} = '{model_hash}'")
+    found = client.search_model_versions(f"name = '{name}' and tags.{MODEL_TAG} = '{model_hash}'")
     return min(found, key=lambda each: int(each.version)) if found else None
+
+
+def _new_version(client: Any, name: str, run: Any, model_hash: str) -> Any:
+    _ensure_model(client, name)
+    made = client.create_model_version(name, f"{run.info.artifact_uri}/model", run.info.run_id, tags={MODEL_TAG: model_hash})
+    first = _version_of(client, name, model_hash)
+    if first.version != made.version:  # on a server, somebody registered the same model meanwhile: the lower number stays
+        client.delete_model_version(name, made.version)
+    return first
+
+
+def _judge(client: Any, version: Any, verdict: str, lineage: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+    """Keep the latest verdict on a version beside it: the same model may be judged again, by other rules."""
+    if version.tags.get("decision_sha256") == lineage["decision_sha256"]:
+        return
+    client.log_artifact(version.run_id, str(files["evaluation.json"]))
+    client.log_artifact(version.run_id, str(files["decision.json"]))
+    for key, value in {"gate": verdict, "decision_sha256": lineage["decision_sha256"]}.items():
+        client.set_model_version_tag(version.name, version.version, key, value)
+
+
+def _crown(client: Any, version: Any, previous: str | None, judged_against: Any, registry: str) -> None:
+    """Move the alias, unless another champion came since the one that the gate compared with."""
+    own = str(version.version)
+    if previous not in (None, own, None if judged_against is None else str(judged_against)):
+        compared = f"version {judged_against}" if judged_against is not None else "none"
+        raise StoreError(
+            f"model registry {registry}: the champion of {version.name} is version {previous} by now, and version {own} was compared with {compared};"
+            " run the pipeline again"
+        )
+    if previous != own:
+        client.set_registered_model_alias(version.name, CHAMPION, version.version)
 
 
 def _experiment(client: Any, registry: str, name: str) -> str:
@@ -149,38 +172,37 @@ def _log_run(
     experiment: str,
     run_name: str,
     parameters: Mapping[str, Any],
-    metrics: Mapping[str, float],
+    metrics: list[tuple[str, float, int]],
     lineage: Mapping[str, Any],
-    decision: Mapping[str, Any],
-    files: Mapping[str, Any],
+    files: Mapping[str, Path],
 ) -> Any:
     from mlflow.entities import Metric, Param, RunTag
 
     run = client.create_run(experiment, run_name=run_name)
-    tags = {name: str(value) for name, value in lineage.items()} | {"gate": decision["verdict"]}
-    client.log_batch(
-        run.info.run_id,
-        metrics=[Metric(name, value, run.info.start_time, 0) for name, value in metrics.items()],
-        params=[Param(name, str(value)) for name, value in parameters.items()],
-        tags=[RunTag(name, value) for name, value in tags.items()],
-    )
-    for place, paths in files.items():
-        for path in paths if isinstance(paths, list) else [paths]:
-            if path.is_dir():
-                client.log_artifacts(run.info.run_id, str(path), place)
-            else:
-                client.log_artifact(run.info.run_id, str(path))
-    client.set_terminated(run.info.run_id)
-    return client.get_run(run.info.run_id)
+    identity = run.info.run_id
+    tags = [RunTag(name, value if isinstance(value, str) else json.dumps(value, sort_keys=True)) for name, value in lineage.items()]
+    client.log_batch(identity, params=[Param(name, str(value)[:_LONGEST_PARAMETER]) for name, value in parameters.items()], tags=tags)
+    for start in range(0, len(metrics), _METRICS_A_REQUEST):
+        some = metrics[start : start + _METRICS_A_REQUEST]
+        client.log_batch(identity, metrics=[Metric(name, value, run.info.start_time, step) for name, value, step in some])
+    for name, path in files.items():
+        if path.is_dir():
+            client.log_artifacts(identity, str(path), name)
+        else:
+            client.log_artifact(identity, str(path))
+    client.set_terminated(identity)
+    return run
 
 
-def _metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    found = {}
-    for name, estimate in evaluation["models"]["challenger"]["metrics"].items():
-        for part, suffix in (("value", ""), ("low", "_low"), ("high", "_high")):
-            if estimate[part] is not None and math.isfinite(estimate[part]):
-                found[f"{name}{suffix}"] = float(estimate[part])
-    return found
+def _metrics(evaluation: Mapping[str, Any], history: Mapping[str, list[float]]) -> list[tuple[str, float, int]]:
+    """Return name, value and step of the evaluation's numbers and of the training curves, without what is undefined."""
+    found = [
+        (f"{name}{suffix}", estimate[part], 0)
+        for name, estimate in evaluation["models"]["challenger"]["metrics"].items()
+        for part, suffix in (("value", ""), ("low", "_low"), ("high", "_high"))
+    ]
+    found += [(f"training/{name}", value, epoch) for name, values in history.items() for epoch, value in enumerate(values)]
+    return [(name, float(value), step) for name, value, step in found if value is not None and math.isfinite(value)]
 
 
 def _aliased(client: Any, name: str) -> str | None:

@@ -1,5 +1,6 @@
 """Artifacts on disk: written whole or not at all."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -66,3 +67,13 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise DataError(f"{path}: no such file; was the task that writes it run?") from None
     except ValueError as error:
         raise DataError(f"{path}: not JSON ({error}); delete it and run the task that writes it again") from error
+
+
+def tree_hash(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of the content and relative names of all files below a directory; times, order and `__pycache__` do not matter."""
+    digest = hashlib.sha256()
+    root = Path(path)
+    for each in sorted(root.rglob("*")):
+        if each.is_file() and "__pycache__" not in each.parts:
+            digest.update(f"{each.relative_to(root)}\0".encode() + hashlib.sha256(each.read_bytes()).digest())
+    return digest.hexdigest()

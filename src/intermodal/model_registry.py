@@ -1,19 +1,32 @@
 """The model registry: MLflow, in a local database file or behind a server, by URI."""
 
+import contextlib
+import fcntl
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
-from intermodal.errors import StoreError
+from intermodal.errors import ConfigurationError, StoreError
 
 #: The alias of the version that serves.
-CHAMPION = "champion"
+CHAMPION: Final = "champion"
+#: Tag of a version, and of its run: the content of its model.
+MODEL_TAG: Final = "model_sha256"
+_REACH_SECONDS: Final = 10
 
-# A server that does not answer is told of within about a minute: MLflow's own defaults wait for many.
-for _name, _value in (("MLFLOW_HTTP_REQUEST_TIMEOUT", "20"), ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"), ("MLFLOW_DISABLE_TELEMETRY", "true")):
+# A server that stalls is told of within about a minute: MLflow's own defaults wait for many.
+for _name, _value in {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}.items():
     os.environ.setdefault(_name, _value)
 
 
@@ -25,17 +38,49 @@ def database_file(registry: str) -> Path | None:
 def open_registry(registry: str) -> Any:
     """Return an MLflow client for tracking and registry.
 
+    Args:
+        registry: ``sqlite:////absolute/path.db``, whose artifacts lie in ``mlflow-artifacts`` beside it, or ``http(s)://`` of a tracking server.
+
     Raises:
-        StoreError: The registry cannot be reached.
+        ConfigurationError: The URI is of another kind.
+        StoreError: The registry cannot be reached, or is not one.
     """
+    if file := database_file(registry):
+        _check_file(registry, file)
+    elif registry.startswith(("http://", "https://")):
+        _check_server(registry)
+    else:
+        raise ConfigurationError(
+            f"stores.model_registry {_without_password(registry)}: give sqlite:////path/to/file.db, or the http(s):// address of an MLflow server"
+        )
     from mlflow import MlflowClient
 
-    if file := database_file(registry):
-        file.parent.mkdir(parents=True, exist_ok=True)
     with reached(registry):
         client = MlflowClient(tracking_uri=registry, registry_uri=registry)
         client.search_experiments(max_results=1)
     return client
+
+
+def _check_file(registry: str, file: Path) -> None:
+    # MLflow tries ten times, for two minutes, to open a file that is no database.
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.closing(sqlite3.connect(file, timeout=_REACH_SECONDS)) as database:
+            database.execute("pragma schema_version")
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"model registry {registry}: {error}; restore the file or set stores.model_registry to another") from error
+
+
+def _check_server(registry: str) -> None:
+    try:
+        with urlopen(f"{registry.rstrip('/')}/health", timeout=_REACH_SECONDS):  # noqa: S310
+            pass
+    except HTTPError:
+        return  # something answers; MLflow's own client says what is wrong with it
+    except OSError as error:
+        raise StoreError(
+            f"model registry {_without_password(registry)}: no answer ({error}); start the server or set stores.model_registry to another"
+        ) from error
 
 
 @contextmanager
@@ -51,6 +96,19 @@ def reached(registry: str) -> Iterator[None]:
         raise StoreError(
             f"model registry {_without_password(registry)}: {text}; check that it is up, and the stores.model_registry of the configuration"
         ) from error
+
+
+@contextmanager
+def alone(registry: str) -> Iterator[None]:
+    """Let one process at a time change a local registry; a server orders its callers itself."""
+    file = database_file(registry)
+    if file is None:
+        yield
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_name(f"{file.name}.lock").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        yield
 
 
 def _without_password(uri: str) -> str:

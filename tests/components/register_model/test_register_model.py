@@ -1,0 +1,230 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from intermodal.components.fetch_champion.logic import fetch_champion
+from intermodal.components.register_model import logic
+from intermodal.components.register_model.logic import register_model
+from intermodal.errors import ConfigurationError, StoreError
+from intermodal.model_registry import open_registry
+
+POSTGRES = os.environ.get("INTERMODAL_TEST_POSTGRES")
+
+
+def register(paths, registry, name, run_name="run-1", parameters=None):
+    register_model(**paths, model_registry=registry, model_name=name, parameters=parameters or {"epochs": 3.0}, run_name=run_name)
+    return json.loads((Path(paths["registration_path"]) / "registration.json").read_text())
+
+
+def versions(registry, name):
+    return open_registry(registry).search_model_versions(f"name = '{name}'")
+
+
+def champion(registry, name):
+    return str(open_registry(registry).get_registered_model(name).aliases.get("champion"))
+
+
+def test_a_passed_model_becomes_champion_with_numbers_curves_and_lineage(local_registry, model_name, registrable):
+    made = register(registrable(), local_registry, model_name, parameters={"epochs": 3.0, "hidden_units": [64.0], "note": "x" * 9000})
+    assert (made["name"], made["version"], made["champion"], made["previous_champion"]) == (model_name, "1", True, None)
+    assert made["lineage"]["data_fingerprint"] == "f" * 64
+    assert made["lineage"]["tables"] == {"rows": "a" * 64}
+    assert {"model_sha256", "repository_sha256", "schema_sha256", "decision_sha256"} <= made["lineage"].keys()
+    run = open_registry(local_registry).get_run(made["run_id"])
+    assert run.data.params["epochs"] == "3.0"
+    assert len(run.data.params["note"]) == 6000
+    assert run.data.metrics["auc"] == 0.75
+    assert "auc_high" not in run.data.metrics  # undefined: no number
+    assert run.data.tags["repository_sha256"] == made["lineage"]["repository_sha256"]
+    curve = open_registry(local_registry).get_metric_history(made["run_id"], "training/loss")
+    assert [(point.step, point.value) for point in curve] == [(0, 0.6), (1, 0.5)]
+    assert run.info.status == "FINISHED"
+
+
+def test_a_blocked_gate_registers_but_does_not_move_the_alias(local_registry, model_name, registrable):
+    register(registrable("first"), local_registry, model_name)
+    made = register(registrable("second", verdict="blocked", against="1"), local_registry, model_name, "run-2")
+    assert (made["version"], made["champion"], made["previous_champion"]) == ("2", False, "1")
+    assert champion(local_registry, model_name) == "1"
+    tags = {version.version: version.tags["gate"] for version in versions(local_registry, model_name)}
+    assert {str(version): gate for version, gate in tags.items()} == {"1": "passed", "2": "blocked"}
+
+
+def test_the_same_model_again_is_the_same_version(local_registry, model_name, registrable):
+    first = register(registrable(), local_registry, model_name)
+    again = register(registrable(against="1"), local_registry, model_name)
+    assert (again["version"], again["run_id"]) == (first["version"], first["run_id"])
+    assert len(versions(local_registry, model_name)) == 1
+
+
+def test_a_model_judged_again_keeps_its_version_and_takes_the_new_verdict(local_registry, model_name, registrable):
+    register(registrable(verdict="blocked", auc=0.7), local_registry, model_name)
+    with pytest.raises(Exception, match="champion"):
+        open_registry(local_registry).get_model_version_by_alias(model_name, "champion")
+    made = register(registrable(auc=0.71), local_registry, model_name, "run-2")
+    assert (made["version"], made["champion"]) == ("1", True)
+    version = versions(local_registry, model_name)[0]
+    assert version.tags["gate"] == "passed"
+    assert version.tags["decision_sha256"] == made["lineage"]["decision_sha256"]
+
+
+@pytest.mark.parametrize("step", ["log_artifacts", "set_terminated", "create_model_version", "_judge", "_crown"])
+def test_killed_half_way_nothing_half_registered_is_champion_and_the_next_run_completes_it(local_registry, model_name, registrable, tmp_path, step):
+    """A real kill: a child that sends itself SIGKILL when it comes to the step."""
+    paths = registrable()
+    code = (
+        "import json, os, sys\n"
+        "from intermodal.components.register_model import logic\n"
+        "arguments, step = json.loads(sys.argv[1]), sys.argv[2]\n"
+        "def die(*a, **k): os.kill(os.getpid(), 9)\n"
+        "from mlflow import MlflowClient\n"
+        "setattr(MlflowClient if hasattr(MlflowClient, step) else logic, step, die)\n"
+        "logic.register_model(**arguments)\n"
+    )
+    arguments = paths | {"model_registry": local_registry, "model_name": model_name, "parameters": {}, "run_name": "killed"}
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(arguments), step], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not Path(paths["registration_path"]).exists()
+    fetch_champion(model_registry=local_registry, model_name=model_name, champion_path=str(tmp_path / "champion"))
+    assert json.loads((tmp_path / "champion" / "champion.json").read_text())["version"] is None
+    made = register(paths, local_registry, model_name, "killed")
+    assert (made["version"], made["champion"]) == ("1", True)
+    assert len(versions(local_registry, model_name)) == 1
+
+
+def test_a_champion_that_came_meanwhile_is_not_overthrown_unseen(local_registry, model_name, registrable):
+    register(registrable("first"), local_registry, model_name)
+    with pytest.raises(StoreError, match=r"champion of .* is version 1 by now, and version 2 was compared with none.*run the pipeline again"):
+        register(registrable("second", against=None), local_registry, model_name, "run-2")
+    assert champion(local_registry, model_name) == "1"
+
+
+def test_two_at_once_make_one_version(tmp_path, model_name, registrable):
+    registry = f"sqlite:///{tmp_path}/fresh/mlflow.db"  # the database, too, is made by both at once
+    code = "import json, sys\nfrom intermodal.components.register_model.logic import register_model\nregister_model(**json.loads(sys.argv[1]))"
+
+    def run(number):
+        paths = registrable("same")
+        arguments = paths | {"model_registry": registry, "model_name": model_name, "parameters": {}, "run_name": f"run-{number}"}
+        return subprocess.run([sys.executable, "-c", code, json.dumps(arguments)], capture_output=True, text=True, check=False), paths
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(run, range(2)))
+    assert [process.returncode for process, _ in done] == [0, 0], done[0][0].stderr + done[1][0].stderr
+    assert len(versions(registry, model_name)) == 1
+
+
+def test_a_database_of_something_else_is_told_at_once(tmp_path, registrable, model_name):
+    (tmp_path / "mlflow.db").write_bytes(b"this is no database at all, but long enough to be read as one" * 40)
+    started = time.monotonic()
+    with pytest.raises(StoreError, match=r"mlflow\.db.*not a database.*stores\.model_registry"):
+        register(registrable(), f"sqlite:///{tmp_path}/mlflow.db", model_name)
+    assert time.monotonic() - started < 5
+
+
+def test_a_server_that_is_not_there_is_told_with_its_address(registrable, model_name):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://user:secret@127.0.0.1:{taken.getsockname()[1]}"
+        started = time.monotonic()
+        with pytest.raises(StoreError, match=r"127\.0\.0\.1:\d+: no answer.*start the server") as caught:
+            register(registrable(), url, model_name)
+    assert "secret" not in str(caught.value)
+    assert time.monotonic() - started < 5
+
+
+def test_a_uri_of_another_kind_is_refused(registrable, model_name):
+    with pytest.raises(ConfigurationError, match=r"model_registry.*postgresql://me:\*\*\*@host/db.*sqlite:////"):
+        register(registrable(), "postgresql://me:secret@host/db", model_name)
+
+
+@pytest.fixture(
+    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.skipif(not POSTGRES, reason="set INTERMODAL_TEST_POSTGRES"))]
+)
+def server(request, tmp_path_factory):
+    """A real tracking server on loopback, with its artifacts behind it."""
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    store = f"sqlite:///{folder}/mlflow.db"
+    if request.param == "postgresql":
+        name = f"mlflow_{uuid.uuid4().hex[:8]}"
+        in_database(f"CREATE DATABASE {name}")
+        store = f"{POSTGRES.rpartition('/')[0]}/{name}"
+    arguments = ["--backend-store-uri", store, "--artifacts-destination", str(folder / "artifacts"), "--workers", "1"]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *arguments, "--host", "127.0.0.1", "--port", str(port)],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    try:
+        url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 90
+        while True:
+            try:
+                urllib.request.urlopen(f"{url}/health", timeout=2).close()
+                break
+            except OSError:
+                assert process.poll() is None, (folder / "log").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        yield url
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        if request.param == "postgresql":
+            in_database(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def in_database(statement):
+    import psycopg2
+
+    connection = psycopg2.connect(POSTGRES)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+    connection.close()
+
+
+def test_a_tracking_server_registers_crowns_and_gives_back_the_same_bytes(server, model_name, registrable, tmp_path, files_of):
+    paths = registrable()
+    made = register(paths, server, model_name)
+    assert (made["version"], made["champion"]) == ("1", True)
+    assert register(paths, server, model_name)["version"] == "1"
+    blocked = register(registrable("other", verdict="blocked", against="1"), server, model_name, "run-2")
+    assert (blocked["version"], blocked["champion"]) == ("2", False)
+    fetch_champion(model_registry=server, model_name=model_name, champion_path=str(tmp_path / "champion"))
+    assert files_of(tmp_path / "champion" / "model") == files_of(Path(paths["model_path"]))
+    assert json.loads((tmp_path / "champion" / "champion.json").read_text())["version"] == "1"
+
+
+def test_on_a_server_the_lower_of_two_versions_of_one_model_stays(server, model_name, registrable, monkeypatch):
+    first = register(registrable(), server, model_name)
+    look = logic._version_of
+    looked = []  # the race: this one looked before the other had registered
+
+    def late(*arguments):
+        looked.append(arguments)
+        return None if len(looked) == 1 else look(*arguments)
+
+    monkeypatch.setattr(logic, "_version_of", late)
+    again = register(registrable(against="1"), server, model_name, "run-2")
+    assert again["version"] == first["version"]
+    assert len(versions(server, model_name)) == 1
