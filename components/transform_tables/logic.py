@@ -1,22 +1,27 @@
 """Tables from tables, with a repository's SQL."""
 
-import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 
 from intermodal.artifacts import whole_directory
-from intermodal.errors import ConfigurationError, DataError
+from intermodal.errors import ConfigurationError, DataError, MachineError
 
-_FILE_NAME = re.compile(r"(?:\d+_)?(?P<relation>_?[A-Za-z]\w*)\.sql")
+_FILE_NAME = re.compile(r"(?:\d+_)?(?P<relation>_?[A-Za-z]\w*)\.sql", re.ASCII)
+_PART = "split="
+#: DuckDB takes 80 % of the memory (of the container's, in one) and spills beyond; no extension is fetched.
+_SETTINGS = {"preserve_insertion_order": True, "autoinstall_known_extensions": False}
 
 
 def transform_tables(tables_path: str, repository_path: str, transformed_path: str) -> None:
     """Run a repository's `transforms/*.sql` in the order of their names over tables, and write what they make as Parquet.
 
-    Each file is one DuckDB SELECT; times are UTC; rows are written in the order that its ORDER BY gives. More than memory spills to disk.
+    Each file is one DuckDB SELECT; times are UTC; rows are written in the order that its ORDER BY gives. It sees the tables and what the files
+    before it made, and no other file. What does not fit in memory goes to a temporary directory.
 
     Args:
         tables_path: As `ingest_tables` writes them.
@@ -24,21 +29,26 @@ def transform_tables(tables_path: str, repository_path: str, transformed_path: s
         transformed_path: The directory to write, whole or not at all.
 
     Raises:
-        ConfigurationError: There are no transforms, a name is wrong or taken, or a statement fails; the message names the file.
-        DataError: A table's files cannot be read.
+        ConfigurationError: There are no transforms, a name is wrong or taken, or a statement is wrong; the message names the file and line.
+        DataError: A table's files cannot be read, or a value stops a statement.
+        MachineError: Memory or disk do not suffice.
     """
     statements = _statements(Path(repository_path))
-    with whole_directory(transformed_path) as folder, tempfile.TemporaryDirectory() as spill:
-        with duckdb.connect(config={"temp_directory": spill, "preserve_insertion_order": True}) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            taken = _bind_tables(connection, Path(tables_path))
-            for relation, path in statements.items():
-                if relation in taken:
-                    raise ConfigurationError(f"{path}: there is already a table {relation!r}; rename the file")
-                _run(connection, relation, path)
-                if not relation.startswith("_"):
-                    file = str(folder / f"{relation}.parquet").replace("'", "''")
-                    connection.execute(f"COPY \"{relation}\" TO '{file}' (FORMAT parquet, COMPRESSION zstd)")
+    with (
+        whole_directory(transformed_path) as folder,
+        tempfile.TemporaryDirectory() as spill,
+        duckdb.connect(config=_SETTINGS | {"temp_directory": spill}) as connection,
+    ):
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(f"SET allowed_directories = [{_text(tables_path)}, {_text(folder)}, {_text(spill)}]")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        taken = _bind_tables(connection, Path(tables_path))
+        for relation, path in statements.items():
+            if relation.casefold() in taken:
+                raise ConfigurationError(f"{path}: there is already a table {relation!r}; rename the file")
+            with _named(path):
+                _make(connection, relation, _select(connection, path), None if relation.startswith("_") else folder / f"{relation}.parquet")
 
 
 def _statements(repository: Path) -> dict[str, Path]:
@@ -47,8 +57,9 @@ def _statements(repository: Path) -> dict[str, Path]:
         named = _FILE_NAME.fullmatch(path.name)
         if not named:
             raise ConfigurationError(f"{path}: name it 10_relation.sql: digits for the order, then the relation it makes")
-        if named["relation"] in found:
-            raise ConfigurationError(f"{path}: {found[named['relation']].name} makes {named['relation']!r} already; rename one")
+        clash = next((other for name, other in found.items() if name.casefold() == named["relation"].casefold()), None)
+        if clash:
+            raise ConfigurationError(f"{path}: {clash.name} makes {named['relation']!r} already; rename one")
         found[named["relation"]] = path
     if not found:
         raise ConfigurationError(f"{repository}: there is no transforms/*.sql; put one SELECT there for each table to make")
@@ -56,24 +67,66 @@ def _statements(repository: Path) -> dict[str, Path]:
 
 
 def _bind_tables(connection: duckdb.DuckDBPyConnection, tables: Path) -> set[str]:
-    names = {path.name for path in tables.iterdir() if path.is_dir()}
-    if not names:
+    """Make each table a view, and return their names in lower case."""
+    folders = sorted(path for path in tables.iterdir() if path.is_dir()) if tables.is_dir() else []
+    if not folders:
         raise DataError(f"{tables}: there are no tables; run ingest_tables first")
-    for name in sorted(names):
-        files = str(tables / name / "**" / "*.parquet").replace("'", "''")
+    for folder in folders:
+        parts = sorted(folder.glob(f"{_PART}*"))
+        # The part is told here, not by Hive partitioning, which would also read a `key=value` in the path above the table.
+        selects = [f"SELECT *, {_text(part.name.removeprefix(_PART))} AS split FROM {_files(part)}" for part in parts]  # noqa: S608
         try:
-            connection.execute(f"CREATE VIEW \"{name}\" AS SELECT * FROM read_parquet('{files}', hive_partitioning = true)")
+            connection.execute(f'CREATE VIEW "{folder.name}" AS {" UNION ALL ".join(selects) or f"FROM {_files(folder)}"}')
         except duckdb.Error as error:
-            raise DataError(f"{tables / name}: not whole Parquet ({error}); run the task that writes it again") from error
-    return names
+            raise DataError(f"{folder}: not whole Parquet ({_first_line(error)}); run the task that writes it again") from error
+    return {folder.name.casefold() for folder in folders}
 
 
-def _run(connection: duckdb.DuckDBPyConnection, relation: str, path: Path) -> None:
-    sql = path.read_text(encoding="utf-8").strip().rstrip(";")
+def _files(folder: Path) -> str:
+    return f"read_parquet({_text(folder / '*.parquet')}, hive_partitioning = false)"
+
+
+def _select(connection: duckdb.DuckDBPyConnection, path: Path) -> str:
     try:
-        parsed = connection.extract_statements(sql)
-        if len(parsed) != 1 or parsed[0].type != duckdb.StatementType.SELECT:
-            raise ConfigurationError(f"{path}: it must be one SELECT, which makes the relation {relation!r}")
-        connection.execute(f'CREATE TEMP TABLE "{relation}" AS {sql}{os.linesep}')
+        sql = path.read_text(encoding="utf-8").rstrip().rstrip(";")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: not UTF-8 text at byte {error.start}; save it as UTF-8") from error
+    parsed = connection.extract_statements(sql)
+    if len(parsed) != 1 or parsed[0].type != duckdb.StatementType.SELECT:
+        raise ConfigurationError(f"{path}: it must be one SELECT, which makes the relation that the file is named after")
+    return sql
+
+
+def _make(connection: duckdb.DuckDBPyConnection, relation: str, sql: str, file: Path | None) -> None:
+    """Make a relation: a temporary table, or, given a file, a view of the Parquet written there."""
+    # The statement begins on the first line and ends before a line of its own, so that DuckDB counts lines as the file does.
+    if file is None:
+        connection.execute(f'CREATE TEMP TABLE "{relation}" AS {sql}\n')
+        return
+    connection.execute(f"COPY ({sql}\n) TO {_text(file)} (FORMAT parquet, COMPRESSION zstd)")
+    connection.execute(f'CREATE VIEW "{relation}" AS FROM {_text(file)}')
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say which file a statement is from, and whose fault it is."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise MachineError(f"{path}: it needs more memory or temporary space than there is ({_first_line(error)}); select less at a time") from error
+    except duckdb.IOException as error:
+        if "No space left" in str(error) or "File too large" in str(error):
+            raise MachineError(f"{path}: no room to write ({_first_line(error)}); free some space and run again") from error
+        raise DataError(f"{path}: a table cannot be read ({_first_line(error)}); run the task that writes it again") from error
+    except (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException) as error:
+        raise DataError(f"{path}: a value stops it: {error}; correct the data, or use TRY_CAST") from error
     except duckdb.Error as error:
         raise ConfigurationError(f"{path}: {error}") from error
+
+
+def _text(value: object) -> str:
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
