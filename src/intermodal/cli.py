@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,25 +64,36 @@ def run(
 
 def _conclude(finished: Any, *, port: int) -> None:
     """Print what a person wants next: the verdict, the prediction that came back, how to ask for another, the report."""
-    from intermodal.artifacts import read_json
+    from intermodal.artifacts import read_json, whole_file, write_json
 
+    say = partial(console.print, soft_wrap=True)
     outputs = {task.name: task.outputs for task in finished.tasks}
     decision = read_json(Path(outputs["gate-model"]["decision"]) / "decision.json")
     console.print()
     passed = decision["verdict"] == "passed"
-    console.print(f"Gate     {'[green]passed[/]' if passed else '[red]blocked[/]'}")
+    say(f"Gate     {'[green]passed[/]' if passed else '[red]blocked[/]'}")
     for reason in decision["reasons"]:
-        console.print(f"         {escape(reason)}", soft_wrap=True)
+        say(f"         {escape(reason)}")
     if "serve-model" in outputs:
         deployment = read_json(Path(outputs["serve-model"]["deployment"]) / "deployment.json")
-        probability = deployment["response"]["predictions"][0]
-        console.print(f"Serving  {deployment['name']} version {deployment['version']} at [cyan]{deployment['url']}[/]", soft_wrap=True)
-        console.print(f"         it answered over HTTP: probability {probability:.4f}")
-        console.print("Call it  ", end="")
-        console.print(deployment["command"], soft_wrap=True, markup=False)
-        console.print("         `intermodal serve` lists what is served; `intermodal serve stop NAME` ends it")
-    report = next(values["report"] for name, values in outputs.items() if name.startswith("render-report"))
-    console.print(f"Report   [cyan]{report}[/]", soft_wrap=True)
+        request = finished.directory / "request.json"
+        write_json(request, deployment["request"])
+        url = deployment["protocols"]["v1"]
+        say(f"Serving  {deployment['name']} version {deployment['version']} at [cyan]{deployment['url']}[/]")
+        say(f"         it answered over HTTP: probability {deployment['response']['predictions'][0]:.4f}")
+        say(f"Call it  curl -s {escape(url)} -H 'Content-Type: application/json' -d @{escape(_short(request))}")
+        say("         `intermodal serve` lists what is served; `intermodal serve stop NAME` ends it")
+    page = finished.directory / "report.html"
+    made = next(values["report"] for name, values in outputs.items() if name.startswith("render-report"))
+    with whole_file(page) as scratch:
+        # An artifact's path has no suffix, by which a browser would know the page.
+        shutil.copyfile(made, scratch)
+    say(f"Report   [cyan]{escape(_short(page))}[/]")
+
+
+def _short(path: Path) -> str:
+    """Return a path as a person here would write it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 @app.command(name="compile")

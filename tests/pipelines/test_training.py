@@ -42,7 +42,7 @@ def test_every_step_is_shown_with_its_time(first_run):
 def test_the_printed_line_calls_the_model_and_it_takes_raw_rows(first_run, say):
     command = say(first_run, "Call it")
     url = re.search(r"http://[^\s']+", command)[0]
-    row = json.loads(re.search(r"'(\{.*\})'", command)[1])["instances"][0]
+    row = json.loads(Path(re.search(r"-d @(\S+)", command)[1]).read_text())["instances"][0]
     unknown = {key: ("NEVER-SEEN" if isinstance(value, str) else value) for key, value in row.items()}
     predictions = post(url, {"instances": [row, unknown]})["predictions"]
     assert predictions[0] == pytest.approx(post(url, {"instances": [row]})["predictions"][0], abs=1e-6)
