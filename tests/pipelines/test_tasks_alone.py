@@ -114,6 +114,7 @@ def arguments(alone, workplace):
             "evaluation": evaluation,
             "decision": decision,
             "registration": registration,
+            "deployment": made("serve-model", "deployment"),
             **pick("title"),
         },
     }
