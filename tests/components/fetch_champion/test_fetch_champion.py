@@ -46,9 +46,8 @@ def test_a_champion_comes_back_byte_for_byte(fetch, registered, tmp_path, files_
     champion = tmp_path / "champion"
     assert files_of(champion / "model") == files_of(Path(registered["model_path"]))
     assert files_of(champion / "statistics") == files_of(Path(registered["statistics_path"]))
-    for name in ("schema", "evaluation"):
-        file = {"schema": "schema.pbtxt", "evaluation": "evaluation.json"}[name]
-        assert (champion / file).read_bytes() == (Path(registered[f"{name}_path"]) / file).read_bytes()
+    assert (champion / "schema.pbtxt").read_bytes() == (Path(registered["schema_path"]) / "schema.pbtxt").read_bytes()
+    assert sorted(path.name for path in champion.iterdir()) == ["champion.json", "model", "schema.pbtxt", "statistics"]
 
 
 def test_a_champion_whose_files_changed_or_went_is_no_champion(fetch, registered, local_registry, model_name, tmp_path):

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import signal
@@ -183,24 +184,23 @@ def server(request, tmp_path_factory):
                 time.sleep(0.1)
         yield url
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        end_group(process)
         if request.param == "postgresql":
             in_database(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def in_database(statement):
-    import psycopg2
+def end_group(process):
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, number)
+            process.wait(10)
 
-    connection = psycopg2.connect(POSTGRES)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-    connection.close()
+
+def in_database(statement):
+    import psycopg
+
+    with psycopg.connect(POSTGRES, autocommit=True) as connection:
+        connection.execute(statement)
 
 
 def test_a_tracking_server_registers_crowns_and_gives_back_the_same_bytes(server, model_name, registrable, tmp_path, files_of):
