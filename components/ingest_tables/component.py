@@ -12,8 +12,8 @@ def ingest_tables(sources: list, split: dict, fingerprint: str, tables: dsl.Outp
     Args:
         sources: One object a table: `name`; `uri`, a file, a glob or a directory, local or gs:// or s3://; `format`, csv or parquet,
             by default told from the file name, inside zip or gzip too; `columns`, name to Arrow type, the columns that must be there
-            (others are kept as inferred); for csv `null_values`, `column_names` and `skip_rows`; `row_number`, the name of a column to add
-            that numbers the rows from 0.
+            (others are kept as inferred); for csv `null_values`, `column_names`, `skip_rows` and `encoding`; `time_zone`, the zone of
+            timestamps that carry none; `row_number`, the name of a column to add that numbers the rows from 0.
         split: How one table is divided: `table`; `by`, time or hash; `column`; and `parts`, part name to `{start, end}` (ISO 8601, start
             included, end excluded, either may be absent) or to a fraction (hash; fractions sum to 1). Rows outside every part keep the
             part `none`. Empty: no split.
