@@ -61,6 +61,12 @@ def printed(done: Done, heading: str) -> str:
 
 
 @pytest.fixture(scope="session")
+def make_workplace():
+    """Return what makes a workplace: a shipped configuration's path, a folder for its home."""
+    return lambda configuration, folder: Workplace(ROOT / configuration, folder / "home", free_port())
+
+
+@pytest.fixture(scope="session")
 def workplace(tmp_path_factory):
     """January and February of the flights, every third, and the other tables whole."""
     folder = tmp_path_factory.mktemp("flights")
