@@ -40,6 +40,8 @@ from intermodal.components.serve_model.rows import DATATYPES, RowError, columns_
 LARGEST_BODY = 64 * 2**20
 #: Seconds that open connections get to end by themselves, each answer saying "Connection: close", before the server closes them.
 DRAIN_SECONDS = 2.0
+#: What a starter that passed sockets writes to standard input when the trial is over.
+SERVE = b"serve"
 logger = logging.getLogger("intermodal.predictor")
 
 
@@ -148,7 +150,7 @@ class _Limits:
 class _Server(uvicorn.Server):  # type: ignore[misc]
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to `_serve`, which has two servers to end."""
+        """Leave the signals to `_serve`, which has two of these to end."""
         yield
 
 
@@ -185,37 +187,51 @@ async def _invalid(_: Request, error: InvalidInput) -> JSONResponse:
 
 
 async def _serve(config: uvicorn.Config, arguments: argparse.Namespace, draining: threading.Event) -> None:
-    """Serve until SIGTERM: at once on `--host`, or first on the private socket and from SIGUSR1 on the public one."""
-    loop = asyncio.get_running_loop()
-    stop, begin = asyncio.Event(), asyncio.Event()
+    """Serve until SIGTERM: at once on host and port, or on the private socket until told to go on with the public one."""
+    stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGUSR1, begin.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     if arguments.public_fd is None:
-        public = socket.create_server((arguments.host, arguments.http_port), backlog=config.backlog)
+        public, trial = socket.create_server((arguments.host, arguments.http_port), backlog=config.backlog), None
     else:
-        public = socket.socket(fileno=arguments.public_fd)
-        trial = _Server(config)
-        trying = asyncio.create_task(trial.serve([socket.socket(fileno=arguments.private_fd)]))
-        waits = [asyncio.create_task(event.wait()) for event in (begin, stop)]
-        await asyncio.wait([*waits, trying], timeout=arguments.trial_seconds, return_when=asyncio.FIRST_COMPLETED)
-        if not begin.is_set():
+        public, trial = socket.socket(fileno=arguments.public_fd), await _started(config, socket.socket(fileno=arguments.private_fd))
+        if not await _called(stop):
             logger.info("not called to serve; ending")
-            trial.should_exit = True
-            await trying
+            await _ended(trial)
             return
+    serving = await _started(config, public)
     lent = _lend(public, arguments.control) if arguments.control else None
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve([public]))
-    while not server.started and not serving.done():
-        await asyncio.sleep(0.01)
-    if arguments.public_fd is not None:
-        trial.should_exit = True
-        await trying
+    if trial:
+        await _ended(trial)
     logger.info("serving %s on %s", arguments.model_name, public.getsockname())
-    await asyncio.wait([asyncio.create_task(stop.wait()), serving], return_when=asyncio.FIRST_COMPLETED)
-    await _drain(server, lent, draining)
-    await serving
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait([stopped, serving[1]], return_when=asyncio.FIRST_COMPLETED)
+    await _drain(serving[0], lent, draining)
+    await _ended(serving)
+
+
+async def _started(config: uvicorn.Config, listening: socket.socket) -> "tuple[_Server, asyncio.Task[None]]":
+    server = _Server(config)
+    task = asyncio.create_task(server.serve([listening]))
+    while not server.started and not task.done():
+        await asyncio.sleep(0.01)
+    return server, task
+
+
+async def _ended(serving: "tuple[_Server, asyncio.Task[None]]") -> None:
+    serving[0].should_exit = True
+    await serving[1]
+
+
+async def _called(stop: asyncio.Event) -> bool:
+    """Wait for the starter's word on standard input; its end without a word means that the starter has died or does not want this server."""
+    loop = asyncio.get_running_loop()
+    word: asyncio.Queue[bytes] = asyncio.Queue()
+    loop.add_reader(0, lambda: word.put_nowait(os.read(0, 16)))
+    waits: list[asyncio.Task[Any]] = [asyncio.create_task(word.get()), asyncio.create_task(stop.wait())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    loop.remove_reader(0)
+    return waits[0].done() and waits[0].result() == SERVE
 
 
 async def _drain(server: _Server, lent: socket.socket | None, draining: threading.Event) -> None:
@@ -258,9 +274,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--http_port", type=int, default=8080, help="port (default 8080)")
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default all)")  # noqa: S104
     parser.add_argument("--largest_body", type=int, default=LARGEST_BODY, help="bytes a request may have (default 64 MiB)")
-    parser.add_argument("--public_fd", type=int, help="an inherited, bound socket to serve on from SIGUSR1 on, instead of host and port")
-    parser.add_argument("--private_fd", type=int, help="with --public_fd: an inherited, bound socket to serve on until then")
-    parser.add_argument("--trial_seconds", type=float, default=600, help="with --public_fd: end when SIGUSR1 has not come by then")
+    parser.add_argument("--public_fd", type=int, help="an inherited socket to serve on, instead of host and port, once standard input says so")
+    parser.add_argument("--private_fd", type=int, help="with --public_fd: an inherited socket to serve on until then")
     parser.add_argument("--control", type=Path, help="path of a Unix socket to make, on which to lend the public one to a successor")
     return parser.parse_args(arguments)
 

@@ -1,12 +1,16 @@
 """Models served on this machine: the records of them, and how one is ended. Standard library alone."""
 
 import contextlib
+import fcntl
 import json
 import os
+import shutil
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from intermodal.artifacts import write_json
 from intermodal.errors import StoreError
@@ -28,6 +32,8 @@ class Deployment:
         model_sha256: What it serves.
         log: Its log file.
         since: When it began to answer, ISO 8601.
+        control: Name of the Unix socket, beside the record, on which it lends its public socket to a successor.
+        predecessor: While it takes over: the record of the server that it replaces.
     """
 
     name: str
@@ -39,11 +45,18 @@ class Deployment:
     model_sha256: str
     log: str
     since: str
+    control: str = ""
+    predecessor: dict[str, Any] | None = None
 
     @property
     def alive(self) -> bool:
         """Whether its process runs."""
         return start_time(self.pid) == self.started
+
+    @property
+    def replaced(self) -> "Deployment | None":
+        """What it replaces, while that is not ended yet."""
+        return Deployment(**self.predecessor) if self.predecessor else None
 
     def save(self, home: Path) -> None:
         """Write the record, whole or not at all."""
@@ -91,17 +104,34 @@ def stop(home: Path, name: str, *, patience: float = 15.0) -> Deployment:
     Raises:
         StoreError: Nothing of that name is served.
     """
-    found = deployment(home, name)
-    if found is None:
-        names = ", ".join(each.name for each in deployments(home)) or "nothing is"
-        raise StoreError(
-            f"{home}: {name!r} is not served; {names} served there"
-            if names == "nothing is"
-            else f"{home}: {name!r} is not served; these are: {names}"
-        )
-    end_process(found.pid, found.started, patience=patience)
-    (home / name / _RECORD).unlink(missing_ok=True)
+    if deployment(home, name) is None:
+        served = ", ".join(each.name for each in deployments(home))
+        raise StoreError(f"{home}: {name!r} is not served; {f'these are: {served}' if served else 'nothing is served there'}")
+    with alone(home, name):
+        found = deployment(home, name)
+        if found is None:
+            raise StoreError(f"{home}: {name!r} is not served any more")
+        for each in filter(None, (found.replaced, found)):
+            end_process(each.pid, each.started, patience=patience)
+        (home / name / _RECORD).unlink()
+        shutil.rmtree(home / name / "models", ignore_errors=True)
+        for control in (home / name).glob("control-*"):
+            control.unlink(missing_ok=True)
     return found
+
+
+def forget(home: Path, name: str) -> None:
+    """Remove the record of a name, if there is one; its process is left alone."""
+    (home / name / _RECORD).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone(home: Path, name: str) -> Iterator[None]:
+    """Let one process at a time change the deployment of a name; others wait."""
+    (home / name).mkdir(parents=True, exist_ok=True)
+    with (home / name / "lock").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        yield
 
 
 def end_process(pid: int, started: int, *, patience: float = 15.0) -> None:
