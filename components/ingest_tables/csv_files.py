@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +18,7 @@ from intermodal.errors import DataError
 Types = dict[str, pa.DataType]
 
 #: Bytes parsed at a time; doubled for a file with longer lines, up to the limit.
-_BLOCK = 8 << 20
+_BLOCK = 4 << 20
 _LARGEST_BLOCK = 256 << 20
 
 #: The order in which Arrow tries types on a column. A column gets the first that all rows fit, wherever in the file each row stands.
@@ -148,7 +148,7 @@ class CsvFile:
     def _refuse_encoding(self, error: BaseException | None) -> NoReturn:
         name = self._source.encoding
         with self._file.open() as content:
-            for number, line in enumerate(io.BufferedReader(content), 1):  # type: ignore[arg-type]
+            for number, line in enumerate(io.BufferedReader(cast(Any, content)), 1):
                 try:
                     line.decode(name)
                 except UnicodeDecodeError as wrong:

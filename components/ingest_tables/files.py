@@ -67,7 +67,7 @@ class TableFile:
         return names[0]
 
 
-def _seekable(content: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
+def _seekable(content: Any, kind: str) -> Iterator[IO[bytes]]:
     if kind == "csv":
         yield content
         return
