@@ -82,9 +82,18 @@ def open_store(settings: dict[str, Any], repository: Path) -> FeatureStore:
         ConfigurationError: Feast refuses the settings.
     """
     try:
-        return FeatureStore(config=RepoConfig(**(_DEFAULTS | settings), repo_path=repository))
+        store = FeatureStore(config=RepoConfig(**(_DEFAULTS | _with_integers(settings)), repo_path=repository))
+        store.registry  # noqa: B018 - made on first use, and only then checked
     except ValueError as error:
-        raise ConfigurationError(f"feature_store: {error}; the keys are those of Feast's feature_store.yaml") from error
+        raise ConfigurationError(f"feature_store: {' '.join(str(error).split())}; the keys are those of Feast's feature_store.yaml") from error
+    return store
+
+
+def _with_integers(value: Any) -> Any:
+    """Return settings whose whole numbers are integers again: a pipeline parameter carries them as floats."""
+    if isinstance(value, dict):
+        return {key: _with_integers(each) for key, each in value.items()}
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _defined(file: Path) -> Iterator[Any]:
