@@ -40,6 +40,7 @@ from intermodal.components.serve_model.rows import DATATYPES, RowError, columns_
 LARGEST_BODY = 64 * 2**20
 #: Seconds that open connections get to end by themselves, each answer saying "Connection: close", before the server closes them.
 DRAIN_SECONDS = 2.0
+_SETTLE_SECONDS = 0.1
 #: What a starter that passed sockets writes to standard input when the trial is over.
 SERVE = b"serve"
 logger = logging.getLogger("intermodal.predictor")
@@ -75,19 +76,17 @@ class SavedModelPredictor(Model):  # type: ignore[misc]
 
     async def predict(self, payload: Any, headers: dict[str, str] | None = None, response_headers: dict[str, str] | None = None) -> Any:
         """Return the probabilities of V1 instances or of V2 tensors, in order."""
+        # In a thread: other requests and the readiness probe are answered meanwhile.
+        return await asyncio.to_thread(self._answer, payload)
+
+    def _answer(self, payload: Any) -> Any:
         try:
             if isinstance(payload, InferRequest):
                 tensors = [(each.name, each.shape, each.datatype, each.data) for each in payload.inputs]
-                columns = columns_of_tensors(tensors, self.inputs)
-            else:
-                columns = columns_of_instances(_instances(payload), self.inputs)
+                return self._response(payload, self._probabilities(columns_of_tensors(tensors, self.inputs)))
+            return {"predictions": self._probabilities(columns_of_instances(_instances(payload), self.inputs)).tolist()}
         except RowError as error:
             raise InvalidInput(str(error)) from error  # a plain ValueError would be answered with status 500
-        # TensorFlow lets go of the interpreter's lock: other requests and the readiness probe are answered meanwhile.
-        probabilities = await asyncio.to_thread(self._probabilities, columns)
-        if isinstance(payload, InferRequest):
-            return self._response(payload, probabilities)
-        return {"predictions": probabilities.tolist()}
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """Return the inputs as V2 metadata."""
@@ -237,6 +236,12 @@ async def _called(stop: asyncio.Event) -> bool:
 async def _drain(server: _Server, lent: socket.socket | None, draining: threading.Event) -> None:
     """Accept no more, and let open connections end; uvicorn alone would cut one whose request is still on its way."""
     draining.set()
+    loop = asyncio.get_running_loop()
+    for each in server.servers:
+        for listening in each.sockets:
+            loop.remove_reader(listening.fileno())
+    # asyncio resets a connection that it accepted, and has not set up yet, when its server is closed.
+    await asyncio.sleep(_SETTLE_SECONDS)
     for each in server.servers:
         each.close()
     if lent is not None:
