@@ -43,6 +43,8 @@ def _import_without_initialiser(name: str) -> None:
 
 
 _defer("tensorflow")
+# Only for splitting the work by feature, which is not done here; it exists as C++ source alone, and a bare machine has no compiler.
+_defer("farmhash")
 _import_without_initialiser("tensorflow_data_validation")
 
 logging.disable(logging.WARNING)  # Beam, about libraries that only TFRecord files need.

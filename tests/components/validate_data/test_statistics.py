@@ -22,7 +22,9 @@ from intermodal.components.validate_data.schema import infer_schema, present_sha
 from intermodal.components.validate_data.statistics import Accumulator, divided, read_blocks
 
 PUBLIC = """
-import sys, pyarrow.parquet as pq, apache_beam as beam, tensorflow_data_validation as tfdv
+import sys, types
+sys.modules["farmhash"] = types.ModuleType("farmhash")  # not installed: see tfdv.py
+import pyarrow.parquet as pq, apache_beam as beam, tensorflow_data_validation as tfdv
 from tfx_bsl.arrow.table_util import CanonicalizeRecordBatch
 out = sys.argv[2]
 batches = [CanonicalizeRecordBatch(batch) for batch in pq.read_table(sys.argv[1]).to_batches(max_chunksize=1000)]
