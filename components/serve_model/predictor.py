@@ -1,4 +1,4 @@
-"""The predictor: the KServe Python server with one SavedModel, the same on a laptop and in an InferenceService.
+"""The predictor: the KServe Python server with one SavedModel, the same as a process of this machine and in an InferenceService.
 
 python -m intermodal.components.serve_model.predictor --model_dir DIR --model_name NAME [--http_port 8080] [--host 0.0.0.0]
 """
