@@ -81,7 +81,7 @@ class AsofOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
         for join in joins:
             if lacking := [key for key in join.keys if key not in schema.names]:
                 raise DataError(f"feature view {join.view!r}: the rows to join to have no column {lacking[0]!r}; their columns are {schema.names}")
-        return AsofRetrievalJob(connection, _query(entities, schema.names, moment, joins), full_feature_names)
+        return AsofRetrievalJob(connection, _query(entities, schema.names, moment, joins), _KeyTypes(entities, joins), full_feature_names)
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,37 @@ class _Join:
         return f"(SELECT {columns} FROM read_parquet('{path}'){last})"
 
 
+@dataclass(frozen=True)
+class _KeyTypes:
+    """The types of the join keys on both sides, which DuckDB would rather cast than refuse: the text "1" would match the number 1."""
+
+    entities: str
+    joins: Sequence[_Join]
+
+    def check(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Raise `DataError` where a key is text on one side and a number, say, on the other."""
+        rows = _types(connection.sql(f"SELECT * FROM {self.entities} LIMIT 0"))
+        for join in self.joins:
+            source = _types(connection.sql(f"SELECT * FROM {join.relation()} LIMIT 0"))
+            for key, stored in zip(join.keys, join.source_keys, strict=True):
+                if _family(rows[key]) != _family(source[stored]):
+                    raise DataError(
+                        f"feature view {join.view!r}: key {key!r} is {rows[key]} in the rows to join to and {source[stored]} in {join.source}; "
+                        "cast one of them"
+                    )
+
+
+def _types(relation: duckdb.DuckDBPyRelation) -> dict[str, str]:
+    return {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
+
+
+def _family(kind: str) -> str:
+    """Return the type, all whole numbers being one, and all that pandas gives text as being another."""
+    if kind.endswith(("INT", "INTEGER")):
+        return "INTEGER"
+    return "VARCHAR" if kind.startswith("ENUM") else kind
+
+
 def _query(entities: str, columns: Sequence[str], moment: str, joins: Sequence[_Join]) -> str:
     """Return one SELECT: the entity rows in order, and each view's features beside them."""
     taken = set(columns)
@@ -174,9 +205,10 @@ def _created_join(entities: str, moment: str, join: _Join, alias: str) -> str:
 class AsofRetrievalJob(RetrievalJob):  # type: ignore[misc]
     """A point-in-time join that has not been run yet."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, query: str, full_feature_names: bool) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, query: str, keys: _KeyTypes, full_feature_names: bool) -> None:
         self._connection = connection
         self._query = query
+        self._keys = keys
         self._full_feature_names = full_feature_names
 
     @property
@@ -201,6 +233,7 @@ class AsofRetrievalJob(RetrievalJob):  # type: ignore[misc]
             DataError: A source's file is missing or broken, or keys' types do not match.
         """
         try:
+            self._keys.check(self._connection)
             return self._connection.sql(self._query)
         except duckdb.Error as error:
             raise DataError(f"features cannot be joined: {error}") from error
