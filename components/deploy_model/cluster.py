@@ -114,7 +114,8 @@ class Namespace:
                     ),
                     f"reading the log of pod {self.name}/{pod}",
                 )
-            except (_NotFound, DeploymentError):
+            except (DeploymentError, StoreError):
+                # Without its log a failure is still to be told.
                 continue
             if text.strip():
                 return text.strip()

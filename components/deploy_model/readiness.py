@@ -4,6 +4,7 @@ import time
 from typing import Any, Final
 
 from intermodal.components.deploy_model.cluster import Namespace
+from intermodal.components.deploy_model.manifest import VERSION_ANNOTATION
 from intermodal.errors import DeploymentError
 
 _POLL_SECONDS: Final = 1.0
@@ -13,7 +14,7 @@ _HOPELESS: Final = frozenset({"ErrImageNeverPull", "InvalidImageName", "CreateCo
 _DOUBTFUL: Final = {"ImagePullBackOff": 15.0, "ErrImagePull": 30.0, "CrashLoopBackOff": 0.0}
 
 
-def wait_until_ready(namespace: Namespace, service: str, *, generation: int, version: str, timeout: float) -> str:
+def wait_until_ready(namespace: Namespace, service: str, *, generation: int, version: str, image: str, timeout: float) -> str:
     """Wait until the controller has seen `generation` and a pod of `version` is ready; return that pod's name.
 
     Raises:
@@ -22,7 +23,7 @@ def wait_until_ready(namespace: Namespace, service: str, *, generation: int, ver
     deadline = time.monotonic() + timeout
     since: dict[str, float] = {}
     while True:
-        pods = [pod for pod in namespace.pods(service) if (pod.metadata.annotations or {}).get("intermodal/model-version") == version]
+        pods = [pod for pod in namespace.pods(service) if _is_of(pod, version, image)]
         if _observed_ready(namespace.service(service) or {}, generation):
             for pod in pods:
                 if pod.metadata.deletion_timestamp is None and _condition(pod, "Ready") == "True":
@@ -51,7 +52,7 @@ def explain(namespace: Namespace, pods: list[Any]) -> str:
                 return _crash(namespace, pod, status)
     for condition in pods[0].status.conditions or []:
         if condition.type == "PodScheduled" and condition.status == "False":
-            return f"no node takes the pod: {condition.message}; lower `serving.resources` or add nodes"
+            return f"no node takes the pod: {condition.message}"
     names = [status.name for status in pods[0].status.container_statuses or [] if not status.ready]
     tail = namespace.last_lines(pods[0].metadata.name, names[0]) if names else ""
     return f"pod {pods[0].metadata.name} runs but is not ready; its last lines:\n{tail}" if tail else f"pod {pods[0].metadata.name} has not started"
@@ -61,6 +62,11 @@ def _crash(namespace: Namespace, pod: Any, status: Any) -> str:
     ended = status.state.terminated or status.last_state.terminated
     code = f"exit status {ended.exit_code} ({ended.reason})" if ended else "no exit status"
     return f"container {status.name} crashes, {code}; its last lines:\n{namespace.last_lines(pod.metadata.name, status.name) or '(no log)'}"
+
+
+def _is_of(pod: Any, version: str, image: str) -> bool:
+    images = [container.image for container in pod.spec.containers]
+    return (pod.metadata.annotations or {}).get(VERSION_ANNOTATION) == version and image in images
 
 
 def _waiting(pod: Any) -> list[str]:
