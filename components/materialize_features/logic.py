@@ -1,15 +1,20 @@
 """The newest feature values, in the online store."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from intermodal.artifacts import whole_directory, write_json
 from intermodal.errors import DataError
-from intermodal.feature_store import FeatureRepository, open_store
+from intermodal.feature_store import FeatureRepository, open_store, reaching
+
+#: In a URI (`//user:password@host`), or in a Redis connection string (`host:port,password=...`).
+_PASSWORD = re.compile(r"(?<=:)(?<=[^/]:)[^:/@]+(?=@)|(?<=password=)[^,]+")
 
 
 def materialize_features(
@@ -21,7 +26,7 @@ def materialize_features(
 
     Args:
         tables_path: Feature sources, `<name>.parquet` each.
-        tables_uri: Where the registry says the sources lie.
+        tables_uri: Where the sources lie for good, which the output says; the registry has `tables_path`.
         repository_path: Feast definitions.
         feature_service: The service whose views are loaded.
         feature_store: Feast's own settings: the stores that outlive the run.
@@ -29,31 +34,47 @@ def materialize_features(
 
     Raises:
         ConfigurationError: The repository, the service or the settings are wrong.
-        DataError: A source's file is missing.
+        DataError: A source's file is missing, broken, empty, or without its timestamp.
+        StoreError: The registry or the online store cannot be reached.
     """
     repository = FeatureRepository(Path(repository_path), tables_path)
     wanted = {projection.name for projection in repository.service(feature_service).feature_view_projections}
-    for folder in (
-        value for value in (feature_store.get("registry"), (feature_store.get("online_store") or {}).get("path")) if isinstance(value, str)
-    ):
-        if folder and "://" not in folder:
-            Path(folder).parent.mkdir(parents=True, exist_ok=True)
-    store = open_store(feature_store, Path(repository_path))
-    loaded = {}
     views = [view for view in repository.views if view.name in wanted]
+    # All sources are looked at before any store is, so that a run that cannot end changes nothing.
     newest = {view.name: _newest(Path(view.batch_source.file_options.uri), view.batch_source.timestamp_field) for view in views}
-    store.apply(repository.objects)
+    _make_folders(feature_store)
+    store = open_store(feature_store, Path(repository_path))
     end = max(moment for _, moment in newest.values())
-    for view in views:
-        rows, moment = newest[view.name]
-        start = end - view.ttl if view.ttl else datetime(1970, 1, 1, tzinfo=UTC)
-        store.materialize(start_date=start, end_date=end + timedelta(microseconds=1), feature_views=[view.name])
-        loaded[view.name] = {"rows": rows, "newest": moment.isoformat()}
-    with whole_directory(materialization_path) as folder_:
+    with reaching("registry"):
+        store.apply(repository.objects)
+    with reaching("online store"):
+        for view in views:
+            start = end - view.ttl if view.ttl else datetime(1970, 1, 1, tzinfo=UTC)
+            store.materialize(start_date=start, end_date=end + timedelta(microseconds=1), feature_views=[view.name])
+    with whole_directory(materialization_path) as folder:
         write_json(
-            folder_ / "materialization.json",
-            {"views": loaded, "registry": feature_store.get("registry"), "online_store": feature_store.get("online_store"), "sources": tables_uri},
+            folder / "materialization.json",
+            {
+                "views": {name: {"rows": rows, "newest": moment.isoformat()} for name, (rows, moment) in newest.items()},
+                "registry": _without_passwords(feature_store.get("registry")),
+                "online_store": _without_passwords(feature_store.get("online_store")),
+                "sources": tables_uri,
+            },
         )
+
+
+def _make_folders(feature_store: dict[str, Any]) -> None:
+    """Make the folders of a registry and an online store that are files."""
+    for value in (feature_store.get("registry"), (feature_store.get("online_store") or {}).get("path")):
+        if isinstance(value, str) and value and "://" not in value:
+            Path(value).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _without_passwords(settings: Any) -> Any:
+    """Return settings to show: an artifact outlives the run and is read by many."""
+    if isinstance(settings, dict):
+        return {key: "***" if "password" in key else _without_passwords(value) for key, value in settings.items()}
+    return _PASSWORD.sub("***", settings) if isinstance(settings, str) else settings
 
 
 def _newest(path: Path, timestamp: str) -> tuple[int, datetime]:
@@ -61,6 +82,10 @@ def _newest(path: Path, timestamp: str) -> tuple[int, datetime]:
         file = pq.ParquetFile(path)
     except FileNotFoundError:
         raise DataError(f"{path}: the feature source is missing; the transforms must make the table {path.stem!r}") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: not whole Parquet ({error}); run the task that writes it again") from error
+    if timestamp not in file.schema_arrow.names:
+        raise DataError(f"{path}: the feature source has no column {timestamp!r}, which the definitions name as its time; its transform must make it")
     column = file.read([timestamp]).column(timestamp)
     newest = pc.max(column).as_py()
     if newest is None:

@@ -2,9 +2,11 @@
 
 import difflib
 import importlib.util
+import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,15 @@ from feast import FeatureStore
 from feast.base_feature_view import BaseFeatureView
 from feast.data_source import DataSource
 from feast.entity import Entity
+from feast.errors import FeastError, FeatureViewNotFoundException
 from feast.feature_service import FeatureService
 from feast.infra.offline_stores.file_source import FileSource
 from feast.repo_config import RepoConfig
+from feast.type_map import feast_value_type_to_python_type
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
 
-from intermodal.errors import ConfigurationError
+from intermodal.errors import ConfigurationError, StoreError
 
 _DEFAULTS = {
     "provider": "local",
@@ -80,13 +86,85 @@ def open_store(settings: dict[str, Any], repository: Path) -> FeatureStore:
 
     Raises:
         ConfigurationError: Feast refuses the settings.
+        StoreError: The registry cannot be reached.
     """
+    if unknown := settings.keys() - _keys():
+        name = sorted(unknown)[0]
+        close = difflib.get_close_matches(name, _keys(), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigurationError(f"feature_store: Feast has no setting {name!r}{hint}")
     try:
         store = FeatureStore(config=RepoConfig(**(_DEFAULTS | _with_integers(settings)), repo_path=repository))
-        store.registry  # noqa: B018 - made on first use, and only then checked
-    except ValueError as error:
+        with reaching("registry"):
+            store.registry  # noqa: B018 - made on first use, and only then checked
+    except (ValueError, FeastError) as error:
         raise ConfigurationError(f"feature_store: {' '.join(str(error).split())}; the keys are those of Feast's feature_store.yaml") from error
     return store
+
+
+def _keys() -> set[str]:
+    """Return the keys that feature_store.yaml may have: Feast itself lets any other pass unread."""
+    return {field.alias or name for name, field in RepoConfig.model_fields.items()} | set(RepoConfig.model_fields)
+
+
+@contextmanager
+def reaching(store: str) -> Iterator[None]:
+    """Turn whatever a registry or an online store of any kind raises when it cannot be reached into one sentence.
+
+    Args:
+        store: What to call it.
+
+    Raises:
+        StoreError: It cannot be reached, or refuses.
+    """
+    try:
+        yield
+    except (ConnectionError, TimeoutError, RedisError, SQLAlchemyError, sqlite3.Error) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise StoreError(f"{store}: it cannot be reached or refuses ({reason}); check its address in the feature store's settings") from error
+
+
+def read_online(
+    store: FeatureStore, service: FeatureService, entity_rows: Sequence[dict[str, Any]], moment: datetime | None = None
+) -> list[dict[str, Any]]:
+    """Read the newest feature values, and null in place of those that have outlived their view's TTL.
+
+    Feast's online stores keep a value until a newer one comes and call it present, whatever its age; the offline store gives null.
+
+    Args:
+        store: The store, as `open_store` gives it, its views materialised.
+        service: The features to read.
+        entity_rows: Join key to value, one object a row.
+        moment: As of when, with a zone; now where absent. Values that are newer still are given: the store keeps no older ones.
+
+    Returns:
+        For each entity row its keys and the features by their plain names; null where there is no value, or none that is still good.
+        A value counts until its TTL has passed, inclusive.
+
+    Raises:
+        StoreError: The online store cannot be reached, or has no such view.
+    """
+    if not entity_rows:
+        return []
+    moment = moment or datetime.now(UTC)
+    try:
+        views = {each.name_to_use(): store.get_feature_view(each.name) for each in service.feature_view_projections}
+    except FeatureViewNotFoundException as error:
+        raise StoreError(f"registry: {error} of feature service {service.name!r}; run materialize_features first") from error
+    ttls = {
+        f"{each.name_to_use()}__{field.name}": (field.name, views[each.name_to_use()].ttl)
+        for each in service.feature_view_projections
+        for field in each.features
+    }
+    with reaching("online store"):
+        response = store.get_online_features(features=service, entity_rows=list(entity_rows), full_feature_names=True).proto
+    read: list[dict[str, Any]] = [{} for _ in entity_rows]
+    for name, column in zip(response.metadata.feature_names.val, response.results, strict=True):
+        feature, ttl = ttls.get(name, (name, None))
+        for row, value, stamp in zip(read, column.values, column.event_timestamps, strict=True):
+            stale = ttl and stamp.ToDatetime(UTC) < moment - ttl
+            row[feature] = None if stale else feast_value_type_to_python_type(value)
+    return read
 
 
 def _with_integers(value: Any) -> Any:
