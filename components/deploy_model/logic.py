@@ -76,7 +76,7 @@ def deploy_model(
         write_json(folder / "deployment.json", _record(service_name, url, version, {"instances": smoke["instances"][:1]}, response))
 
 
-def smoke_test(space: Namespace, pod: str, port: int, service: str, smoke: dict[str, Any], *, tolerance: float) -> dict[str, Any]:
+def smoke_test(space: Namespace, pod: Any, port: int, service: str, smoke: dict[str, Any], *, tolerance: float) -> dict[str, Any]:
     """Ask the pod for the expected rows (V1) and return its answer to the first.
 
     Raises:
@@ -86,10 +86,12 @@ def smoke_test(space: Namespace, pod: str, port: int, service: str, smoke: dict[
     answer = space.post_json(pod, port, path, {"instances": smoke["instances"]})
     served, expected = answer.get("predictions", []), smoke["probabilities"]
     if len(served) != len(expected):
-        raise DeploymentError(f"pod {pod} answers {len(served)} predictions to {len(expected)} rows; is it the model that was evaluated?")
+        raise DeploymentError(
+            f"pod {pod.metadata.name} answers {len(served)} predictions to {len(expected)} rows; is it the model that was evaluated?"
+        )
     for row, (got, wanted) in enumerate(zip(served, expected, strict=True)):
         if not abs(_probability(got) - wanted) <= tolerance:
-            raise DeploymentError(f"row {row} of smoke.json: pod {pod} answers {got}, expected {wanted} within {tolerance:g}")
+            raise DeploymentError(f"row {row} of smoke.json: pod {pod.metadata.name} answers {got}, expected {wanted} within {tolerance:g}")
     return {"predictions": served[:1]}
 
 

@@ -14,8 +14,8 @@ _HOPELESS: Final = frozenset({"ErrImageNeverPull", "InvalidImageName", "CreateCo
 _DOUBTFUL: Final = {"ImagePullBackOff": 15.0, "ErrImagePull": 30.0, "CrashLoopBackOff": 0.0}
 
 
-def wait_until_ready(namespace: Namespace, service: str, *, generation: int, version: str, image: str, timeout: float) -> str:
-    """Wait until the controller has seen `generation` and a pod of `version` is ready; return that pod's name.
+def wait_until_ready(namespace: Namespace, service: str, *, generation: int, version: str, image: str, timeout: float) -> Any:
+    """Wait until the controller has seen `generation` and a pod of `version` is ready; return that pod.
 
     Raises:
         DeploymentError: It is not ready after `timeout` seconds, or earlier: its pods cannot become ready. Says why.
@@ -27,7 +27,7 @@ def wait_until_ready(namespace: Namespace, service: str, *, generation: int, ver
         if _observed_ready(namespace.service(service) or {}, generation):
             for pod in pods:
                 if pod.metadata.deletion_timestamp is None and _condition(pod, "Ready") == "True":
-                    return str(pod.metadata.name)
+                    return pod
         for reason in {reason for pod in pods for reason in _waiting(pod)}:
             seen = time.monotonic() - since.setdefault(reason, time.monotonic())
             if reason in _HOPELESS or seen >= _DOUBTFUL.get(reason, timeout):
