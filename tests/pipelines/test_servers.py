@@ -89,17 +89,17 @@ def test_the_pipeline_runs_on_redis_postgresql_and_a_tracking_server(workplace, 
     feast = database("feast")
     registry = {"registry_type": "sql", "path": feast.replace("postgresql://", "postgresql+psycopg://"), "cache_ttl_seconds": 0}
     store = {"project": f"p{uuid.uuid4().hex[:8]}", "registry": registry, "online_store": {"type": "redis", "connection_string": REDIS}}
-    done = workplace.run(
-        "--home",
-        tmp_path / "home",
-        "--set",
-        f"features.store={json.dumps(store)}",
-        "--set",
-        f"stores.model_registry={tracking_server}",
-        "--set",
-        f"serving.port={free_port()}",
-    )
     try:
+        done = workplace.run(
+            "--home",
+            tmp_path / "home",
+            "--set",
+            f"features.store={json.dumps(store)}",
+            "--set",
+            f"stores.model_registry={tracking_server}",
+            "--set",
+            f"serving.port={free_port()}",
+        )
         assert say(done, "Gate") == "passed"
         assert redis_keys() > before
         assert sql("SELECT count(*) FROM feature_views", feast)[0][0] > 0
