@@ -213,9 +213,10 @@ def test_a_store_without_the_views_says_so(define, tmp_path):
         read_online(store, repository.service("stock"), [{"shop": "a"}])
 
 
-def test_a_redis_that_does_not_answer_is_said_so(loaded):
-    with pytest.raises(StoreError, match="online store"):
+def test_a_redis_that_does_not_answer_is_said_so(loaded, tmp_path):
+    with pytest.raises(StoreError, match="online store: it cannot be reached"):
         loaded(online_store={"type": "redis", "connection_string": "127.0.0.1:9"})
+    assert not (tmp_path / "materialization").exists()
 
 
 @pytest.mark.skipif("INTERMODAL_TEST_POSTGRES" not in os.environ, reason="INTERMODAL_TEST_POSTGRES is not set; no PostgreSQL runs on a plain machine")

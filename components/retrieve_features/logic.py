@@ -7,12 +7,16 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+from feast import FeatureService, FeatureStore
+from feast.errors import FeastError
 
 from intermodal.artifacts import whole_directory
-from intermodal.errors import DataError
+from intermodal.asof_store import AsofOfflineStoreConfig
+from intermodal.errors import ConfigurationError, DataError
 from intermodal.feature_store import FeatureRepository, open_store
 
 _MOMENT = "event_timestamp"
+_ROW = "__row"
 _ROW_GROUP = 1 << 16
 
 
@@ -43,10 +47,32 @@ def retrieve_features(
         settings = feature_store | {"registry": f"{scratch}/registry.db", "online_store": {"type": "sqlite", "path": f"{scratch}/online.db"}}
         store = open_store({"project": "features"} | settings, Path(repository_path))
         store.apply(repository.objects)
-        selected = f"SELECT * FROM read_parquet('{str(rows).replace(chr(39), chr(39) * 2)}')"
-        job = store.get_historical_features(entity_df=selected, features=service)
         with whole_directory(examples_path) as folder:
-            _write_parts(job, folder, split="split" in columns)
+            try:
+                _write_parts(_join(store, service, rows), folder, split="split" in columns)
+            except (duckdb.Error, pa.ArrowException) as error:
+                raise DataError(f"{tables_path}: features cannot be joined: {error}") from error
+            except FeastError as error:
+                raise ConfigurationError(f"{repository_path}: features of {feature_service!r} cannot be retrieved: {error}") from error
+
+
+def _join(store: FeatureStore, service: FeatureService, rows: Path) -> pa.RecordBatchReader:
+    """Return the spine's rows in order, the features beside them; they stream where the offline store is our own."""
+    if store.config.offline_store.type == AsofOfflineStoreConfig().type:
+        selected = f"SELECT * FROM read_parquet('{str(rows).replace(chr(39), chr(39) * 2)}')"
+        return store.get_historical_features(entity_df=selected, features=service).relation().to_arrow_reader(_ROW_GROUP)
+    spine = pq.read_table(rows)
+    frame = spine.append_column(_ROW, pa.array(range(spine.num_rows))).to_pandas()
+    joined = store.get_historical_features(entity_df=frame, features=service).to_arrow().sort_by(_ROW)
+    if joined.num_rows != spine.num_rows:
+        raise DataError(
+            f"{rows}: of {spine.num_rows} rows the offline store {store.config.offline_store.type!r} returned {joined.num_rows}; use another"
+        )
+    # The spine's own columns, for pandas makes whole numbers with nulls floating.
+    for name in joined.column_names:
+        if name not in (*spine.column_names, _ROW):
+            spine = spine.append_column(name, joined.column(name))
+    return spine.to_reader(_ROW_GROUP)
 
 
 def _check_spine(path: Path, spine: str) -> list[str]:
@@ -66,25 +92,20 @@ def _check_spine(path: Path, spine: str) -> list[str]:
     return list(schema.names)
 
 
-def _write_parts(job: Any, folder: Path, *, split: bool) -> None:
+def _write_parts(reader: pa.RecordBatchReader, folder: Path, *, split: bool) -> None:
     """Write the joined rows in their order, streaming; each part must get at least one."""
-    reader = job.relation().to_arrow_reader(_ROW_GROUP) if hasattr(job, "relation") else job.to_arrow().to_reader()
     writers: dict[str, pq.ParquetWriter] = {}
     try:
         for batch in reader:
             table = pa.Table.from_batches([batch])
-            parts = table.column("split").unique().to_pylist() if split else ["train"]
+            parts = [part for part in table.column("split").unique().to_pylist() if part not in (None, "none")] if split else ["train"]
             kept = table.drop_columns("split") if split else table
             for part in parts:
                 rows = kept.filter(pa.compute.equal(table.column("split"), part)) if split else kept
-                if part == "none":
-                    continue
                 if part not in writers:
                     (folder / part).mkdir()
                     writers[part] = pq.ParquetWriter(folder / part / "part-0.parquet", rows.schema, compression="zstd")
                 writers[part].write_table(rows)
-    except duckdb.Error as error:
-        raise DataError(f"features cannot be joined: {error}") from error
     finally:
         for writer in writers.values():
             writer.close()

@@ -1,0 +1,145 @@
+"""The newest values in the online store, and stores left as they were when that cannot be."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from intermodal.artifacts import read_json
+from intermodal.components.materialize_features import logic
+from intermodal.components.materialize_features.logic import materialize_features
+from intermodal.errors import ConfigurationError, DataError
+from intermodal.feature_store import FeatureRepository, open_store, read_online
+
+START = datetime(2024, 3, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DEFINITIONS = """
+from datetime import timedelta
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
+from feast.types import Int64
+
+shop = Entity(name="shop", join_keys=["shop"], value_type=ValueType.STRING)
+
+def view(name, ttl, feature):
+    source = FileSource(name=name, path=f"{name}.parquet", timestamp_field="event_timestamp")
+    return FeatureView(name=name, entities=[shop], ttl=ttl, schema=[Field(name=feature, dtype=Int64)], source=source)
+
+views = [view("sales", timedelta(hours=2), "sold"), view("places", timedelta(0), "floor")]
+stock = FeatureService(name="stock", features=views)
+unused = view("unused", timedelta(0), "nothing")
+"""
+#: shop, hour, number: out of order; the newest of a is null, b's only one has outlived its TTL when the last of all comes.
+SALES = [("a", 3, None), ("a", 1, 7), ("b", 0, 5), ("c", 2, 6), ("c", 1, 4)]
+
+
+def write(path, feature, rows):
+    shops, hours, numbers = zip(*rows, strict=True) if rows else ((), (), ())
+    moments = pa.array([START + hour * HOUR for hour in hours], pa.timestamp("us", "UTC"))
+    pq.write_table(pa.table({"shop": pa.array(shops, pa.string()), "event_timestamp": moments, feature: pa.array(numbers, pa.int64())}), path)
+
+
+class Place:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "tables").mkdir()
+        (folder / "repository").mkdir()
+        (folder / "repository" / "definitions.py").write_text(DEFINITIONS)
+        write(folder / "tables" / "places.parquet", "floor", [("a", -10_000, 1)])
+        write(folder / "tables" / "sales.parquet", "sold", SALES)
+        self.settings = {
+            "project": "test",
+            "registry": f"{folder}/stores/registry.db",
+            "online_store": {"type": "sqlite", "path": f"{folder}/stores/online/online.db"},
+        }
+
+    def run(self, **settings) -> dict:
+        tables, repository = str(self.folder / "tables"), str(self.folder / "repository")
+        materialize_features(tables, "s3://somewhere/tables", repository, "stock", self.settings | settings, str(self.folder / "output"))
+        return read_json(self.folder / "output" / "materialization.json")
+
+    def read(self, moment=START + 3 * HOUR) -> dict[str, tuple]:
+        store = open_store(self.settings, self.folder)
+        service = FeatureRepository(self.folder / "repository", self.folder / "tables").service("stock")
+        return {row["shop"]: (row["sold"], row["floor"]) for row in read_online(store, service, [{"shop": each} for each in "abc"], moment)}
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path)
+
+
+def test_the_newest_row_of_each_entity_wins_even_when_null(place):
+    place.run()
+    assert place.read() == {"a": (None, 1), "b": (None, None), "c": (6, None)}
+
+
+def test_it_says_what_was_loaded_from_where_into_what(place):
+    assert place.run() == {
+        "views": {
+            "sales": {"rows": 5, "newest": "2024-03-01T03:00:00+00:00"},
+            "places": {"rows": 1, "newest": (START - 10_000 * HOUR).isoformat()},
+        },
+        "registry": place.settings["registry"],
+        "online_store": place.settings["online_store"],
+        "sources": "s3://somewhere/tables",
+    }
+
+
+def test_twice_is_as_good_as_once(place):
+    first, read = place.run(), place.read()
+    assert (place.run(), place.read()) == (first, read)
+
+
+def test_the_registry_lists_the_views(place):
+    place.run()
+    store = open_store(place.settings, place.folder)
+    assert {view.name for view in store.list_feature_views()} == {"sales", "places", "unused"}
+    assert [service.name for service in store.list_feature_services()] == ["stock"]
+
+
+def test_later_data_replaces_what_it_has_and_keeps_the_rest(place):
+    place.run()
+    write(place.folder / "tables" / "sales.parquet", "sold", [("a", 4, 9)])
+    place.run()
+    assert place.read(START + 4 * HOUR) == {"a": (9, 1), "b": (None, None), "c": (6, None)}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda tables: (tables / "sales.parquet").unlink(), r"sales\.parquet: the feature source is missing"),
+        (lambda tables: (tables / "sales.parquet").write_bytes(b"PAR1 and no more"), "not whole Parquet"),
+        (lambda tables: write(tables / "sales.parquet", "sold", []), "has no rows"),
+        (lambda tables: pq.write_table(pa.table({"shop": ["a"], "sold": [1]}), tables / "sales.parquet"), "no column 'event_timestamp'"),
+    ],
+    ids=["missing", "broken", "empty", "without a time"],
+)
+def test_a_source_that_cannot_be_read_leaves_the_stores_as_they_were(place, files_of, spoil, words):
+    place.run()
+    before = files_of(place.folder / "stores")
+    write(place.folder / "tables" / "places.parquet", "floor", [("a", 0, 99)])
+    spoil(place.folder / "tables")
+    with pytest.raises(DataError, match=words):
+        place.run()
+    assert files_of(place.folder / "stores") == before
+    assert place.read()["c"] == (6, None)
+
+
+def test_an_unknown_service_makes_no_store(place):
+    with pytest.raises(ConfigurationError, match="did you mean 'stock'"):
+        materialize_features(str(place.folder / "tables"), "", str(place.folder / "repository"), "stok", place.settings, str(place.folder / "output"))
+    assert not (place.folder / "stores").exists()
+
+
+def test_a_setting_that_feast_does_not_have_is_refused(place):
+    with pytest.raises(ConfigurationError, match=r"no setting 'online_stor'; did you mean 'online_store'"):
+        place.run(online_stor={})
+
+
+def test_no_password_is_written_down():
+    shown = logic._without_passwords(
+        {"path": "postgresql://me:secret@host:5432/db", "connection_string": "host:6379,password=secret,ssl=true", "redis_password": "secret"}
+    )
+    assert shown == {"path": "postgresql://me:***@host:5432/db", "connection_string": "host:6379,password=***,ssl=true", "redis_password": "***"}

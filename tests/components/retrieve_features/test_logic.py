@@ -1,0 +1,203 @@
+"""Features joined to labelled rows, part by part, and what is refused."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from intermodal.components.retrieve_features.logic import retrieve_features
+from intermodal.errors import ConfigurationError, DataError
+
+START = datetime(2024, 3, 1, tzinfo=UTC)
+DEFINITIONS = """
+from datetime import timedelta
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
+from feast.types import Float64, Int64
+
+shop = Entity(name="shop", join_keys=["shop"], value_type=ValueType.STRING)
+schema = [Field(name="sold", dtype=Int64), Field(name="price", dtype=Float64)]
+source = FileSource(name="sales", path="sales.parquet", timestamp_field="event_timestamp")
+sales = FeatureView(name="sales", entities=[shop], ttl=timedelta(hours=1), schema=schema, source=source)
+stock = FeatureService(name="stock", features=[sales])
+"""
+
+
+def at(*minutes):
+    return pa.array([START + timedelta(minutes=minute) for minute in minutes], pa.timestamp("us", "UTC"))
+
+
+SALES = pa.table({"shop": ["a", "b"], "event_timestamp": at(0, 0), "sold": [7, 8], "price": [1.5, None]})
+SPINE = pa.table(
+    {
+        "event_timestamp": at(30, 10, 20, 10, 90),
+        "shop": ["a", "c", "b", "a", "a"],
+        "number": pa.array([3, 1, 2, 4, 5], pa.int32()),
+        "label": [1, 0, 0, 1, 1],
+        "split": ["test", "train", "train", "train", "none"],
+    }
+)
+
+
+@pytest.fixture
+def retrieve(tmp_path):
+    """Write a spine and a source, retrieve, and return each part's rows."""
+
+    def run(spine=SPINE, sales=SALES, *, name="examples", service="stock", definitions=DEFINITIONS, **settings):
+        for folder in ("tables", "repository"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / "repository" / "definitions.py").write_text(definitions)
+        pq.write_table(spine, tmp_path / "tables" / "examples.parquet")
+        if sales is not None:
+            pq.write_table(sales, tmp_path / "tables" / "sales.parquet")
+        output = tmp_path / "output"
+        retrieve_features(str(tmp_path / "tables"), str(tmp_path / "repository"), service, name, settings, str(output))
+        return {part.name: pq.read_table(part) for part in sorted(output.iterdir())}
+
+    run.folder = tmp_path
+    return run
+
+
+def test_parts_hold_the_spines_rows_in_order_with_the_features_beside_them(retrieve):
+    parts = retrieve()
+    assert {name: part.drop_columns("event_timestamp").to_pylist() for name, part in parts.items()} == {
+        "test": [{"shop": "a", "number": 3, "label": 1, "sold": 7, "price": 1.5}],
+        "train": [
+            {"shop": "c", "number": 1, "label": 0, "sold": None, "price": None},
+            {"shop": "b", "number": 2, "label": 0, "sold": 8, "price": None},
+            {"shop": "a", "number": 4, "label": 1, "sold": 7, "price": 1.5},
+        ],
+    }
+
+
+def test_types_stay_also_where_values_are_missing(retrieve):
+    assert {name: str(part.schema.field("sold").type) for name, part in retrieve().items()} == {"test": "int64", "train": "int64"}
+    part = retrieve(SPINE.slice(1, 1))["train"]
+    assert [str(part.schema.field(name).type) for name in ("event_timestamp", "number", "sold", "price")] == [
+        "timestamp[us, tz=UTC]",
+        "int32",
+        "int64",
+        "double",
+    ]
+
+
+def test_without_a_split_all_rows_are_train(retrieve):
+    parts = retrieve(SPINE.drop_columns("split"))
+    assert list(parts) == ["train"]
+    assert parts["train"].column("number").to_pylist() == [3, 1, 2, 4, 5]
+
+
+def test_rows_in_no_part_are_left_out(retrieve):
+    spine = SPINE.set_column(4, "split", pa.array(["test", None, "none", "test", "test"]))
+    assert {name: part.column("number").to_pylist() for name, part in retrieve(spine).items()} == {"test": [3, 4, 5]}
+
+
+def test_duplicate_rows_stay_duplicate(retrieve):
+    parts = retrieve(pa.concat_tables([SPINE.slice(0, 1)] * 3))
+    assert parts["test"].column("sold").to_pylist() == [7, 7, 7]
+
+
+def test_order_holds_over_many_batches(retrieve):
+    rows = 150_000
+    numbers = pa.array(range(rows), pa.int64())
+    minutes = pc.multiply(pc.subtract(numbers, pc.multiply(pc.divide(numbers, 97), 97)), 60_000_000)
+    moments = pc.add(pa.scalar(int(START.timestamp() * 1e6)), minutes).cast(pa.timestamp("us", "UTC"))
+    spine = pa.table({"event_timestamp": moments, "shop": pa.array(["a"] * rows), "number": numbers})
+    train = retrieve(spine)["train"]
+    assert train.column("number").equals(spine.column("number"))
+    assert train.column("event_timestamp").equals(spine.column("event_timestamp"))
+
+
+def test_feasts_own_duckdb_store_gives_the_same_by_configuration(retrieve):
+    ours = {name: sorted(part.to_pylist(), key=lambda row: row["number"]) for name, part in retrieve().items()}
+    shipped = {name: sorted(part.to_pylist(), key=lambda row: row["number"]) for name, part in retrieve(offline_store={"type": "duckdb"}).items()}
+    assert shipped == ours
+
+
+def test_a_registry_that_outlives_the_run_is_left_alone(retrieve, tmp_path):
+    retrieve(registry=str(tmp_path / "registry.db"), online_store={"type": "redis", "connection_string": "127.0.0.1:9"})
+    assert not (tmp_path / "registry.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("spine", "words"),
+    [
+        (SPINE.drop_columns("event_timestamp"), "no column 'event_timestamp'"),
+        (
+            SPINE.set_column(0, "event_timestamp", SPINE["event_timestamp"].cast(pa.timestamp("us"))),
+            "not a time with a zone; select it as TIMESTAMPTZ",
+        ),
+        (SPINE.set_column(0, "event_timestamp", pa.array(["2024"] * 5)), "is string, not a time with a zone"),
+        (SPINE.drop_columns("shop"), "'sales'.*no column 'shop'"),
+        (SPINE.set_column(1, "shop", pa.array([1, 2, 3, 4, 5])), "'sales'.*key 'shop' is BIGINT.*VARCHAR"),
+        (SPINE.slice(0, 0), "the spine has no rows"),
+        (SPINE.slice(4, 1), "the spine has no rows"),
+    ],
+)
+def test_a_spine_that_cannot_be_joined_is_refused_in_words(retrieve, spine, words):
+    with pytest.raises(DataError, match=words):
+        retrieve(spine)
+    assert not (retrieve.folder / "output").exists()
+
+
+def test_a_missing_source_is_named(retrieve):
+    with pytest.raises(DataError, match=r"sales\.parquet"):
+        retrieve(sales=None)
+    assert not (retrieve.folder / "output").exists()
+
+
+def test_a_source_without_a_feature_is_named(retrieve):
+    with pytest.raises(DataError, match="price"):
+        retrieve(sales=SALES.drop_columns("price"))
+
+
+def test_a_missing_spine_names_the_tables_there_are(retrieve):
+    with pytest.raises(DataError, match=r"no table 'exampels'; the transforms make examples, sales"):
+        retrieve(name="exampels")
+
+
+def test_a_broken_spine_is_said_to_be_so(retrieve):
+    retrieve()
+    (retrieve.folder / "tables" / "examples.parquet").write_bytes(b"PAR1 broken")
+    with pytest.raises(DataError, match="not whole Parquet"):
+        retrieve_features(
+            str(retrieve.folder / "tables"), str(retrieve.folder / "repository"), "stock", "examples", {}, str(retrieve.folder / "output")
+        )
+
+
+def test_a_source_whose_pages_are_damaged_is_said_to_be_so(retrieve):
+    rows = 50_000
+    sales = pa.table(
+        {"shop": ["a"] * rows, "event_timestamp": at(*range(rows)), "sold": range(rows), "price": [number * 1.1 for number in range(rows)]}
+    )
+    retrieve(sales=sales)
+    path = retrieve.folder / "tables" / "sales.parquet"
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + b"\xff" * (len(content) // 2) + content[4 + len(content) // 2 :])
+    with pytest.raises(DataError, match="features cannot be joined"):
+        retrieve(sales=None)
+
+
+def test_an_unknown_service_names_the_nearest(retrieve):
+    with pytest.raises(ConfigurationError, match="did you mean 'stock'"):
+        retrieve(service="stocks")
+
+
+def test_a_feature_named_like_a_column_of_the_spine_is_refused(retrieve):
+    with pytest.raises(ConfigurationError, match="sales:sold: there is a column of that name already"):
+        retrieve(SPINE.append_column("sold", pa.array([0] * 5)))
+
+
+def test_two_views_with_a_feature_of_one_name_are_refused(retrieve):
+    twice = DEFINITIONS.replace(
+        "stock = ",
+        'more = FeatureView(name="more", entities=[shop], ttl=timedelta(hours=1), schema=schema, source=source)\nstock = ',
+    ).replace("[sales])", "[sales, more])")
+    with pytest.raises(ConfigurationError, match="sold"):
+        retrieve(definitions=twice)
+
+
+def test_the_settings_of_a_pipeline_parameter_are_taken(retrieve):
+    assert retrieve(**json.loads('{"entity_key_serialization_version": 3.0, "project": "shops"}'))["test"].num_rows == 1
