@@ -26,43 +26,64 @@ COMMAND = Path(sys.executable).parent / "intermodal"
 
 # The steps in order; consecutive ones of one image share a process.
 PLAIN = [
-    ("track", "from intermodal.components.fetch_champion.logic import fetch_champion as f\n"
-     "f(model_registry=a['model_registry'], model_name=a['model_name'], champion_path=p('champion'))"),
-    ("data", "from intermodal.components.ingest_tables.logic import ingest_tables as f\n"
-     "f(sources=a['sources'], split=a['split'], fingerprint=a['fingerprint'], tables_path=p('tables'))\n"
-     "from intermodal.components.transform_tables.logic import transform_tables as g\n"
-     "g(tables_path=p('tables'), repository_path=a['repository'], transformed_path=p('transformed'))\n"
-     "from intermodal.components.retrieve_features.logic import retrieve_features as h\n"
-     "h(tables_path=p('transformed'), repository_path=a['repository'], feature_service=a['feature_service'], spine=a['spine'],\n"
-     "  feature_store=a['feature_store'], examples_path=p('examples'))\n"
-     "from intermodal.components.materialize_features.logic import materialize_features as i\n"
-     "i(tables_path=p('transformed'), tables_uri=p('transformed'), repository_path=a['repository'], feature_service=a['feature_service'],\n"
-     "  feature_store=a['feature_store'], materialization_path=p('materialization'))"),
-    ("validate", "from intermodal.components.validate_data.logic import validate_data as f\n"
-     "f(examples_path=p('examples'), baseline_path=p('champion'), label=a['label'], schema_text=a['schema_text'], ignored=a['ignored'],\n"
-     "  rules=a['validation_rules'], beam_options=a['beam_options'], statistics_path=p('statistics'), schema_path=p('schema'),\n"
-     "  anomalies_path=p('anomalies'), view_path=p('view'))"),
-    ("train", "from intermodal.components.train_model.logic import train_model as f\n"
-     "f(examples_path=p('examples'), schema_path=p('schema'), statistics_path=p('statistics'), repository_path=a['repository'],\n"
-     "  label=a['label'], model_function=a['model_function'], hyperparameters=a['hyperparameters'], seed=a['seed'], model_path=p('model'),\n"
-     "  training_path=p('training'), metrics_path=p('train_metrics'))\n"
-     "from intermodal.components.evaluate_model.logic import evaluate_model as g\n"
-     "g(model_path=p('model'), champion_path=p('champion'), examples_path=p('examples'), label=a['label'], block=a['block'],\n"
-     "  slices=a['slices'], seed=a['seed'], evaluation_path=p('evaluation'), predictions_path=p('predictions'), metrics_path=p('metrics'))\n"
-     "from intermodal.components.gate_model.logic import gate_model as h\n"
-     "h(evaluation_path=p('evaluation'), predictions_path=p('predictions'), rules=a['gate_rules'], seed=a['seed'], decision_path=p('decision'))"),
-    ("track", "from intermodal.components.register_model.logic import register_model as f\n"
-     "f(model_path=p('model'), training_path=p('training'), schema_path=p('schema'), statistics_path=p('statistics'),\n"
-     "  evaluation_path=p('evaluation'), decision_path=p('decision'), tables_path=p('tables'), repository_path=a['repository'],\n"
-     "  model_registry=a['model_registry'], model_name=a['model_name'], parameters=a['hyperparameters'], run_name='plain',\n"
-     "  registration_path=p('registration'))"),
-    ("serve", "from intermodal.components.serve_model.logic import serve_model as f\n"
-     "f(model_path=p('model'), evaluation_path=p('evaluation'), registration_path=p('registration'), deployments=a['deployments'],\n"
-     "  service_name=a['service_name'], serving=a['serving'], deployment_path=p('deployment'))"),
-    ("track", "from intermodal.components.render_report.logic import render_report as f\n"
-     "f(tables_path=p('tables'), statistics_path=p('statistics'), anomalies_path=p('anomalies'), champion_path=p('champion'),\n"
-     "  training_path=p('training'), evaluation_path=p('evaluation'), decision_path=p('decision'), registration_path=p('registration'),\n"
-     "  deployment_path=p('deployment'), title=a['title'], report_path=p('report'))"),
+    (
+        "track",
+        "from intermodal.components.fetch_champion.logic import fetch_champion as f\n"
+        "f(model_registry=a['model_registry'], model_name=a['model_name'], champion_path=p('champion'))",
+    ),
+    (
+        "data",
+        "from intermodal.components.ingest_tables.logic import ingest_tables as f\n"
+        "f(sources=a['sources'], split=a['split'], fingerprint=a['fingerprint'], tables_path=p('tables'))\n"
+        "from intermodal.components.transform_tables.logic import transform_tables as g\n"
+        "g(tables_path=p('tables'), repository_path=a['repository'], transformed_path=p('transformed'))\n"
+        "from intermodal.components.retrieve_features.logic import retrieve_features as h\n"
+        "h(tables_path=p('transformed'), repository_path=a['repository'], feature_service=a['feature_service'], spine=a['spine'],\n"
+        "  feature_store=a['feature_store'], examples_path=p('examples'))\n"
+        "from intermodal.components.materialize_features.logic import materialize_features as i\n"
+        "i(tables_path=p('transformed'), tables_uri=p('transformed'), repository_path=a['repository'], feature_service=a['feature_service'],\n"
+        "  feature_store=a['feature_store'], materialization_path=p('materialization'))",
+    ),
+    (
+        "validate",
+        "from intermodal.components.validate_data.logic import validate_data as f\n"
+        "f(examples_path=p('examples'), baseline_path=p('champion'), label=a['label'], schema_text=a['schema_text'], ignored=a['ignored'],\n"
+        "  rules=a['validation_rules'], beam_options=a['beam_options'], statistics_path=p('statistics'), schema_path=p('schema'),\n"
+        "  anomalies_path=p('anomalies'), view_path=p('view'))",
+    ),
+    (
+        "train",
+        "from intermodal.components.train_model.logic import train_model as f\n"
+        "f(examples_path=p('examples'), schema_path=p('schema'), statistics_path=p('statistics'), repository_path=a['repository'],\n"
+        "  label=a['label'], model_function=a['model_function'], hyperparameters=a['hyperparameters'], seed=a['seed'], model_path=p('model'),\n"
+        "  training_path=p('training'), metrics_path=p('train_metrics'))\n"
+        "from intermodal.components.evaluate_model.logic import evaluate_model as g\n"
+        "g(model_path=p('model'), champion_path=p('champion'), examples_path=p('examples'), label=a['label'], block=a['block'],\n"
+        "  slices=a['slices'], seed=a['seed'], evaluation_path=p('evaluation'), predictions_path=p('predictions'), metrics_path=p('metrics'))\n"
+        "from intermodal.components.gate_model.logic import gate_model as h\n"
+        "h(evaluation_path=p('evaluation'), predictions_path=p('predictions'), rules=a['gate_rules'], seed=a['seed'], decision_path=p('decision'))",
+    ),
+    (
+        "track",
+        "from intermodal.components.register_model.logic import register_model as f\n"
+        "f(model_path=p('model'), training_path=p('training'), schema_path=p('schema'), statistics_path=p('statistics'),\n"
+        "  evaluation_path=p('evaluation'), decision_path=p('decision'), tables_path=p('tables'), repository_path=a['repository'],\n"
+        "  model_registry=a['model_registry'], model_name=a['model_name'], parameters=a['hyperparameters'], run_name='plain',\n"
+        "  registration_path=p('registration'))",
+    ),
+    (
+        "serve",
+        "from intermodal.components.serve_model.logic import serve_model as f\n"
+        "f(model_path=p('model'), evaluation_path=p('evaluation'), registration_path=p('registration'), deployments=a['deployments'],\n"
+        "  service_name=a['service_name'], serving=a['serving'], deployment_path=p('deployment'))",
+    ),
+    (
+        "track",
+        "from intermodal.components.render_report.logic import render_report as f\n"
+        "f(tables_path=p('tables'), statistics_path=p('statistics'), anomalies_path=p('anomalies'), champion_path=p('champion'),\n"
+        "  training_path=p('training'), evaluation_path=p('evaluation'), decision_path=p('decision'), registration_path=p('registration'),\n"
+        "  deployment_path=p('deployment'), title=a['title'], report_path=p('report'))",
+    ),
 ]
 
 
