@@ -42,7 +42,8 @@ def feast(offline):
                          source=FileSource(name=name, path=str(folder / f"{name}.parquet"), timestamp_field=T))
              for name, (key, hours, features) in VIEWS.items()]
     service = FeatureService(name="s", features=views)
-    store = open_store({"project": "b", "registry": str(folder / f"{method}.db"), "online_store": {"type": "sqlite", "path": str(folder / "o.db")}, **offline}, folder)
+    stores = {"registry": str(folder / f"{method}.db"), "online_store": {"type": "sqlite", "path": str(folder / "o.db")}}
+    store = open_store({"project": "b", **stores, **offline}, folder)
     store.apply([*entities.values(), *views, service])
     rows = f"SELECT * FROM read_parquet('{folder}/spine.parquet')"
     started = time.monotonic()
@@ -79,7 +80,8 @@ def pandas():
         rows = pd.merge_asof(rows, source, on=T, by=key, tolerance=pd.Timedelta(hours=hours))
     return started, pa.Table.from_pandas(rows, preserve_index=False)
 
-make = {"ours": lambda: feast({}), "shipped": lambda: feast({"offline_store": {"type": "duckdb"}}), "by_hand": by_hand, "polars": polars, "pandas": pandas}
+shipped = {"offline_store": {"type": "duckdb"}}
+make = {"ours": lambda: feast({}), "shipped": lambda: feast(shipped), "by_hand": by_hand, "polars": polars, "pandas": pandas}
 started, table = make[method]()
 seconds = time.monotonic() - started
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
