@@ -122,6 +122,8 @@ class CsvFile:
 
     def _enlarge_or_refuse(self, error: pa.ArrowInvalid) -> None:
         text = " ".join(str(error).split())[:300]
+        if "UTF8" in text:
+            self._refuse_encoding(error)
         if "straddl" in text and self._block < _LARGEST_BLOCK:
             self._block *= 2
             return
