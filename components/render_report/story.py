@@ -119,6 +119,8 @@ def _all_of(rules: Sequence[Any]) -> str:
 def comparison(story: Story) -> str:
     """Say how the model did against the champion on the metric that tells them apart best."""
     difference = story.evaluation.get("difference")
+    if story.evaluation.get("champion_error"):
+        return f"The champion could not score these rows, so nothing was compared: {story.evaluation['champion_error']}"
     if not difference or not story.rival:
         return "There was no champion to compare with: this is the first model that the registry knows under this name."
     metric = next(name for name in ("log_loss", "auc", *difference) if name in difference)

@@ -130,6 +130,7 @@ class Gate(_Section):
     tolerance: float = Field(0.0, ge=0)
     confidence: float = Field(0.95, gt=0.5, lt=1)
     slices: SliceRule = SliceRule()
+    incomparable: Literal["block", "pass"] = Field("block", description="What a champion that cannot score the rows means")
 
 
 class Serving(BaseModel):

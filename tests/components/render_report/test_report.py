@@ -143,6 +143,15 @@ def test_a_blocked_first_run_says_that_there_is_no_champion(render):
     assert "None" not in text
 
 
+def test_a_champion_that_could_not_be_scored_is_not_called_absent(render):
+    content = without_champion(sample_run.files())
+    content["champion/champion.json"].update(version="3")
+    content["evaluation/evaluation.json"].update(champion_error="no column 'size' any more")
+    text = Page(render(content)).text
+    assert "The champion could not score these rows" in text
+    assert "no column 'size' any more" in text
+
+
 def test_a_passed_run_without_deployment_says_so(render):
     assert "This run deployed nothing." in Page(render(without=("deployment",))).text
 
