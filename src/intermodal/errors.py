@@ -29,6 +29,10 @@ class MachineError(IntermodalError):
     """This machine lacks something that a task needs."""
 
 
+class PlatformError(IntermodalError):
+    """A platform (Kubeflow, Vertex AI, an object store) refused a request or did not answer; the message says whether anything was left behind."""
+
+
 class TaskError(IntermodalError):
     """A task of a run failed.
 

@@ -1,0 +1,165 @@
+"""What every platform that takes compiled pipelines can do, and the plain records it answers with."""
+
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from intermodal.errors import ConfigurationError
+from intermodal.targets.specification import Specification
+
+#: A run's or task's state, the same words on every platform.
+State = Literal["pending", "running", "succeeded", "failed", "cancelled", "skipped", "cached", "paused", "unknown"]
+#: States that a run does not leave.
+FINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled", "skipped", "cached"})
+
+_KEY = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class RemoteTask:
+    """A task of a run.
+
+    Attributes:
+        name: As in the specification, nested ones included.
+        state: See `State`.
+        started: None before it starts.
+        ended: None before it ends.
+        error: The platform's words when it failed, else empty.
+    """
+
+    name: str
+    state: State
+    started: datetime | None = None
+    ended: datetime | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class RemoteRun:
+    """A run on a platform.
+
+    Attributes:
+        id: What `status`, `logs` and `cancel` take.
+        name: For people.
+        key: The submission's key; empty for a run that was not submitted by this command.
+        state: See `State`.
+        url: Where a browser shows it.
+        created: When the platform took it.
+        ended: None while it runs.
+        error: The platform's words when it failed, else empty.
+        tasks: In order of their start, as far as the platform tells.
+    """
+
+    id: str
+    name: str
+    key: str
+    state: State
+    url: str
+    created: datetime | None = None
+    ended: datetime | None = None
+    error: str = ""
+    tasks: tuple[RemoteTask, ...] = ()
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended."""
+        return self.state in FINAL
+
+
+@dataclass(frozen=True)
+class RemoteSchedule:
+    """A schedule on a platform.
+
+    Attributes:
+        id: The platform's name of it.
+        name: Ours; unique on the target.
+        cron: Five fields: minute, hour, day of month, month, day of week.
+        time_zone: An IANA name.
+        paused: Whether it starts runs.
+        next_run: None when paused or not told.
+    """
+
+    id: str
+    name: str
+    cron: str
+    time_zone: str
+    paused: bool
+    next_run: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Submission:
+    """All that a run is made from.
+
+    Attributes:
+        specification: Compiled for the target.
+        parameters: Checked by `parameters.check_parameters`.
+        name: For people; at most 128 characters.
+        key: Makes the submission idempotent; see `submission_key`.
+        cached: None leaves caching as compiled; False forbids it for every task. It cannot allow what a component's policy forbids.
+        labels: Added to the target's own.
+    """
+
+    specification: Specification
+    parameters: dict[str, Any]
+    name: str
+    key: str
+    cached: bool | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+class RemoteTarget(Protocol):
+    """A platform that takes compiled pipelines.
+
+    Every method raises `errors.PlatformError` (one sentence: what was refused or did not answer, where, and the remedy) and nothing else for
+    what the platform or the way to it does wrong. Every request has a timeout; reads are retried on 429, 500, 502, 503, 504 and lost connections, writes
+    only where the platform or the key makes a second one harmless.
+    """
+
+    name: str
+
+    def submit(self, submission: Submission) -> RemoteRun:
+        """Start a run, or return the run that the same key already started."""
+
+    def run(self, run_id: str) -> RemoteRun:
+        """Return a run with its tasks."""
+
+    def runs(self, limit: int = 20) -> list[RemoteRun]:
+        """Return the newest runs first, without tasks."""
+
+    def logs(self, run_id: str, task: str | None = None) -> Iterator[tuple[str, str]]:
+        """Yield (task name, line) of one task or of all."""
+
+    def cancel(self, run_id: str) -> RemoteRun:
+        """Ask the platform to end a run; one that has ended stays as it is."""
+
+    def create_schedule(self, name: str, cron: str, time_zone: str, submission: Submission) -> RemoteSchedule:
+        """Create a schedule; the same name with the same content again changes nothing, with other content it is an error that says to delete it first."""
+
+    def schedules(self) -> list[RemoteSchedule]:
+        """Return all schedules."""
+
+    def pause_schedule(self, name: str) -> RemoteSchedule:
+        """Pause a schedule; a paused one stays so."""
+
+    def resume_schedule(self, name: str) -> RemoteSchedule:
+        """Let a schedule start runs again, without catching up on those it missed."""
+
+    def delete_schedule(self, name: str) -> None:
+        """Delete a schedule; runs it started go on. One that is not there is an error that names the nearest."""
+
+
+def submission_key(key: str | None = None) -> str:
+    """Return a key, random unless one is given.
+
+    Raises:
+        ConfigurationError: The key given is not lowercase letters, digits and hyphens, 63 at most.
+    """
+    if key is None:
+        return secrets.token_hex(8)
+    if not _KEY.fullmatch(key):
+        raise ConfigurationError(f"--key {key!r}: a key is 1 to 63 lowercase letters, digits and hyphens, and starts and ends with a letter or digit")
+    return key
