@@ -115,8 +115,8 @@ class RemoteTarget(Protocol):
     """A platform that takes compiled pipelines.
 
     Every method raises `errors.PlatformError` (one sentence: what was refused or did not answer, where, and the remedy) and nothing else for
-    what the platform or the way to it does wrong. Every request has a timeout; reads are retried on 429, 500, 502, 503, 504 and lost connections, writes
-    only where the platform or the key makes a second one harmless.
+    what the platform or the way to it does wrong. Every request has a timeout; reads are retried on 429, 5xx and lost connections, writes only
+    where the platform or the key makes a second one harmless.
     """
 
     name: str
@@ -137,7 +137,10 @@ class RemoteTarget(Protocol):
         """Ask the platform to end a run; one that has ended stays as it is."""
 
     def create_schedule(self, name: str, cron: str, time_zone: str, submission: Submission) -> RemoteSchedule:
-        """Create a schedule; the same name with the same content again changes nothing, with other content it is an error that says to delete it first."""
+        """Create a schedule.
+
+        The same name with the same content again changes nothing; with other content it is an error that says to delete it first.
+        """
 
     def schedules(self) -> list[RemoteSchedule]:
         """Return all schedules."""
