@@ -1,0 +1,77 @@
+"""A run's parameters, checked against the specification before anything leaves this machine."""
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from intermodal.errors import ConfigurationError
+from intermodal.targets.specification import Specification
+
+_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "STRING": ("a text", lambda value: isinstance(value, str)),
+    "NUMBER_INTEGER": ("a whole number", lambda value: isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()),
+    "NUMBER_DOUBLE": ("a number", lambda value: isinstance(value, int | float) and not isinstance(value, bool)),
+    "BOOLEAN": ("true or false", lambda value: isinstance(value, bool)),
+    "LIST": ("a list", lambda value: isinstance(value, list)),
+    "STRUCT": ("a mapping", lambda value: isinstance(value, dict)),
+}
+
+
+def read_parameters(path: Path) -> dict[str, Any]:
+    """Read a file of parameters, YAML or JSON.
+
+    Raises:
+        ConfigurationError: The file is missing, is not YAML, or is not a mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(f"{path}: no such file; --params takes a YAML file of parameter names and values") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: not YAML: {error}") from error
+    if not isinstance(values, dict | None):
+        raise ConfigurationError(f"{path}: expected a mapping of parameter names to values, found {type(values).__name__}")
+    return values or {}
+
+
+def check_parameters(specification: Specification, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Check a run's parameters by name and type.
+
+    Args:
+        specification: The pipeline's specification.
+        parameters: Name to value.
+
+    Returns:
+        The parameters; whole numbers given as 3.0 become 3.
+
+    Raises:
+        ConfigurationError: One is unknown (the message names the nearest), of the wrong type, or missing; all problems in one message.
+    """
+    declared = specification["root"].get("inputDefinitions", {}).get("parameters", {})
+    problems, checked = [], {}
+    for name, value in parameters.items():
+        if name not in declared:
+            close = difflib.get_close_matches(name, declared, n=1, cutoff=0.5)
+            hint = f"did you mean {close[0]!r}?" if close else f"the parameters are {', '.join(sorted(declared)) or 'none'}"
+            problems.append(f"there is no parameter {name!r}; {hint}")
+            continue
+        kind = declared[name].get("parameterType", "")
+        word, fits = _TYPES.get(kind, ("", lambda _: True))
+        if not fits(value):
+            problems.append(f"the parameter {name!r} must be {word}, not {_shown(value)}")
+        checked[name] = int(value) if kind == "NUMBER_INTEGER" and isinstance(value, float) and fits(value) else value
+    for name, definition in declared.items():
+        if name not in parameters and "defaultValue" not in definition and not definition.get("isOptional"):
+            word = _TYPES.get(definition.get("parameterType", ""), ("a value",))[0]
+            problems.append(f"the parameter {name!r} is required: {word}")
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    return checked
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
