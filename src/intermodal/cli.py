@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from intermodal import __version__
+from intermodal import __version__, cli_platforms
 from intermodal.catalog import component_names, component_page, load_component, shipped_configurations
 from intermodal.configuration import load_configuration
 from intermodal.errors import ConfigurationError, IntermodalError
@@ -25,6 +24,7 @@ app = typer.Typer(
 )
 serve = typer.Typer(help="The models served on this machine: list them, or stop one.", invoke_without_command=True)
 app.add_typer(serve, name="serve")
+app.add_typer(cli_platforms.app)
 
 Home = Annotated[Path, typer.Option("--home", envvar="INTERMODAL_HOME", help="Folder for runs, cache, stores and deployments.")]
 _HOME = Path(".intermodal")
@@ -49,51 +49,9 @@ def run(
     cache: Annotated[bool, typer.Option(help="Reuse what earlier runs finished on equal inputs.")] = True,
 ) -> None:
     """Run the training pipeline on this machine, and serve the model if it passes its gate."""
-    from intermodal.components.serve_model.component import serve_model
-    from intermodal.pipelines.training import training_pipeline
-    from intermodal.targets.local import LocalTarget
+    from intermodal.local_run import run_configuration
 
-    settings = load_configuration(configuration, overrides)
-    base, home = configuration.parent.resolve(), home.resolve()
-    target = LocalTarget(home, docker=docker, console=console)
-    arguments = settings.local_arguments(base=base, home=home)
-    arguments["repository"] = target.stage(base / settings.features.repository)
-    finished = target.run(training_pipeline(serve_model), arguments, cached=cache)
-    _conclude(finished, port=settings.serving.port)
-
-
-def _conclude(finished: Any, *, port: int) -> None:
-    """Print what a person wants next: the verdict, the prediction that came back, how to ask for another, the report."""
-    from intermodal.artifacts import read_json, whole_file, write_json
-
-    say = partial(console.print, soft_wrap=True)
-    outputs = {task.name: task.outputs for task in finished.tasks}
-    decision = read_json(Path(outputs["gate-model"]["decision"]) / "decision.json")
-    console.print()
-    passed = decision["verdict"] == "passed"
-    say(f"Gate     {'[green]passed[/]' if passed else '[red]blocked[/]'}")
-    for reason in decision["reasons"]:
-        say(f"         {escape(reason)}")
-    if "serve-model" in outputs:
-        deployment = read_json(Path(outputs["serve-model"]["deployment"]) / "deployment.json")
-        request = finished.directory / "request.json"
-        write_json(request, deployment["request"])
-        url = deployment["protocols"]["v1"]
-        say(f"Serving  {deployment['name']} version {deployment['version']} at [cyan]{deployment['url']}[/]")
-        say(f"         it answered over HTTP: probability {deployment['response']['predictions'][0]:.4f}")
-        say(f"Call it  curl -s {escape(url)} -H 'Content-Type: application/json' -d @{escape(_short(request))}")
-        say("         `intermodal serve` lists what is served; `intermodal serve stop NAME` ends it")
-    page = finished.directory / "report.html"
-    made = next(values["report"] for name, values in outputs.items() if name.startswith("render-report"))
-    with whole_file(page) as scratch:
-        # An artifact's path has no suffix, by which a browser would know the page.
-        shutil.copyfile(made, scratch)
-    say(f"Report   [cyan]{escape(_short(page))}[/]")
-
-
-def _short(path: Path) -> str:
-    """Return a path as a person here would write it."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    run_configuration(configuration, overrides, home=home, docker=docker, cache=cache, console=console)
 
 
 @app.command(name="compile")
@@ -101,22 +59,35 @@ def compile_(
     configuration: Annotated[Path, typer.Argument(help="Its values become the pipeline's defaults.")] = Path("pipelines/flights.yaml"),
     target: Annotated[list[str] | None, typer.Option(help="kubeflow or vertex; default: both.")] = None,
     output: Annotated[Path, typer.Option(help="Folder to write below.")] = Path("compiled"),
+    digests: cli_platforms.Digests = None,
+    profile: Annotated[str | None, typer.Option(help="Of targets.toml: registry, shapes, options of each task. Default: none of these.")] = None,
+    targets: cli_platforms.TargetsFile = Path("targets.toml"),
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail when a file is stale.")] = False,
 ) -> None:
     """Compile the training pipeline for each platform, and every component to a YAML file of its own."""
     from intermodal.targets.cluster import CLUSTER_TARGETS
     from intermodal.targets.compilation import compile_specification, write_specification
+    from intermodal.targets.digests import read_digests
+    from intermodal.targets.settings import load_targets
+    from intermodal.targets.submission import compile_for, destination
 
     names = target or list(CLUSTER_TARGETS)
     if unknown := set(names) - set(CLUSTER_TARGETS):
         raise ConfigurationError(f"there is no target {', '.join(sorted(unknown))}; the targets are {', '.join(CLUSTER_TARGETS)}")
     defaults = load_configuration(configuration).arguments(base=configuration.parent.resolve())
-    made = {output / name / f"{configuration.stem}.yaml": CLUSTER_TARGETS[name].compile(defaults) for name in names}
+    pinned = read_digests(digests) if digests else {}
+    chosen = load_targets(targets) if profile else None
+    made = {
+        output / name / f"{configuration.stem}.yaml": compile_for(
+            name, defaults, goal=destination(chosen, name, profile) if chosen else None, digests=pinned
+        )
+        for name in names
+    }
     made |= {output / "components" / f"{name}.yaml": compile_specification(load_component(name)) for name in component_names()}
     for path, specification in made.items():
         if not check:
             write_specification(specification, path)
-            console.print(str(path))
+            console.print(str(path), soft_wrap=True)
         elif _stale(path, specification):
             raise ConfigurationError(f"{path} is stale; run `intermodal compile` and commit what it writes")
 
@@ -128,8 +99,16 @@ def _stale(path: Path, specification: dict[str, Any]) -> bool:
 
 
 @app.command(name="list")
-def list_() -> None:
-    """List the components, and the configurations shipped with this checkout."""
+def list_(
+    target: Annotated[str | None, typer.Option(help="List the runs of this target instead: kubeflow or vertex.")] = None,
+    profile: cli_platforms.Profile = None,
+    targets: cli_platforms.TargetsFile = Path("targets.toml"),
+    limit: Annotated[int, typer.Option(min=1, max=200, help="Of runs, how many.")] = 20,
+) -> None:
+    """List the components and the shipped configurations, or with --target the runs there."""
+    if target:
+        cli_platforms.list_runs(target, profile, targets, limit)
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("Component", no_wrap=True)
     table.add_column("Image", no_wrap=True)

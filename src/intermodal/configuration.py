@@ -211,6 +211,29 @@ class TrainingConfiguration(_Section):
             "deployments": _at_home(self.stores.deployments, home),
         }
 
+    def remote_stores(self, *, deployments: str | None = None) -> dict[str, Any]:
+        """Return the pipeline arguments that name stores, for a run on a platform.
+
+        Args:
+            deployments: What stands for `stores.deployments` where the configuration leaves it to this machine.
+
+        Raises:
+            ConfigurationError: A store is a file of this machine, where no remote task could reach it.
+        """
+        stores = {
+            "feature_store": {"project": self.model.name.replace("-", "_")} | self.features.store,
+            "model_registry": self.stores.model_registry,
+            "deployments": deployments if deployments is not None and "{home}" in self.stores.deployments else self.stores.deployments,
+        }
+        keys = {"feature_store": "features.store", "model_registry": "stores.model_registry", "deployments": "stores.deployments"}
+        for name, value in stores.items():
+            if "{home}" in str(value):
+                raise ConfigurationError(
+                    f"{keys[name]} is a file of this machine, which no task elsewhere can reach: name a server, in the configuration or under `set` "
+                    "of the target in targets.toml"
+                )
+        return stores
+
 
 def load_configuration(path: Path, overrides: list[str] | None = None) -> TrainingConfiguration:
     """Read and check a configuration file.

@@ -48,13 +48,17 @@ def _resolved(uri: str, base: Path) -> str:
     return uri if "://" in uri else os.path.normpath(base / uri)
 
 
+def split_glob(uri: str) -> tuple[Path, str]:
+    """Divide a local path into the folder or file that is fixed, and the glob pattern below it; the pattern is empty where there is none."""
+    path = Path(uri)
+    wild = next((index for index, part in enumerate(path.parts) if any(mark in part for mark in "*?[")), None)
+    return (path, "") if wild is None else (Path(*path.parts[:wild]), str(Path(*path.parts[wild:])))
+
+
 def _files(uri: str) -> list[Path]:
     if "://" in uri:
         return []
-    path = Path(uri)
-    if any(mark in uri for mark in "*?["):
-        fixed = Path(*path.parts[: next(i for i, part in enumerate(path.parts) if any(mark in part for mark in "*?["))])
-        return sorted(each for each in fixed.glob(str(path.relative_to(fixed))) if each.is_file())
-    if path.is_dir():
-        return sorted(each for each in path.rglob("*") if each.is_file())
+    path, pattern = split_glob(uri)
+    if pattern or path.is_dir():
+        return sorted(each for each in path.glob(pattern or "**/*") if each.is_file())
     return [path] if path.exists() else []

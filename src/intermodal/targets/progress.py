@@ -9,7 +9,14 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-_MARKS = {"running": ("●", "cyan"), "done": ("✓", "green"), "cached": ("✓", "dim green"), "failed": ("✗", "red")}
+_MARKS = {
+    "running": ("●", "cyan"),
+    "done": ("✓", "green"),
+    "cached": ("✓", "dim green"),
+    "failed": ("✗", "red"),
+    "cancelled": ("✗", "yellow"),
+    "skipped": ("·", "dim"),
+}
 
 
 class Progress:
@@ -61,6 +68,6 @@ class Progress:
         mark, style = _MARKS[state]
         column = name if len(name) <= self._width else f"{name[: self._width - 1]}…"
         time_taken = "   cached" if state == "cached" else f"{seconds:7.1f} s"
-        word = "  failed" if state == "failed" else ""
+        word = f"  {state}" if state in ("failed", "cancelled", "skipped") else ""
         bold = "bold" if state == "running" else ("dim" if state == "cached" else "")
         return Text.assemble((f"  {mark} ", style), f"{column:{self._width}}", (time_taken, bold), (word, style))

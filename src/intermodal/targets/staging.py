@@ -4,7 +4,6 @@ import hashlib
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from intermodal.artifacts import tree_hash
 from intermodal.errors import ConfigurationError
 from intermodal.targets.object_store import ObjectStore, open_object_store
 
@@ -23,30 +22,33 @@ class Staging:
         self._endpoint = endpoint
         self._opened: ObjectStore | None = None
 
-    def stage(self, path: Path) -> str:
+    def stage(self, path: Path, pattern: str = "") -> str:
         """Upload a file or a folder, unless the same content is there already.
 
         Args:
             path: A file or a folder of this machine; `__pycache__` is left out.
+            pattern: Of a folder only the files that match this glob. Default: all.
 
         Returns:
-            Its URI, which has the content's hash in it. A marker beside it is written last, so that what was cut half-way is uploaded again.
+            Its URI, which has the content's hash in it, with the pattern at its end if there is one. A marker beside it is written last, so
+            that what was cut half-way is uploaded again.
 
         Raises:
             ConfigurationError: There is nothing at `path`.
             PlatformError: The store cannot be reached, or refuses.
         """
-        files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file() and "__pycache__" not in each.parts)
+        files = {"": path} if path.is_file() else _below(path, pattern or "**/*")
         if not files:
-            raise ConfigurationError(f"{path}: no such file, or an empty folder; correct the configuration")
-        digest = _file_hash(path) if path.is_file() else tree_hash(path)
-        place = "/".join(filter(None, (self._prefix, "staged", digest[:32])))
-        marker, uri = f"{place}.complete", f"{self._root}/staged/{digest[:32]}/{path.name}"
-        if not self._store.exists(marker):
-            for each in files:
-                self._store.put(f"{place}/{path.name}" + (f"/{each.relative_to(path).as_posix()}" if path.is_dir() else ""), each)
-            self._store.put_text(marker, "")
-        return uri
+            raise ConfigurationError(f"{path / pattern}: no such file, or an empty folder; correct the configuration")
+        digest = hashlib.sha256()
+        for name, each in files.items():
+            digest.update(f"{name}\0".encode() + _file_hash(each))
+        place = "/".join(filter(None, (self._prefix, "staged", digest.hexdigest()[:32])))
+        if not self._store.exists(f"{place}.complete"):
+            for name, each in files.items():
+                self._store.put("/".join(filter(None, (place, path.name, name))), each)
+            self._store.put_text(f"{place}.complete", "")
+        return "/".join(filter(None, (self._root, "staged", digest.hexdigest()[:32], path.name, pattern)))
 
     @property
     def _store(self) -> ObjectStore:
@@ -55,6 +57,11 @@ class Staging:
         return self._opened
 
 
-def _file_hash(path: Path) -> str:
+def _below(folder: Path, pattern: str) -> dict[str, Path]:
+    found = sorted(each for each in folder.glob(pattern) if each.is_file() and "__pycache__" not in each.parts)
+    return {each.relative_to(folder).as_posix(): each for each in found}
+
+
+def _file_hash(path: Path) -> bytes:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").digest()

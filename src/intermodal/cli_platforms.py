@@ -1,0 +1,332 @@
+"""The commands that reach platforms: submit, follow, schedule, trigger, lint."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from intermodal.errors import ConfigurationError, PlatformError
+
+app = typer.Typer()
+schedule = typer.Typer(help="Schedules on a platform: create, list, pause, resume, delete.", no_args_is_help=True)
+app.add_typer(schedule, name="schedule")
+
+console = Console(highlight=False)
+
+Pipeline = Annotated[Path, typer.Argument(metavar="PIPELINE", help="A configuration (compiled on the way) or a compiled file.")]
+Target = Annotated[str, typer.Option("--target", help="kubeflow, vertex or local.")]
+Profile = Annotated[str | None, typer.Option("--profile", envvar="INTERMODAL_PROFILE", help="Of targets.toml; default: its default_profile.")]
+TargetsFile = Annotated[Path, typer.Option("--targets", envvar="INTERMODAL_TARGETS", help="The targets file.")]
+Parameters = Annotated[Path | None, typer.Option("--params", help="YAML file of pipeline parameters.")]
+Configuration = Annotated[Path | None, typer.Option("--configuration", help="For a compiled file: describes its data, code and stores.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a configuration key; may be repeated.")]
+Digests = Annotated[Path | None, typer.Option("--digests", help="JSON file: image name to sha256 digest.")]
+Key = Annotated[str | None, typer.Option("--key", help="Makes it idempotent: the same key twice is one run. Default: random.")]
+RunName = Annotated[str | None, typer.Option("--name", help="For people. Default: the file's name.")]
+Cache = Annotated[bool, typer.Option("--cache/--no-cache", help="Reuse outputs of equal inputs, where the component allows it.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Follow it to its end; status 1 if it fails.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="As `submit` and `list --target` print it.")]
+_TARGETS = Path("targets.toml")
+
+
+@app.command()
+def submit(
+    pipeline: Pipeline,
+    target: Target,
+    profile: Profile = None,
+    targets: TargetsFile = _TARGETS,
+    params: Parameters = None,
+    configuration: Configuration = None,
+    overrides: Overrides = None,
+    digests: Digests = None,
+    key: Key = None,
+    name: RunName = None,
+    cache: Cache = True,
+    wait: Wait = False,
+) -> None:
+    """Start a run on a platform."""
+    if target == "local":
+        _run_here(pipeline, params, overrides, cache=cache, profile=profile, targets=targets)
+        return
+    goal, submission = _prepared(
+        pipeline,
+        target,
+        profile,
+        targets,
+        params=params,
+        configuration=configuration,
+        overrides=overrides,
+        digests=digests,
+        key=key,
+        name=name,
+        cache=cache,
+    )
+    _start(goal.open(), submission, wait=wait)
+
+
+def _start(platform: Any, submission: Any, *, wait: bool) -> None:
+    """Submit, say where it is, and follow it if asked to."""
+    from intermodal.targets.following import follow
+
+    run = platform.submit(submission)
+    console.print(f"Run      [bold]{run.id}[/]  ({run.state})\nKey      {submission.key}\nSee      [cyan]{run.url}[/]", soft_wrap=True)
+    if not wait:
+        return
+    try:
+        run = follow(platform, run, console)
+    except KeyboardInterrupt:
+        console.print(f"The run goes on; `intermodal cancel {run.id} --target {platform.name}` ends it.", soft_wrap=True)
+        sys.exit(130)
+    if run.state != "succeeded":
+        raise PlatformError(
+            f"the run {run.id} {run.state}: {run.error or 'the platform gives no reason'}; `intermodal logs {run.id}` shows what its tasks said"
+        )
+    console.print(f"Done     {run.id}")
+
+
+def _prepared(
+    pipeline: Path,
+    target: str,
+    profile: str | None,
+    targets: Path,
+    *,
+    params: Path | None = None,
+    values: dict[str, Any] | None = None,
+    configuration: Path | None = None,
+    overrides: list[str] | None = None,
+    digests: Path | None = None,
+    key: str | None = None,
+    name: str | None = None,
+    cache: bool = True,
+) -> tuple[Any, Any]:
+    from intermodal.targets.digests import read_digests
+    from intermodal.targets.parameters import read_parameters
+    from intermodal.targets.remote import submission_key
+    from intermodal.targets.submission import prepare
+
+    checked = submission_key(key)
+    goal = _goal(target, profile, targets)
+    submission = prepare(
+        pipeline,
+        goal,
+        configuration=configuration,
+        parameters=(read_parameters(params) if params else {}) | (values or {}),
+        overrides=overrides,
+        digests=read_digests(digests) if digests else None,
+        name=name,
+        key=checked,
+        cached=None if cache else False,
+    )
+    return goal, submission
+
+
+def _goal(target: str, profile: str | None, targets: Path) -> Any:
+    from intermodal.targets.settings import load_targets
+    from intermodal.targets.submission import destination
+
+    return destination(load_targets(targets), target, profile)
+
+
+def _platform(target: str, profile: str | None, targets: Path) -> Any:
+    return _goal(target, profile, targets).open()
+
+
+def _run_here(pipeline: Path, params: Path | None, overrides: list[str] | None, *, cache: bool, profile: str | None, targets: Path) -> None:
+    """Run on this machine: a configuration as `intermodal run` does, a compiled file as it is."""
+    from intermodal.local_run import run_configuration
+    from intermodal.targets.local import LocalTarget
+    from intermodal.targets.parameters import check_parameters, read_parameters
+    from intermodal.targets.settings import LocalSettings, load_targets
+    from intermodal.targets.submission import is_compiled, read_pipeline, settings_overrides
+
+    local = load_targets(targets).profile(profile).local if targets.exists() or profile else LocalSettings()
+    documents = read_pipeline(pipeline)
+    if is_compiled(documents):
+        parameters = check_parameters(documents[0], read_parameters(params) if params else {})
+        finished = LocalTarget(local.home, console=console).run(pipeline, parameters, cached=cache)
+        console.print(f"Done     {finished.directory}", soft_wrap=True)
+    elif params:
+        raise ConfigurationError(f"{params}: a configuration on this machine takes --set; --params goes with a compiled file")
+    else:
+        settings = [*settings_overrides(local.set), *(overrides or [])]
+        run_configuration(pipeline, settings, home=local.home, docker=False, cache=cache, console=console)
+
+
+@app.command()
+def upload(
+    pipeline: Annotated[Path, typer.Argument(metavar="FILE", help="A compiled file.")],
+    name: Annotated[str, typer.Option(help="The pipeline's name there.")],
+    version: Annotated[str, typer.Option(help="The version's name, for instance the commit.")],
+    target: Target = "kubeflow",
+    profile: Profile = None,
+    targets: TargetsFile = _TARGETS,
+) -> None:
+    """Upload a compiled pipeline as a version; the same version again changes nothing."""
+    from intermodal.targets.submission import read_pipeline
+
+    if target != "kubeflow":
+        raise ConfigurationError(f"--target {target}: only kubeflow keeps uploaded pipelines; on vertex, submit the file")
+    url = _platform(target, profile, targets).upload(read_pipeline(pipeline), name, version)
+    console.print(f"Uploaded {name} {version}\nSee      [cyan]{url}[/]", soft_wrap=True)
+
+
+@app.command()
+def status(run: RunId, target: Target, profile: Profile = None, targets: TargetsFile = _TARGETS) -> None:
+    """Show a run and its tasks."""
+    found = _platform(target, profile, targets).run(run)
+    console.print(f"Run      [bold]{found.id}[/]  {found.state}\nName     {escape(found.name)}\nSee      [cyan]{found.url}[/]", soft_wrap=True)
+    if found.error:
+        console.print(f"Error    {escape(found.error)}", soft_wrap=True)
+    table = _table("Task", "State", "Seconds", "")
+    for task in found.tasks:
+        seconds = f"{(task.ended - task.started).total_seconds():.0f}" if task.started and task.ended else ""
+        table.add_row(task.name, task.state, seconds, escape(task.error))
+    console.print(table)
+
+
+@app.command()
+def logs(
+    run: RunId,
+    target: Target,
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    profile: Profile = None,
+    targets: TargetsFile = _TARGETS,
+) -> None:
+    """Print what a run's tasks said."""
+    for name, line in _platform(target, profile, targets).logs(run, task):
+        console.print(f"[dim]{escape(name)}[/]  {escape(line)}", soft_wrap=True)
+
+
+@app.command()
+def cancel(run: RunId, target: Target, profile: Profile = None, targets: TargetsFile = _TARGETS) -> None:
+    """Ask the platform to end a run."""
+    ended = _platform(target, profile, targets).cancel(run)
+    console.print(f"{ended.id}  {ended.state}")
+
+
+def list_runs(target: str, profile: str | None, targets: Path, limit: int) -> None:
+    """Print the newest runs of a target."""
+    table = _table("Run", "Name", "State", "Created")
+    for run in _platform(target, profile, targets).runs(limit):
+        table.add_row(run.id, escape(run.name), run.state, f"{run.created:%Y-%m-%d %H:%M}" if run.created else "")
+    console.print(table)
+
+
+@schedule.command(name="create")
+def schedule_create(
+    pipeline: Pipeline,
+    target: Target,
+    name: Annotated[str, typer.Option(help="Unique on the target.")],
+    cron: Annotated[str, typer.Option(help="Five fields: minute, hour, day of month, month, day of week.")],
+    time_zone: Annotated[str, typer.Option(help="An IANA name, for instance Europe/Zurich.")] = "UTC",
+    profile: Profile = None,
+    targets: TargetsFile = _TARGETS,
+    params: Parameters = None,
+    configuration: Configuration = None,
+    overrides: Overrides = None,
+    digests: Digests = None,
+    cache: Cache = True,
+) -> None:
+    """Start runs on a schedule."""
+    from intermodal.targets.cron import check_cron
+
+    check_cron(cron, time_zone)
+    goal, submission = _prepared(
+        pipeline, target, profile, targets, params=params, configuration=configuration, overrides=overrides, digests=digests, name=name, cache=cache
+    )
+    _print_schedules([goal.open().create_schedule(name, cron, time_zone, submission)])
+
+
+@schedule.command(name="list")
+def schedule_list(target: Target, profile: Profile = None, targets: TargetsFile = _TARGETS) -> None:
+    """List the schedules."""
+    _print_schedules(_platform(target, profile, targets).schedules())
+
+
+@schedule.command(name="pause")
+def schedule_pause(name: str, target: Target, profile: Profile = None, targets: TargetsFile = _TARGETS) -> None:
+    """Pause a schedule."""
+    _print_schedules([_platform(target, profile, targets).pause_schedule(name)])
+
+
+@schedule.command(name="resume")
+def schedule_resume(name: str, target: Target, profile: Profile = None, targets: TargetsFile = _TARGETS) -> None:
+    """Resume a schedule, without catching up."""
+    _print_schedules([_platform(target, profile, targets).resume_schedule(name)])
+
+
+@schedule.command(name="delete")
+def schedule_delete(name: str, target: Target, profile: Profile = None, targets: TargetsFile = _TARGETS) -> None:
+    """Delete a schedule; runs it started go on."""
+    _platform(target, profile, targets).delete_schedule(name)
+    console.print(f"{name} is deleted.")
+
+
+def _print_schedules(found: list[Any]) -> None:
+    table = _table("Schedule", "Cron", "Time zone", "State", "Next run")
+    for each in found:
+        upcoming = f"{each.next_run:%Y-%m-%d %H:%M %Z}" if each.next_run else ""
+        table.add_row(each.name, each.cron, each.time_zone, "paused" if each.paused else "active", upcoming)
+    console.print(table)
+
+
+@app.command()
+def trigger(
+    pipeline: Pipeline,
+    target: Target,
+    event: Annotated[str, typer.Option(help="JSON file of a CloudEvent or Pub/Sub message; - for standard input.")],
+    match: Annotated[str, typer.Option(help="Only events whose subject matches this glob, for instance 'raw/*.csv'.")] = "*",
+    profile: Profile = None,
+    targets: TargetsFile = _TARGETS,
+    configuration: Configuration = None,
+    digests: Digests = None,
+    wait: Wait = False,
+) -> None:
+    """Start a run for an event: new data, drift. An event delivered twice is one run."""
+    from fnmatch import fnmatchcase
+
+    from intermodal.targets.events import parse_event
+
+    try:
+        happened = parse_event(sys.stdin.read() if event == "-" else Path(event).read_text(encoding="utf-8"))
+    except (FileNotFoundError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"--event {event}: {error}") from error
+    if not fnmatchcase(happened.subject, match):
+        console.print(f"Nothing to do: the event is about {happened.subject or 'nothing in particular'!r}, not {match!r}")
+        return
+    goal, submission = _prepared(
+        pipeline, target, profile, targets, values=happened.parameters, configuration=configuration, digests=digests, key=happened.key
+    )
+    _start(goal.open(), submission, wait=wait)
+
+
+@app.command()
+def lint(
+    file: Annotated[Path, typer.Argument(help="A compiled pipeline or component.")],
+    target: Annotated[str | None, typer.Option(help="kubeflow or vertex; default: both.")] = None,
+) -> None:
+    """Check a compiled file against what each platform accepts; status 1 if it has errors."""
+    from intermodal.targets.linting import lint as find
+
+    findings = find(file, target)
+    for each in findings:
+        mark = "[red]error[/]  " if each.severity == "error" else "[yellow]warning[/]"
+        console.print(f"{mark}  {escape(str(each.where))}  {escape(each.what)}", soft_wrap=True)
+        console.print(
+            f"         why: {escape(each.why)} ({each.basis})\n         remedy: {escape(each.remedy)}  [dim]{escape(each.rule)}[/]", soft_wrap=True
+        )
+    errors = sum(each.severity == "error" for each in findings)
+    console.print(f"{file}: {errors} errors, {len(findings) - errors} warnings", soft_wrap=True)
+    if errors:
+        raise typer.Exit(1)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

@@ -1,0 +1,174 @@
+"""From what a user names, a configuration or a compiled file, to a submission that a platform takes."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from intermodal.configuration import TrainingConfiguration, load_configuration
+from intermodal.errors import ConfigurationError
+from intermodal.sources import resolve_sources, split_glob
+from intermodal.targets.cluster import CLUSTER_TARGETS
+from intermodal.targets.parameters import check_parameters
+from intermodal.targets.remote import RemoteTarget, Submission
+from intermodal.targets.settings import KubeflowSettings, Targets, VertexSettings
+from intermodal.targets.specification import Specification
+from intermodal.targets.staging import Staging
+
+RemoteSettings = KubeflowSettings | VertexSettings
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A target of a profile: where submissions go.
+
+    Attributes:
+        name: `kubeflow` or `vertex`.
+        settings: As `targets.toml` has them.
+        targets: The whole file, for the shapes.
+    """
+
+    name: str
+    settings: RemoteSettings
+    targets: Targets
+
+    def open(self) -> RemoteTarget:
+        """Return the platform behind it; nothing is asked of it yet."""
+        if isinstance(self.settings, VertexSettings):
+            from intermodal.targets.vertex import VertexTarget
+
+            return VertexTarget(self.settings)
+        from intermodal.targets.kubeflow import KubeflowTarget
+
+        return KubeflowTarget(self.settings)
+
+
+def destination(targets: Targets, name: str, profile: str | None) -> Destination:
+    """Return a target of a profile.
+
+    Raises:
+        ConfigurationError: There is no such target or profile, or the profile does not have the target.
+    """
+    if name not in CLUSTER_TARGETS:
+        raise ConfigurationError(f"there is no target {name!r}; the targets are {', '.join(CLUSTER_TARGETS)} and local")
+    settings: RemoteSettings | None = getattr(targets.profile(profile), name)
+    if settings is None:
+        chosen = profile or targets.default_profile
+        raise ConfigurationError(f"targets.toml: the profile {chosen!r} has no target {name!r}; add [profiles.{chosen}.{name}]")
+    return Destination(name, settings, targets)
+
+
+def prepare(
+    pipeline: Path,
+    goal: Destination,
+    *,
+    configuration: Path | None = None,
+    parameters: dict[str, Any] | None = None,
+    overrides: list[str] | None = None,
+    digests: dict[str, str] | None = None,
+    name: str | None = None,
+    key: str,
+    cached: bool | None = None,
+) -> Submission:
+    """Compile where needed, check the parameters, and stage what tasks need of this machine.
+
+    Args:
+        pipeline: A configuration, compiled on the way, or a compiled file.
+        goal: Where it goes.
+        configuration: Where the data, code and stores of a compiled file are described. Default: `parameters` say it all.
+        parameters: Win over the configuration's.
+        overrides: `section.key=value` texts over the configuration, after the target's own `set`.
+        digests: Image name to digest, for a configuration; a compiled file keeps its images.
+        name: For people. Default: the pipeline file's name.
+        key: See `remote.submission_key`.
+        cached: See `remote.Submission`.
+
+    Raises:
+        ConfigurationError: A file, a setting or a parameter is wrong. All parameters are checked before anything is staged.
+        PlatformError: The artifact root cannot be written.
+    """
+    values = read_pipeline(pipeline)
+    compiled = is_compiled(values)
+    described = configuration if compiled else pipeline
+    arguments: dict[str, Any] = {}
+    settings = None
+    if described:
+        settings = load_configuration(described, [*settings_overrides(goal.settings.set), *(overrides or [])])
+        arguments = settings.arguments(base=described.parent.resolve()) | _stores(settings, goal)
+    defaults = settings.arguments(base=described.parent.resolve()) if settings and described else {}
+    specification = values[0] if compiled else compile_for(goal.name, defaults, goal=goal, digests=digests)
+    given = parameters or {}
+    unstaged = {"sources": [], "fingerprint": "", "repository": ""} if settings else {}
+    checked = check_parameters(specification, unstaged | arguments | given)
+    if settings and described:
+        checked |= _staged(settings, described.parent.resolve(), goal, given=set(given))
+    return Submission(
+        specification=specification, parameters=checked, name=name or pipeline.stem, key=key, cached=cached if goal.settings.cached else False
+    )
+
+
+def is_compiled(documents: list[dict[str, Any]]) -> bool:
+    """Whether a file's documents are a compiled pipeline, rather than a configuration."""
+    return bool({"pipelineInfo", "pipelineSpec", "deploymentSpec", "schemaVersion"} & set(documents[0]))
+
+
+def read_pipeline(path: Path) -> list[dict[str, Any]]:
+    """Return the YAML documents of a configuration or a compiled pipeline.
+
+    Raises:
+        ConfigurationError: The file is missing, is not YAML, or is neither.
+    """
+    try:
+        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"{path}: no such file; give a configuration or a compiled pipeline; `intermodal list` names the shipped ones"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: not YAML: {error}") from error
+    if not documents or not all(isinstance(each, dict) for each in documents):
+        raise ConfigurationError(
+            f"{path}: expected a configuration or a compiled pipeline, found {type(documents[0]).__name__ if documents else 'nothing'}"
+        )
+    return documents
+
+
+def settings_overrides(changed: dict[str, Any]) -> list[str]:
+    """Return a target's `set` as `section.key=value` texts."""
+    return [f"{key}={yaml.safe_dump(value, default_flow_style=True).removesuffix('...' + chr(10)).strip()}" for key, value in changed.items()]
+
+
+def compile_for(name: str, defaults: dict[str, Any], *, goal: Destination | None = None, digests: dict[str, str] | None = None) -> Specification:
+    """Compile the training pipeline for a platform.
+
+    Args:
+        name: `kubeflow` or `vertex`.
+        defaults: Pipeline parameters that get a default.
+        goal: Whose registry, shapes and task options are compiled in. Default: none.
+        digests: Image name to digest; images without one go by tag.
+    """
+    target = replace(CLUSTER_TARGETS[name], image_repository=goal.settings.image_repository if goal else "", digests=digests or {})
+    return target.compile(defaults)
+
+
+def _stores(settings: TrainingConfiguration, goal: Destination) -> dict[str, Any]:
+    namespace = goal.settings.namespace if isinstance(goal.settings, KubeflowSettings) else ""
+    return settings.remote_stores(deployments=namespace or None)
+
+
+def _staged(settings: TrainingConfiguration, base: Path, goal: Destination, *, given: set[str]) -> dict[str, Any]:
+    """Upload the feature repository and the sources that are files of this machine; return the arguments that name them, but those given."""
+    endpoint = goal.settings.storage_endpoint if isinstance(goal.settings, KubeflowSettings) else None
+    staging = Staging(goal.settings.root, endpoint)
+    made: dict[str, Any] = {}
+    if "sources" not in given:
+        sources, made["fingerprint"] = resolve_sources([source.argument() for source in settings.data.sources], base)
+        for source in sources:
+            if "://" not in source["uri"]:
+                # A launcher knows minio://; a library that reads objects knows it as S3.
+                source["uri"] = staging.stage(*split_glob(source["uri"])).replace("minio://", "s3://", 1)
+        made["sources"] = sources
+    if "repository" not in given:
+        made["repository"] = staging.stage((base / settings.features.repository).resolve())
+    return {name: value for name, value in made.items() if name not in given}
