@@ -1,0 +1,50 @@
+"""One cron syntax for both platforms, checked before anything leaves."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intermodal.errors import ConfigurationError
+from intermodal.targets.cron import check_cron
+
+
+@pytest.mark.parametrize("cron", ["0 3 * * *", "*/15 * * * *", "0 9-17/2 1,15 JAN-MAR mon-fri", "59 23 31 12 6"])
+def test_right_ones_pass(cron):
+    check_cron(cron, "Europe/Zurich")
+
+
+@pytest.mark.parametrize(
+    ("cron", "word"),
+    [
+        ("0 3 * *", "five fields"),
+        ("0 0 3 * * *", "five fields"),
+        ("60 3 * * *", "minute"),
+        ("0 24 * * *", "hour"),
+        ("0 3 0 * *", "day of month"),
+        ("0 3 * FOO *", "month"),
+        ("0 3 * * 7", "day of week"),
+        ("5/2 3 * * *", "minute"),
+        ("*/0 3 * * *", "minute"),
+        ("30-10 3 * * *", "minute"),
+        ("@daily", "five fields"),
+        ("٣ 3 * * *", "minute"),
+    ],
+)
+def test_wrong_ones_name_the_field(cron, word):
+    with pytest.raises(ConfigurationError, match=word):
+        check_cron(cron, "UTC")
+
+
+@pytest.mark.parametrize("zone", ["Europe/Zurch", "", "../etc/passwd", "CRON"])
+def test_a_time_zone_that_is_none_is_refused(zone):
+    with pytest.raises(ConfigurationError, match="IANA"):
+        check_cron("0 3 * * *", zone)
+
+
+@given(st.text(max_size=30))
+def test_any_text_passes_or_is_refused_in_words(text):
+    try:
+        check_cron(text, "UTC")
+    except ConfigurationError:
+        return
+    assert len(text.split()) == 5
