@@ -109,7 +109,7 @@ class _S3:
 
         self._errors: tuple[type[Exception], ...] = (BotoCoreError, ClientError, Boto3Error)
         self._name, self._endpoint = bucket, endpoint
-        self._client: Any = boto3.client(
+        self._client: Any = boto3.Session().client(
             "s3",
             endpoint_url=endpoint,
             config=Config(
