@@ -4,10 +4,11 @@
 """
 
 import os
+import re
 import subprocess
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,8 +32,8 @@ def image_suites() -> dict[str, list[str]]:
     return suites
 
 
-def run_suite(name: str, command: list[str], variables: dict[str, str]) -> tuple[str, int, float]:
-    """Run one suite, and print what it said when it has ended."""
+def run_suite(name: str, command: list[str], variables: dict[str, str]) -> tuple[str, int, float, Counter[str]]:
+    """Run one suite, and print what it said when it has ended; return its exit status, seconds and counts."""
     started = time.monotonic()
     inherited = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")}
     done = subprocess.run(
@@ -47,11 +48,14 @@ def run_suite(name: str, command: list[str], variables: dict[str, str]) -> tuple
     )
     seconds = time.monotonic() - started
     print(f"\n──── {name}: {seconds:.0f} s ────\n{done.stdout}", flush=True)
-    return name, done.returncode, seconds
+    summary = (done.stdout.strip().splitlines() or [""])[-1]
+    counts = Counter({word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error|skipped)", summary)})
+    return name, done.returncode, seconds, counts
 
 
 def main() -> int:
     """Run all suites; return 0 when all passed."""
+    started = time.monotonic()
     arguments = sys.argv[1:]
     tools = environment("testing").parent.parent / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
     suites = image_suites()
@@ -63,9 +67,12 @@ def main() -> int:
         jobs.append((image, command, {"PYTHONPATH": str(ROOT / "src"), "TF_CPP_MIN_LOG_LEVEL": "2"}))
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda job: run_suite(*job), jobs))
-    for name, code, seconds in results:
+    total: Counter[str] = Counter()
+    for name, code, seconds, counts in results:
+        total += counts
         print(f"{name:10} {'passed' if code == 0 else f'FAILED ({code})':12} {seconds:4.0f} s")
-    return max(code for _, code, _ in results)
+    print(f"{', '.join(f'{total[word]} {word}' for word in ('failed', 'error', 'passed', 'skipped') if total[word])} in {time.monotonic() - started:.2f}s")
+    return max(code for _, code, _, _ in results)
 
 
 if __name__ == "__main__":
