@@ -71,7 +71,8 @@ def main() -> int:
     for name, code, seconds, counts in results:
         total += counts
         print(f"{name:10} {'passed' if code == 0 else f'FAILED ({code})':12} {seconds:4.0f} s")
-    print(f"{', '.join(f'{total[word]} {word}' for word in ('failed', 'error', 'passed', 'skipped') if total[word])} in {time.monotonic() - started:.2f}s")
+    words = [f"{total[word]} {word}" for word in ("failed", "error", "passed", "skipped") if total[word]]
+    print(f"{', '.join(words)} in {time.monotonic() - started:.2f}s")
     return max(code for _, code, _, _ in results)
 
 

@@ -16,13 +16,14 @@ IMAGES: Final = {
 _PREFIX: Final = "intermodal-"
 
 
-def image_reference(image: str, *, repository: str = "", tag: str = __version__) -> str:
+def image_reference(image: str, *, repository: str = "", tag: str = __version__, digest: str | None = None) -> str:
     """Return the reference of one of the project's images.
 
     Args:
         image: A key of `IMAGES`.
         repository: Registry and path to put before the name, for instance ``europe-docker.pkg.dev/my-project/ml``. Default: none.
         tag: The tag. Default: the package's version, never ``latest``, which Kubernetes would pull at every start.
+        digest: ``sha256:…``, in the tag's place. Default: by tag.
 
     Returns:
         For instance ``intermodal-train:0.1.0``.
@@ -32,7 +33,7 @@ def image_reference(image: str, *, repository: str = "", tag: str = __version__)
     """
     if image not in IMAGES:
         raise ValueError(f"there is no image {image!r}; the images are {', '.join(IMAGES)}")
-    name = f"{_PREFIX}{image}:{tag}"
+    name = f"{_PREFIX}{image}" + (f"@{digest}" if digest else f":{tag}")
     return f"{repository.rstrip('/')}/{name}" if repository else name
 
 

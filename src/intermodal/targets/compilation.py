@@ -42,9 +42,7 @@ def set_images(specification: dict[str, Any], *, repository: str = "", digests: 
     for executor in specification["deploymentSpec"]["executors"].values():
         container = executor.get("container", {})
         if image := image_of(container.get("image", "")):
-            digest = (digests or {}).get(image)
-            reference = image_reference(image, repository=repository)
-            container["image"] = f"{reference.rpartition(':')[0]}@{digest}" if digest else reference
+            container["image"] = image_reference(image, repository=repository, digest=(digests or {}).get(image))
 
 
 def write_specification(specification: dict[str, Any], path: Path) -> None:

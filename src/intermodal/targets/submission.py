@@ -8,6 +8,7 @@ import yaml
 
 from intermodal.configuration import TrainingConfiguration, load_configuration
 from intermodal.errors import ConfigurationError
+from intermodal.images import image_reference
 from intermodal.sources import resolve_sources, split_glob
 from intermodal.targets.cluster import CLUSTER_TARGETS
 from intermodal.targets.parameters import check_parameters
@@ -79,7 +80,7 @@ def prepare(
         configuration: Where the data, code and stores of a compiled file are described. Default: `parameters` say it all.
         parameters: Win over the configuration's.
         overrides: `section.key=value` texts over the configuration, after the target's own `set`.
-        digests: Image name to digest, for a configuration; a compiled file keeps its images.
+        digests: Image name to digest. A compiled file keeps its tasks' images; the predictor's goes by them in either case.
         name: For people. Default: the pipeline file's name.
         key: See `remote.submission_key`.
         cached: See `remote.Submission`.
@@ -96,6 +97,8 @@ def prepare(
     if described:
         settings = load_configuration(described, [*settings_overrides(goal.settings.set), *(overrides or [])])
         arguments = settings.arguments(base=described.parent.resolve()) | _stores(settings, goal)
+        predictor = image_reference("serve", repository=goal.settings.image_repository, digest=(digests or {}).get("serve"))
+        arguments["serving"] = {"image": predictor} | arguments["serving"]
     defaults = settings.arguments(base=described.parent.resolve()) if settings and described else {}
     specification = values[0] if compiled else compile_for(goal.name, defaults, goal=goal, digests=digests)
     given = parameters or {}
