@@ -1,5 +1,8 @@
 """Every error the project raises on purpose. Each message names the value, where it is, and the remedy."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class IntermodalError(Exception):
     """Base of all errors raised on purpose; anything else that escapes is a defect."""
@@ -47,3 +50,10 @@ class TaskError(IntermodalError):
         self.task = task
         self.sentence = sentence
         self.log = log
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the half sentence that leads from a wrong name to a right one: the nearest, or all there are."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names) or 'none'}"

@@ -150,6 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
     owner: FaultyServer
     protocol_version = "HTTP/1.1"
     timeout = 30
+    disable_nagle_algorithm = True  # an answer's head and body are two writes, and would wait 40 ms for each other
 
     def _serve(self) -> None:
         parts = urlsplit(self.path)

@@ -1,13 +1,12 @@
 """A run's parameters, checked against the specification before anything leaves this machine."""
 
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from intermodal.errors import ConfigurationError
+from intermodal.errors import ConfigurationError, nearest
 from intermodal.targets.specification import Specification
 
 _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -54,9 +53,7 @@ def check_parameters(specification: Specification, parameters: dict[str, Any]) -
     problems, checked = [], {}
     for name, value in parameters.items():
         if name not in declared:
-            close = difflib.get_close_matches(name, declared, n=1, cutoff=0.5)
-            hint = f"did you mean {close[0]!r}?" if close else f"the parameters are {', '.join(sorted(declared)) or 'none'}"
-            problems.append(f"there is no parameter {name!r}; {hint}")
+            problems.append(f"there is no parameter {name!r}; {nearest(name, declared)}")
             continue
         kind = declared[name].get("parameterType", "")
         word, fits = _TYPES.get(kind, ("", lambda _: True))

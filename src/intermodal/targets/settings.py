@@ -1,6 +1,5 @@
 """`targets.toml`: which platforms there are, by profile, and what each needs to know; never a secret."""
 
-import difflib
 import re
 import tomllib
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from intermodal.errors import ConfigurationError
+from intermodal.errors import ConfigurationError, nearest
 
 _SECRET = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY|\bya29\.[\w-]{20,}|\bAIza[\w-]{30,}|\bgh[pousr]_\w{30,}|\bAKIA[0-9A-Z]{16}\b|\beyJ[\w-]{10,}\.[\w-]{10,}\.|://[^/@\s:]+:[^/@\s{$]+@"
@@ -156,9 +155,7 @@ class Targets(_Table):
             for target in (profile.kubeflow, profile.vertex):
                 for task, settings in (target.tasks if target else {}).items():
                     if settings.shape and settings.shape not in self.shapes:
-                        raise ValueError(
-                            f"profiles.{name}: task {task!r} wants the shape {settings.shape!r}; {_nearest(settings.shape, self.shapes)}"
-                        )
+                        raise ValueError(f"profiles.{name}: task {task!r} wants the shape {settings.shape!r}; {nearest(settings.shape, self.shapes)}")
         return self
 
     def profile(self, name: str | None = None) -> Profile:
@@ -172,7 +169,7 @@ class Targets(_Table):
         """
         wanted = name or self.default_profile
         if wanted not in self.profiles:
-            raise ConfigurationError(f"targets.toml: there is no profile {wanted!r}; {_nearest(wanted, self.profiles)}")
+            raise ConfigurationError(f"targets.toml: there is no profile {wanted!r}; {nearest(wanted, self.profiles)}")
         return self.profiles[wanted]
 
 
@@ -215,7 +212,7 @@ def _in_words(path: Path, problem: Any) -> str:
     location = [str(part) for part in problem["loc"]]
     where = f"{path}: {'.'.join(location)}" if location else f"{path}"
     if problem["type"] == "extra_forbidden":
-        return f"{where}: there is no such key; {_nearest(location[-1], _known(location[:-1]))}"
+        return f"{where}: there is no such key; {nearest(location[-1], _known(location[:-1]))}"
     if problem["type"] == "missing":
         return f"{where}: this key is required"
     if problem["type"] == "value_error":
@@ -235,8 +232,3 @@ def _known(location: list[str]) -> list[str]:
 def _classes(annotation: Any) -> list[type]:
     inner = [each for argument in getattr(annotation, "__args__", ()) for each in _classes(argument)]
     return [annotation, *inner] if isinstance(annotation, type) and not hasattr(annotation, "__args__") else inner
-
-
-def _nearest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known) or 'none'}"

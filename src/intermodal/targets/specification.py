@@ -1,7 +1,8 @@
 """Pipeline specifications (KFP's IR) as plain dictionaries: what their tasks are and which of them may be cached."""
 
+import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from intermodal.catalog import component_names, load_component
 from intermodal.component import UNCACHED
@@ -39,6 +40,15 @@ def apply_cache_policy(specification: Specification) -> None:
                 load_component(name)  # registers its policy
                 if name.replace("_", "-") in UNCACHED:
                     task["cachingOptions"] = {}
+
+
+def forbid_caching(specification: Specification) -> Specification:
+    """Return a copy in which no task may be cached, nested ones included: a submission's own switch reaches root tasks only."""
+    copy = json.loads(json.dumps(specification))
+    for graph in graphs(copy):
+        for task in graph["tasks"].values():
+            task["cachingOptions"] = {}
+    return cast(Specification, copy)
 
 
 def _function(arguments: list[Any]) -> str:

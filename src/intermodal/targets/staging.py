@@ -50,6 +50,14 @@ class Staging:
             self._store.put_text(f"{place}.complete", "")
         return "/".join(filter(None, (self._root, "staged", digest.hexdigest()[:32], path.name, pattern)))
 
+    def check(self) -> None:
+        """See that the root can be written, by writing an empty object below it.
+
+        Raises:
+            PlatformError: The store cannot be reached, or refuses.
+        """
+        self._store.put_text("/".join(filter(None, (self._prefix, "staged", ".writable"))), "")
+
     @property
     def _store(self) -> ObjectStore:
         if self._opened is None:
