@@ -73,6 +73,7 @@ def test_a_wrong_job_is_refused_by_name(server, change, word):
     ],
 )
 def test_an_unknown_route_field_or_name_is_refused(server, method, path, status):
+    asked(server, "POST", f"{PARENT}/pipelineJobs?pipelineJobId=kept", JOB)
     assert asked(server, method, path, JOB if method == "POST" else None)[0] == status
 
 
