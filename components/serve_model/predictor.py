@@ -1,6 +1,9 @@
 """The predictor: the KServe Python server with one SavedModel, the same as a process of this machine and in an InferenceService.
 
 python -m intermodal.components.serve_model.predictor --model_dir DIR --model_name NAME [--http_port 8080] [--host 0.0.0.0]
+
+A managed endpoint says the same in variables instead: AIP_STORAGE_URI (a directory in Cloud Storage, which is fetched first), AIP_HTTP_PORT, and
+AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE, which are answered beside the protocols' own.
 """
 
 import argparse
@@ -18,7 +21,6 @@ import uuid
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import orjson
@@ -26,7 +28,7 @@ import tensorflow as tf
 import uvicorn
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from kserve import InferOutput, InferRequest, InferResponse, Model, ModelRepository, model_server
 from kserve import logging as kserve_logging
 from kserve.errors import InvalidInput
@@ -35,7 +37,9 @@ from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer
 from starlette.exceptions import HTTPException
 
+from intermodal.components.serve_model.directory import model_folder
 from intermodal.components.serve_model.rows import DATATYPES, RowError, columns_of_instances, columns_of_tensors
+from intermodal.errors import StoreError
 
 LARGEST_BODY = 64 * 2**20
 #: Seconds that open connections get to end by themselves, each answer saying "Connection: close", before the server closes them.
@@ -153,7 +157,7 @@ class _Server(uvicorn.Server):  # type: ignore[misc]
         yield
 
 
-def _application(model: SavedModelPredictor, largest_body: int, draining: threading.Event) -> uvicorn.Config:
+def _application(model: SavedModelPredictor, arguments: argparse.Namespace, draining: threading.Event) -> uvicorn.Config:
     """Return uvicorn's settings for KServe's own application with this model.
 
     Not `kserve.ModelServer.start`: it listens on all addresses only, and on SIGTERM unloads the model before the open requests are answered.
@@ -162,12 +166,27 @@ def _application(model: SavedModelPredictor, largest_body: int, draining: thread
     repository.update(model)
     rest = RESTServer("kserve.model_server:app", DataPlane(model_registry=repository), ModelRepositoryExtension(repository), 0, grace_period=10)
     app = model_server.app
-    app.add_middleware(_Limits, largest_body=largest_body, draining=draining)
+    app.add_middleware(_Limits, largest_body=arguments.largest_body, draining=draining)
     rest.create_application()
+    _add_routes(app, model, arguments.predict_route, arguments.health_route)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(InvalidInput, _invalid)
     return rest.config
+
+
+def _add_routes(app: Any, model: SavedModelPredictor, predict: str | None, health: str | None) -> None:
+    """Answer V1 predictions and readiness under further paths too."""
+
+    async def answer(request: Request) -> Response:
+        return Response(orjson.dumps(await model.predict(await request.body())), media_type="application/json")
+
+    async def readiness(_: Request) -> JSONResponse:
+        return JSONResponse({"name": model.name, "ready": model.ready})
+
+    for path, method, endpoint in ((predict, "POST", answer), (health, "GET", readiness)):
+        if path:  # one of the protocols' own comes before it, and answers
+            app.add_route(path, endpoint, methods=[method])
 
 
 async def _not_understood(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -274,24 +293,19 @@ def _lend(public: socket.socket, control: Path) -> socket.socket:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="predictor", description="Serve a SavedModel over KServe's V1 and V2 protocols.", allow_abbrev=False)
-    parser.add_argument("--model_dir", required=True, help="directory, or file:// URI, of a SavedModel as train_model writes it")
+    told = os.environ.get
+    where = "directory, or file:// or gs:// URI, of a SavedModel as train_model writes it (default AIP_STORAGE_URI)"
+    parser.add_argument("--model_dir", default=told("AIP_STORAGE_URI"), required="AIP_STORAGE_URI" not in os.environ, help=where)
     parser.add_argument("--model_name", required=True, help="name in the URL")
-    parser.add_argument("--http_port", type=int, default=8080, help="port (default 8080)")
+    parser.add_argument("--http_port", type=int, default=told("AIP_HTTP_PORT", "8080"), help="port (default AIP_HTTP_PORT, or 8080)")
+    parser.add_argument("--predict_route", default=told("AIP_PREDICT_ROUTE"), help="further path for V1 predictions (default AIP_PREDICT_ROUTE)")
+    parser.add_argument("--health_route", default=told("AIP_HEALTH_ROUTE"), help="further path that says it is ready (default AIP_HEALTH_ROUTE)")
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default all)")  # noqa: S104
     parser.add_argument("--largest_body", type=int, default=LARGEST_BODY, help="bytes a request may have (default 64 MiB)")
     parser.add_argument("--public_fd", type=int, help="an inherited socket to serve on, instead of host and port, once standard input says so")
     parser.add_argument("--private_fd", type=int, help="with --public_fd: an inherited socket to serve on until then")
     parser.add_argument("--control", type=Path, help="path of a Unix socket to make, on which to lend the public one to a successor")
     return parser.parse_args(arguments)
-
-
-def _folder(model_dir: str) -> Path:
-    parts = urlsplit(model_dir)
-    if parts.scheme not in ("", "file"):
-        raise ValueError(
-            f"--model_dir {model_dir}: only directories are read here; on a cluster KServe's storage initializer brings {parts.scheme}://"
-        )
-    return Path(unquote(parts.path)) if parts.scheme else Path(model_dir)
 
 
 def main() -> int:
@@ -302,13 +316,13 @@ def main() -> int:
     for name in ("uvicorn.access", "kserve.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)  # a line or more a request would fill the disk
     try:
-        model = SavedModelPredictor(arguments.model_name, _folder(arguments.model_dir))
+        model = SavedModelPredictor(arguments.model_name, model_folder(arguments.model_dir))
         model.load()
-    except ValueError as error:
+    except (ValueError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 1
     draining = threading.Event()
-    asyncio.run(_serve(_application(model, arguments.largest_body, draining), arguments, draining))
+    asyncio.run(_serve(_application(model, arguments, draining), arguments, draining))
     return 0
 
 
