@@ -1,5 +1,7 @@
 """What every platform that takes compiled pipelines can do, and the plain records it answers with."""
 
+import hashlib
+import json
 import re
 import secrets
 from collections.abc import Iterator
@@ -101,6 +103,7 @@ class Submission:
         key: Makes the submission idempotent; see `submission_key`.
         cached: None leaves caching as compiled; False forbids it for every task. It cannot allow what a component's policy forbids.
         labels: Added to the target's own.
+        platform: The second document of a file compiled for Kubeflow; empty: none.
     """
 
     specification: Specification
@@ -109,6 +112,13 @@ class Submission:
     key: str
     cached: bool | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    platform: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """A hash of what is run: the specification, the platform's document and the parameters."""
+        content = json.dumps([self.specification, self.platform, self.parameters], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 class RemoteTarget(Protocol):

@@ -1,6 +1,5 @@
 """Vertex AI Pipelines, through Google's own client."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,7 +17,7 @@ from google.cloud import aiplatform_v1 as aiplatform
 from google.protobuf import json_format, struct_pb2
 from requests.exceptions import RequestException
 
-from intermodal.errors import PlatformError, nearest
+from intermodal.errors import ConfigurationError, PlatformError, nearest
 from intermodal.targets.remote import RemoteRun, RemoteSchedule, RemoteTask, State, Submission
 from intermodal.targets.settings import VertexSettings
 from intermodal.targets.specification import forbid_caching
@@ -176,9 +175,9 @@ class VertexTarget:
             self._call(partial(self._schedules.delete_schedule, name=found.name, timeout=_TIMEOUT, retry=None), acts_on=(api.NotFound,))
 
     def _job(self, submission: Submission) -> Any:
+        if submission.platform:
+            raise ConfigurationError("this file carries options of Kubernetes (a second document), which Vertex AI refuses; compile it for vertex")
         specification = forbid_caching(submission.specification) if submission.cached is False else submission.specification
-        content = json.dumps([specification, submission.parameters], sort_keys=True, default=str)
-        digest = hashlib.sha256(content.encode()).hexdigest()[:32]
         spec, values = struct_pb2.Struct(), {}
         spec.update(json.loads(json.dumps(specification)))
         for key, value in submission.parameters.items():
@@ -186,7 +185,7 @@ class VertexTarget:
         settings = self._settings
         job = aiplatform.PipelineJob(
             display_name=submission.name[:128],
-            labels={**settings.labels, **submission.labels, _KEY: submission.key, _DIGEST: digest},
+            labels={**settings.labels, **submission.labels, _KEY: submission.key, _DIGEST: submission.digest},
             runtime_config=aiplatform.PipelineJob.RuntimeConfig(
                 gcs_output_directory=settings.root, failure_policy=aiplatform.PipelineFailurePolicy.PIPELINE_FAILURE_POLICY_FAIL_FAST
             ),
