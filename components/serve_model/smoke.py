@@ -29,21 +29,36 @@ def smoke_test(url: str, name: str, smoke: Mapping[str, Any], inputs: Sequence[M
         DataError: No row of `smoke.json` can be sent.
         DeploymentError: The server does not answer, or answers something else.
     """
+    instances, expected, rows = answerable(smoke, inputs)
+    first = post(f"{url}/v1/models/{name}:predict", {"instances": instances}).get("predictions")
+    compare(name, "V1", first, expected, rows, tolerance)
+    outputs = post(f"{url}/v2/models/{name}/infer", _tensors(instances, inputs)).get("outputs") or [{}]
+    compare(name, "V2", outputs[0].get("data"), expected, rows, tolerance)
+    request = {"instances": instances[-1:]}
+    return {"request": request, "response": post(f"{url}/v1/models/{name}:predict", request)}
+
+
+def answerable(smoke: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[float], list[int]]:
+    """Return the rows of `smoke.json` that have all that the model requires: instances, expected probabilities, positions.
+
+    Raises:
+        DataError: There is none.
+    """
     required = [each["name"] for each in inputs if each["required"]]
     # A held-out row may lack what every training row had: the server refuses such a row, and rightly.
     rows = [row for row, instance in enumerate(smoke["instances"]) if all(instance.get(column) is not None for column in required)]
     if not rows:
         raise DataError("smoke.json: no row has all columns that the model requires; evaluate on rows that do")
     instances, expected = [smoke["instances"][row] for row in rows], [smoke["probabilities"][row] for row in rows]
-    first = _post(f"{url}/v1/models/{name}:predict", {"instances": instances}).get("predictions")
-    _compare(name, "V1", first, expected, rows, tolerance)
-    outputs = _post(f"{url}/v2/models/{name}/infer", _tensors(instances, inputs)).get("outputs") or [{}]
-    _compare(name, "V2", outputs[0].get("data"), expected, rows, tolerance)
-    request = {"instances": instances[-1:]}
-    return {"request": request, "response": _post(f"{url}/v1/models/{name}:predict", request)}
+    return instances, expected, rows
 
 
-def _compare(name: str, protocol: str, answers: Any, expected: list[float], rows: list[int], tolerance: float) -> None:
+def compare(name: str, protocol: str, answers: Any, expected: list[float], rows: list[int], tolerance: float) -> None:
+    """Hold a server's answers to the expected probabilities.
+
+    Raises:
+        DeploymentError: Their number differs, or one is further than `tolerance` from the expected one.
+    """
     if not isinstance(answers, list) or len(answers) != len(expected):
         raise DeploymentError(
             f"the server of {name} answers {str(answers)[:200]} over {protocol} to {len(expected)} rows; is it the model evaluated?"
@@ -70,8 +85,13 @@ def _tensors(instances: list[dict[str, Any]], inputs: Sequence[Mapping[str, Any]
     }
 
 
-def _post(url: str, body: Any) -> Any:
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})  # noqa: S310
+def post(url: str, body: Any, headers: Mapping[str, str] | None = None) -> Any:
+    """Post JSON and return the JSON that comes back.
+
+    Raises:
+        DeploymentError: The server answers an error, or not at all.
+    """
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json", **(headers or {})})  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
             return json.load(answer)

@@ -1,0 +1,1 @@
+"""The `ask_service` component."""

@@ -1,0 +1,1 @@
+"""The `rehearse_service` component."""

@@ -1,0 +1,74 @@
+"""The predictor with a model, started as a process of the task and held to the evaluation's probabilities, before anything else serves it."""
+
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from intermodal.artifacts import read_json
+from intermodal.components.serve_model.server import Candidate, public_socket
+from intermodal.components.serve_model.smoke import smoke_test
+from intermodal.deployments import end_process, start_time
+from intermodal.errors import ConfigurationError
+
+
+class Service(NamedTuple):
+    """What a managed service is told; the contract describes each."""
+
+    uri: str
+    labels: dict[str, str]
+    parent_model: str
+    machine_type: str
+    minimum_replicas: int
+    maximum_replicas: int
+    service_account: str
+
+
+def rehearse_service(
+    *, model_path: str, model_uri: str, evaluation_path: str, registration_path: str, service_name: str, serving: Mapping[str, Any]
+) -> Service:
+    """Start the predictor, ask it the rows of `smoke.json` over V1 and V2, end it, and describe the service.
+
+    Args:
+        model_path: The SavedModel as this machine reads it.
+        model_uri: The same, as others will.
+        evaluation_path: Holds `smoke.json`.
+        registration_path: Holds `registration.json`.
+        service_name: Lowercase letters, digits and hyphens.
+        serving: See the contract.
+
+    Raises:
+        ConfigurationError: The name or a number of replicas is none.
+        DataError: An input cannot be read.
+        DeploymentError: The predictor does not start, is late or answers wrong.
+    """
+    if not re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", service_name):
+        raise ConfigurationError(f"service_name {service_name!r}: use lowercase letters, digits and hyphens, 63 at most, a letter first")
+    minimum = int(serving.get("minimum_replicas") or 1)
+    maximum = int(serving.get("maximum_replicas") or minimum)
+    if not 1 <= minimum <= maximum:
+        raise ConfigurationError(f"serving: minimum_replicas {minimum}, maximum_replicas {maximum}; one at least, and no fewer at most than at least")
+    version = str(read_json(Path(registration_path) / "registration.json")["version"])
+    _rehearse(Path(model_path), read_json(Path(evaluation_path) / "smoke.json"), service_name, serving)
+    return Service(
+        uri=model_uri,
+        labels={"service": service_name, "model-version": re.sub(r"[^a-z0-9_-]", "-", version.lower())[:63]},
+        parent_model=str(serving.get("parent_model") or ""),
+        machine_type=str(serving.get("machine_type") or "n1-standard-2"),
+        minimum_replicas=minimum,
+        maximum_replicas=maximum,
+        service_account=str(serving.get("service_account") or ""),
+    )
+
+
+def _rehearse(model: Path, smoke: Mapping[str, Any], name: str, serving: Mapping[str, Any]) -> None:
+    inputs = read_json(model / "signature.json")["inputs"]
+    with tempfile.TemporaryDirectory() as folder, public_socket(0, None) as unused:
+        candidate = Candidate(name=name, model=model, public=unused, control=Path(folder) / "control", log=Path(folder) / "log")
+        started = start_time(candidate.pid) or 0
+        try:
+            candidate.wait_until_ready(float(serving.get("timeout") or 60))
+            smoke_test(candidate.url, name, smoke, inputs, float(serving.get("tolerance") or 1e-4))
+        finally:
+            end_process(candidate.pid, started, patience=3)
