@@ -83,7 +83,8 @@ def test_an_option_of_kubernetes_that_is_none_is_refused(server, experiment):
         ("GET", "runs?sort_by=colour", 400),
     ],
 )
-def test_an_unknown_route_name_or_filter_is_refused(server, method, path, status):
+def test_an_unknown_route_name_or_filter_is_refused(server, experiment, method, path, status):
+    asked(server, "POST", "runs", run(experiment))
     assert asked(server, method, path)[0] == status
 
 
