@@ -34,12 +34,12 @@ def _fetched(bucket: str, prefix: str, uri: str) -> Path:
     # Only here: a server that reads a directory needs neither the client nor the second it takes to import.
     from google.api_core.exceptions import GoogleAPIError
     from google.auth.exceptions import GoogleAuthError
-    from google.cloud import storage
+    from google.cloud.storage import Client
 
     folder = Path(tempfile.mkdtemp(prefix="model-"))
     found = 0
     try:
-        client = storage.Client()
+        client = Client()
         for blob in client.list_blobs(bucket, prefix=f"{prefix}/", timeout=_SECONDS):
             path = folder / blob.name.removeprefix(f"{prefix}/")
             if blob.name.endswith("/"):

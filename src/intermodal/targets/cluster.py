@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from intermodal.components.deploy_model.component import deploy_model
+from intermodal.errors import MachineError
 from intermodal.pipelines.training import training_pipeline
 from intermodal.targets.compilation import compile_specification, set_images
 from intermodal.targets.specification import apply_cache_policy
@@ -16,13 +17,14 @@ class ClusterTarget:
 
     Attributes:
         name: What the command line and the folder below `compiled/` call it.
-        deploy: The component that brings a passed model to serve there; None: the pipeline ends with the registered model.
+        deploy: Returns the component that brings a passed model to serve there, or None: the pipeline then ends with the registered model. A
+            function, for what it imports may be an extra of ours.
         image_repository: Registry and path the images lie in.
         digests: Image name to `sha256:` digest; images without one go by tag.
     """
 
     name: str
-    deploy: Callable[..., Any] | None
+    deploy: Callable[[], Callable[..., Any] | None]
     image_repository: str = ""
     digests: dict[str, str] = field(default_factory=dict)
 
@@ -32,14 +34,26 @@ class ClusterTarget:
         Args:
             defaults: Pipeline parameters that get a default; the others must be given at submission.
         """
-        specification = compile_specification(training_pipeline(self.deploy), defaults)
+        specification = compile_specification(training_pipeline(self.deploy()), defaults)
         apply_cache_policy(specification)
         set_images(specification, repository=self.image_repository, digests=self.digests)
         return specification
 
 
-#: Platforms by name. Deployment on Vertex AI comes with submission: its pipeline ends with the registered model.
+def _managed_deployment() -> Callable[..., Any]:
+    try:
+        from intermodal.targets.vertex_serving import deploy_on_vertex
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("google"):
+            raise
+        missing = (error.name or "").partition(".")[0].replace("_", "-")
+        raise MachineError(f"{missing} is not installed, and pipelines for Vertex AI need it: pip install 'intermodal[vertex]'") from error
+    deploy: Callable[..., Any] = deploy_on_vertex
+    return deploy
+
+
+#: Platforms by name.
 CLUSTER_TARGETS = {
-    "kubeflow": ClusterTarget("kubeflow", deploy=deploy_model),
-    "vertex": ClusterTarget("vertex", deploy=None),
+    "kubeflow": ClusterTarget("kubeflow", deploy=lambda: deploy_model),
+    "vertex": ClusterTarget("vertex", deploy=_managed_deployment),
 }

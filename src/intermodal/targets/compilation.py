@@ -40,9 +40,11 @@ def set_images(specification: dict[str, Any], *, repository: str = "", digests: 
         digests: Image name to ``sha256:...``; images without one keep their tag.
     """
     for executor in specification["deploymentSpec"]["executors"].values():
-        container = executor.get("container", {})
-        if image := image_of(container.get("image", "")):
-            container["image"] = image_reference(image, repository=repository, digest=(digests or {}).get(image))
+        # A managed service's container is described in the metadata of an imported model.
+        served = executor.get("importer", {}).get("metadata", {}).get("containerSpec", {})
+        for container, key in ((executor.get("container", {}), "image"), (served, "imageUri")):
+            if image := image_of(container.get(key, "")):
+                container[key] = image_reference(image, repository=repository, digest=(digests or {}).get(image))
 
 
 def write_specification(specification: dict[str, Any], path: Path) -> None:

@@ -1,0 +1,134 @@
+"""Deployment and batch prediction on Vertex AI by its managed steps, google-cloud-pipeline-components, wired to our artifacts.
+
+`deploy_on_vertex` has the inputs and the output of `serve_model` and `deploy_model`, so that the same pipeline function takes it. Its tasks:
+our rehearsal of the predictor; Google's `model_upload` (a new version of `serving.parent_model`, or a new model) and `model_deploy` (onto the
+endpoint that `deployments` names, with all of its traffic); our question to the endpoint.
+
+This module imports google-cloud-pipeline-components: only import it where a pipeline for Vertex AI is compiled.
+"""
+
+from typing import Any, Final
+
+from google_cloud_pipeline_components.types.artifact_types import UnmanagedContainerModel, VertexEndpoint, VertexModel
+from google_cloud_pipeline_components.v1.batch_predict_job import ModelBatchPredictOp
+from google_cloud_pipeline_components.v1.endpoint import ModelDeployOp
+from google_cloud_pipeline_components.v1.model import ModelUploadOp
+from kfp import dsl
+
+from intermodal.components.ask_service.component import ask_service
+from intermodal.components.rehearse_service.component import rehearse_service
+from intermodal.images import image_reference
+
+#: Filled in by Vertex AI when the task starts: the region that the pipeline runs in.
+LOCATION: Final = "{{$.pipeline_google_cloud_location}}"
+_API: Final = f"https://{LOCATION}-aiplatform.googleapis.com/v1"
+_PORT: Final = 8080
+_NAME: Final = "model"
+
+
+def container_specification() -> dict[str, Any]:
+    """Return how Vertex AI runs the predictor (ModelContainerSpec); `compilation.set_images` points the image to the registry.
+
+    The model's name in the routes is the same for every service: there is one model in a container, and the endpoint has the name.
+    """
+    return {
+        "imageUri": image_reference("serve"),
+        "command": ["python3", "-m", "intermodal.components.serve_model.predictor"],
+        "args": ["--model_name", _NAME],
+        "ports": [{"containerPort": _PORT}],
+        "predictRoute": f"/v1/models/{_NAME}:predict",
+        "healthRoute": f"/v2/models/{_NAME}/ready",
+    }
+
+
+def _uploaded(container: Any, service: Any, name: Any) -> Any:
+    """Upload a version of the parent model where there is one, else a model of its own; return whichever came about."""
+    common = {"display_name": name, "unmanaged_container_model": container, "labels": service.outputs["labels"], "location": LOCATION}
+    parent = service.outputs["parent_model"]
+    with dsl.If(parent != "", "next version"):
+        earlier = dsl.importer(artifact_uri=f"{_API}/{parent}", artifact_class=VertexModel, metadata={"resourceName": parent})
+        version = ModelUploadOp(parent_model=earlier.output, **common).set_caching_options(False)
+    with dsl.Else("first version"):
+        first = ModelUploadOp(**common).set_caching_options(False)
+    return dsl.OneOf(version.outputs["model"], first.outputs["model"])
+
+
+@dsl.pipeline(name="deploy-on-vertex", description="Rehearse, upload as a new version, deploy with all traffic, ask.")
+def deploy_on_vertex(
+    model: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    registration: dsl.Input[dsl.Artifact],
+    deployments: str,
+    service_name: str,
+    serving: dict,
+) -> dsl.Artifact:
+    """Bring a model to serve on a Vertex AI endpoint.
+
+    Args:
+        model: A SavedModel as `train_model` writes it.
+        evaluation: `smoke.json`: rows and the probabilities they must give.
+        registration: As `register_model` writes it: the version that is deployed.
+        deployments: The endpoint: `projects/PROJECT/locations/REGION/endpoints/ID`, which exists.
+        service_name: The display name of the model and its deployment.
+        serving: See `rehearse_service` and `ask_service`.
+
+    Returns:
+        `deployment.json`, as `serve_model` writes it.
+    """
+    service = rehearse_service(model=model, evaluation=evaluation, registration=registration, service_name=service_name, serving=serving)
+    container = dsl.importer(
+        artifact_uri=service.outputs["uri"],
+        artifact_class=UnmanagedContainerModel,
+        reimport=True,  # an artifact of the same URI may have been imported with an older image
+        metadata={"containerSpec": container_specification()},
+    ).set_display_name("predictor")
+    uploaded = _uploaded(container.output, service, service_name)
+    endpoint = dsl.importer(
+        artifact_uri=f"{_API}/{deployments}", artifact_class=VertexEndpoint, metadata={"resourceName": deployments}
+    ).set_display_name("endpoint")
+    deployed = ModelDeployOp(
+        model=uploaded,
+        endpoint=endpoint.output,
+        deployed_model_display_name=service_name,
+        traffic_split={"0": "100"},  # "0" is the model deployed by this very call
+        dedicated_resources_machine_type=service.outputs["machine_type"],
+        dedicated_resources_min_replica_count=service.outputs["minimum_replicas"],
+        dedicated_resources_max_replica_count=service.outputs["maximum_replicas"],
+        service_account=service.outputs["service_account"],
+    ).set_caching_options(False)
+    asked = ask_service(
+        model=model,
+        evaluation=evaluation,
+        registration=registration,
+        url=f"{_API}/{deployments}:predict",
+        credentials="google",
+        service_name=service_name,
+        serving=serving,
+    ).after(deployed)
+    return asked.outputs["deployment"]
+
+
+@dsl.pipeline(name="batch-prediction", description="Score rows in Cloud Storage with an uploaded model; nothing has to be deployed.")
+def batch_prediction(model: str, instances: list, output: str, machine_type: str = "n1-standard-4", replicas: int = 1):
+    """Score rows with a model of Vertex AI's registry, as a managed batch prediction job.
+
+    Args:
+        model: `projects/PROJECT/locations/REGION/models/ID`, with or without `@VERSION`.
+        instances: `gs://` URIs of JSON lines, an object a row, as the endpoint takes them.
+        output: `gs://` directory; a directory `prediction-MODEL-TIME` is made in it.
+        machine_type: The machine of a replica.
+        replicas: How many there may be.
+    """
+    uploaded = dsl.importer(artifact_uri=f"{_API}/{model}", artifact_class=VertexModel, metadata={"resourceName": model})
+    ModelBatchPredictOp(
+        job_display_name="batch-prediction",
+        model=uploaded.output,
+        location=LOCATION,
+        instances_format="jsonl",
+        predictions_format="jsonl",
+        gcs_source_uris=instances,
+        gcs_destination_output_uri_prefix=output,
+        machine_type=machine_type,
+        starting_replica_count=1,
+        max_replica_count=replicas,
+    ).set_caching_options(False)
