@@ -14,6 +14,7 @@ from intermodal.catalog import component_names, load_component
 from intermodal.component import UNCACHED
 from intermodal.errors import ConfigurationError
 from intermodal.images import IMAGES, image_of
+from intermodal.targets.linting import RULES
 
 FOLDER = Path("docs/reference")
 _NOTICE = "<!-- Written by `python -m intermodal.reference` from the component's contract; change that instead. -->\n\n"
@@ -25,7 +26,19 @@ def reference_pages() -> dict[str, str]:
     rows = [f"| [{name}]({name}.md) | `{_image(name)}` | {_summary(load_component(name).description)} |" for name in component_names()]
     images = [f"- `{image}`: {text}" for image, text in IMAGES.items()]
     index = ["# Components", "", "| Component | Image | What it does |", "|---|---|---|", *rows, "", "## Images", "", *images]
-    return {"README.md": _NOTICE + "\n".join(index) + "\n", **pages}
+    return {"README.md": _NOTICE + "\n".join(index) + "\n", "lint-rules.md": _lint_page(), **pages}
+
+
+def _lint_page() -> str:
+    text = (
+        "# Lint rules\n\nWhat `intermodal lint` and `intermodal submit` check in a compiled file. Basis: *enforced*: a client or a service was seen to "
+        "refuse it; *documented*: a reference or a proto says so; *inferred*: what is known leads there."
+    )
+    rows = [
+        f"| `{each.id}` | {', '.join(each.platforms)} | {each.severity} | {_cell(each.why)} | {each.basis}: {_cell(each.source)} |" for each in RULES
+    ]
+    notice = _NOTICE.replace("the component's contract", "src/intermodal/targets/linting")
+    return notice + "\n".join([text, "", "| Rule | Platform | Severity | Why | Basis |", "|---|---|---|---|---|", *rows]) + "\n"
 
 
 def _component_page(name: str) -> str:

@@ -142,3 +142,11 @@ def test_a_pipeline_file_that_is_none_is_refused_with_its_path(goal, tmp_path, t
         path.write_text(text)
     with pytest.raises(ConfigurationError, match=r"mine\.yaml"):
         prepare(path, goal, key="k")
+
+
+def test_a_file_edited_by_hand_is_refused_with_the_rule_and_nothing_is_staged(bucket, goal, compiled):
+    compiled.write_text(compiled.read_text().replace("name: comp-train-model", "name: comp-trian-model"))
+    with pytest.raises(ConfigurationError, match=r"component-reference") as caught:
+        prepare(compiled, goal, configuration=FLIGHTS, key="k")
+    assert "did you mean 'comp-train-model'" in str(caught.value)
+    assert bucket() == []

@@ -11,6 +11,7 @@ from intermodal.errors import ConfigurationError
 from intermodal.images import image_reference
 from intermodal.sources import resolve_sources, split_glob
 from intermodal.targets.cluster import CLUSTER_TARGETS
+from intermodal.targets.linting import lint_documents
 from intermodal.targets.parameters import check_parameters
 from intermodal.targets.remote import RemoteTarget, Submission
 from intermodal.targets.settings import KubeflowSettings, Targets, VertexSettings
@@ -101,14 +102,29 @@ def prepare(
         arguments["serving"] = {"image": predictor} | arguments["serving"]
     defaults = settings.arguments(base=described.parent.resolve()) if settings and described else {}
     specification = values[0] if compiled else compile_for(goal.name, defaults, goal=goal, digests=digests)
+    platform = values[1] if compiled and len(values) > 1 else {}
+    _refuse_errors([specification, *([platform] if platform else [])], goal.name, str(pipeline))
     given = parameters or {}
     unstaged = {"sources": [], "fingerprint": "", "repository": ""} if settings else {}
     checked = check_parameters(specification, unstaged | arguments | given)
     if settings and described:
         checked |= _staged(settings, described.parent.resolve(), goal, given=set(given))
     return Submission(
-        specification=specification, parameters=checked, name=name or pipeline.stem, key=key, cached=cached if goal.settings.cached else False
+        specification=specification,
+        platform=platform,
+        parameters=checked,
+        name=name or pipeline.stem,
+        key=key,
+        cached=cached if goal.settings.cached else False,
     )
+
+
+def _refuse_errors(documents: list[dict[str, Any]], target: str, name: str) -> None:
+    errors = [each for each in lint_documents(documents, target, name) if each.severity == "error"]
+    if errors:
+        lines = [f"{each.where}: {each.what}: {each.why}; {each.remedy} [{each.rule}]" for each in errors[:5]]
+        more = f"\n… and {len(errors) - 5} more; `intermodal lint` shows all" if len(errors) > 5 else ""
+        raise ConfigurationError("\n".join(lines) + more)
 
 
 def is_compiled(documents: list[dict[str, Any]]) -> bool:

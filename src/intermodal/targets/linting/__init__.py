@@ -1,0 +1,74 @@
+"""Lint of compiled pipelines: what each platform accepts, with the evidence."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from intermodal.errors import ConfigurationError, nearest
+from intermodal.targets.linting import kubeflow, structure, vertex
+from intermodal.targets.linting.document import Document, UnreadableError, parse_document, read_document
+from intermodal.targets.linting.finding import PLATFORMS, RULES, Finding, Platform
+
+__all__ = ["RULES", "Finding", "kubeflow", "lint", "lint_documents", "structure", "vertex"]
+
+
+def lint(path: Path, target: str | None = None) -> list[Finding]:
+    """Check a compiled file.
+
+    Args:
+        path: A compiled pipeline or component.
+        target: `kubeflow` or `vertex`. Default: both; every finding says where it holds.
+
+    Returns:
+        The findings, errors first, then by line. A file that is no compiled pipeline gives one.
+
+    Raises:
+        ConfigurationError: There is no such target.
+    """
+    platforms = _platforms(target)
+    try:
+        return _findings(read_document(path), platforms)
+    except UnreadableError as error:
+        return [_unreadable(str(path), error, platforms)]
+
+
+def lint_documents(documents: list[dict[str, Any]], target: str, name: str = "pipeline") -> list[Finding]:
+    """Check a pipeline in memory; see `lint`.
+
+    Args:
+        documents: The specification, and the platform's document if there is one.
+        target: `kubeflow` or `vertex`.
+        name: What stands for the file's name in findings.
+    """
+    platforms = _platforms(target)
+    try:
+        return _findings(parse_document(documents, name), platforms)
+    except UnreadableError as error:
+        return [_unreadable(name, error, platforms)]
+
+
+def _platforms(target: str | None) -> tuple[Platform, ...]:
+    chosen = tuple(each for each in PLATFORMS if target in (None, each))
+    if not chosen:
+        raise ConfigurationError(f"there is no target {target!r} to lint for; {nearest(str(target), PLATFORMS)}")
+    return chosen
+
+
+def _findings(document: Document, platforms: Iterable[Platform]) -> list[Finding]:
+    found: dict[tuple[int, Finding], None] = {}
+    shaped = structure.shaped(document)
+    for rule in RULES:
+        if not shaped and not rule.id.endswith("-proto"):
+            continue
+        holds = tuple(each for each in rule.platforms if each in platforms)
+        for complaint in rule.check(document) if holds else ():
+            line = document.line(complaint.place)
+            where = f"{document.path}:{line} {'.'.join(map(str, complaint.place[1:]))}".rstrip()
+            found[line, Finding(rule.id, rule.severity, where, complaint.what, rule.why, complaint.remedy, rule.basis, holds)] = None
+    return [finding for _, finding in sorted(found, key=lambda each: (each[1].severity, each[0], each[1].rule))]
+
+
+def _unreadable(path: str, error: UnreadableError, platforms: tuple[Platform, ...]) -> Finding:
+    return Finding(
+        "readable", "error", path, str(error), "no platform can read it", "give a file that `intermodal compile` or kfp wrote", "enforced", platforms
+    )

@@ -1,0 +1,145 @@
+"""A compiled file as the rules see it: its values, and the line that each stands on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+#: Keys and indices from the document's root; the first says which document.
+Place = tuple[str | int, ...]
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class UnreadableError(Exception):
+    """The file is no compiled pipeline or component at all."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A task graph.
+
+    Attributes:
+        place: Where it stands.
+        tasks: By name.
+        inputs: The enclosing component's `inputDefinitions`.
+        outputs: The graph's own `outputs`.
+        defined: The enclosing component's `outputDefinitions`.
+    """
+
+    place: Place
+    tasks: dict[str, Any]
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+    defined: dict[str, Any]
+
+
+@dataclass
+class Document:
+    """A file's documents.
+
+    Attributes:
+        path: The file, for messages.
+        specification: The pipeline specification, taken out of a PipelineJob where it is in one.
+        platform: The second document; None when there is none.
+        extra: How many documents there are beyond these.
+        wrapped: Whether the specification is in a PipelineJob.
+    """
+
+    path: str
+    specification: dict[str, Any]
+    platform: dict[str, Any] | None = None
+    extra: int = 0
+    wrapped: bool = False
+    nodes: list[Any] = field(default_factory=list)
+
+    def line(self, place: Place) -> int:
+        """Return the line of the deepest thing on the way to a place, from 1."""
+        if not self.nodes or not place:
+            return 1
+        node, line = self.nodes[int(place[0])] if int(place[0]) < len(self.nodes) else None, 1
+        for part in ("pipelineSpec", *place[1:]) if self.wrapped else place[1:]:
+            if isinstance(node, yaml.MappingNode):
+                entry = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+                entry = (node.value[part], node.value[part])
+            else:
+                entry = None
+            if entry is None:
+                break
+            line, node = entry[0].start_mark.line + 1, entry[1]
+        return line
+
+    @property
+    def components(self) -> dict[str, Any]:
+        """The components by name."""
+        return mapping(self.specification.get("components"))
+
+    @property
+    def executors(self) -> dict[str, Any]:
+        """The executors by label."""
+        return mapping(mapping(self.specification.get("deploymentSpec")).get("executors"))
+
+    def graphs(self) -> Iterator[Graph]:
+        """Yield the task graph of the pipeline and every nested one."""
+        for place, component in [
+            ((0, "root"), self.specification.get("root")),
+            *(((0, "components", name), each) for name, each in self.components.items()),
+        ]:
+            component = mapping(component)
+            if "dag" in component:
+                dag = mapping(component["dag"])
+                yield Graph(
+                    (*place, "dag"),
+                    {name: mapping(task) for name, task in mapping(dag.get("tasks")).items()},
+                    mapping(component.get("inputDefinitions")),
+                    mapping(dag.get("outputs")),
+                    mapping(component.get("outputDefinitions")),
+                )
+
+    def component_of(self, task: dict[str, Any]) -> dict[str, Any] | None:
+        """Return a task's component, or None when it does not exist."""
+        found = self.components.get(str(mapping(task.get("componentRef")).get("name")))
+        return found if isinstance(found, dict) else None
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """Return a value if it is a mapping, else an empty one: a wrong shape is the protos' finding, and no rule trips over it."""
+    return value if isinstance(value, dict) else {}
+
+
+def read_document(path: Path) -> Document:
+    """Read a compiled file.
+
+    Raises:
+        UnreadableError: It is missing, is not YAML, or holds no specification.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = list(yaml.load_all(text, _LOADER))
+        nodes = list(yaml.compose_all(text, _LOADER))
+    except FileNotFoundError:
+        raise UnreadableError("there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnreadableError(f"it cannot be read as text: {error}") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise UnreadableError(f"it is not YAML: {' '.join(str(error).split())[:200]}") from error
+    return parse_document(values, str(path), nodes)
+
+
+def parse_document(values: list[Any], path: str, nodes: list[Any] | None = None) -> Document:
+    """Return the documents of a file, or of a pipeline in memory, as the rules see them.
+
+    Raises:
+        UnreadableError: They hold no specification.
+    """
+    if not values or not isinstance(values[0], dict):
+        raise UnreadableError(f"it holds {type(values[0]).__name__ if values else 'nothing'}, not a pipeline specification")
+    first = values[0]
+    wrapped = isinstance(first.get("pipelineSpec"), dict)
+    specification = first["pipelineSpec"] if wrapped else first
+    if not {"root", "components", "pipelineInfo", "deploymentSpec", "schemaVersion"} & set(specification):
+        raise UnreadableError("it is a mapping, but none of a pipeline specification's keys is in it")
+    platform = values[1] if len(values) > 1 and isinstance(values[1], dict) else None
+    return Document(path, specification, platform, max(0, len(values) - (2 if platform is not None else 1)), wrapped, nodes or [])

@@ -1,0 +1,190 @@
+"""Rules on what every compiled file must be: parsed by its protos, with every reference leading somewhere."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from intermodal.errors import nearest
+from intermodal.targets.linting.document import Document, Place, mapping
+from intermodal.targets.linting.finding import Complaint, rule
+
+_PROTO = "kfp-pipeline-spec 2.17, pipeline_spec.proto"
+_COMPILE = "compile it again; a compiled file is not meant to be edited"
+_UNPARSED = (json_format.ParseError, TypeError, ValueError, AttributeError, RecursionError)
+_KINDS: dict[str, Any] = {
+    "STRING": lambda value: isinstance(value, str),
+    "NUMBER_INTEGER": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer(),
+    "NUMBER_DOUBLE": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    "BOOLEAN": lambda value: isinstance(value, bool),
+    "LIST": lambda value: isinstance(value, list),
+    "STRUCT": lambda value: isinstance(value, dict),
+}
+
+
+@rule("specification-proto", why="a field or type that the specification's proto does not have is refused or lost", source=_PROTO)
+def _specification(document: Document) -> Iterator[Complaint]:
+    yield from _parsed(document.specification, pipeline_spec_pb2.PipelineSpec(), (0,))
+
+
+@rule("deployment-proto", why="a field or type that the deployment's proto does not have is refused or lost", source=_PROTO)
+def _deployment(document: Document) -> Iterator[Complaint]:
+    yield from _parsed(mapping(document.specification.get("deploymentSpec")), pipeline_spec_pb2.PipelineDeploymentConfig(), (0, "deploymentSpec"))
+
+
+def shaped(document: Document) -> bool:
+    """Whether everything is of the type that its proto says; only then can rules rely on what they read. Unknown fields do not matter."""
+    try:
+        json_format.ParseDict(document.specification, pipeline_spec_pb2.PipelineSpec(), ignore_unknown_fields=True)
+        deployment = mapping(document.specification.get("deploymentSpec"))
+        json_format.ParseDict(deployment, pipeline_spec_pb2.PipelineDeploymentConfig(), ignore_unknown_fields=True)
+    except _UNPARSED:
+        return False
+    return True
+
+
+def _parsed(value: dict[str, Any], message: Any, place: Place) -> Iterator[Complaint]:
+    try:
+        json_format.ParseDict(value, message)
+    except _UNPARSED as error:
+        yield Complaint((*place, *_named_in(str(error))), " ".join(str(error).split())[:300], _COMPILE)
+
+
+def _named_in(message: str) -> Place:
+    """Return the path that json_format names in an error, as far as it does."""
+    found = re.search(r"at .?PipelineSpec\.([\w.\-\[\]]+)|parse (\w+) field", message)
+    return tuple(part for part in (found[1] or found[2]).split(".") if part) if found else ()
+
+
+@rule("pipeline-name", why="the name is missing or not lowercase letters, digits and hyphens", source="kfp SDK 2.17, and Vertex's job id pattern")
+def _name(document: Document) -> Iterator[Complaint]:
+    name = mapping(document.specification.get("pipelineInfo")).get("name")
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+        yield Complaint((0, "pipelineInfo", "name"), f"the pipeline's name is {name!r}", "name it with @dsl.pipeline(name=…) and compile again")
+
+
+@rule("root", why="without a root there is nothing to run", source=_PROTO)
+def _root(document: Document) -> Iterator[Complaint]:
+    dag = mapping(mapping(document.specification.get("root")).get("dag"))
+    if not mapping(dag.get("tasks")):
+        yield Complaint((0, "root"), "the root has no tasks", _COMPILE)
+
+
+@rule("component-reference", why="a task whose component does not exist cannot be started", source=_PROTO)
+def _components(document: Document) -> Iterator[Complaint]:
+    for graph in document.graphs():
+        for name, task in graph.tasks.items():
+            if document.component_of(task) is None:
+                wanted = str(mapping(task.get("componentRef")).get("name"))
+                what = f"the task {name!r} uses the component {wanted!r}, which is not there"
+                yield Complaint((*graph.place, "tasks", name, "componentRef"), what, f"{nearest(wanted, document.components)}; {_COMPILE}")
+
+
+@rule("executor-reference", why="a component whose executor does not exist cannot be started", source=_PROTO)
+def _executors(document: Document) -> Iterator[Complaint]:
+    for name, component in document.components.items():
+        label = mapping(component).get("executorLabel")
+        if label is None and "dag" not in mapping(component):
+            yield Complaint((0, "components", name), f"the component {name!r} has neither an executor nor a graph", _COMPILE)
+        elif label is not None and label not in document.executors:
+            what = f"the component {name!r} uses the executor {label!r}, which is not there"
+            yield Complaint((0, "components", name, "executorLabel"), what, f"{nearest(str(label), document.executors)}; {_COMPILE}")
+
+
+@rule("task-reference", why="a task cannot wait for, or read from, one that is not in its graph", source=_PROTO)
+def _tasks(document: Document) -> Iterator[Complaint]:
+    for graph in document.graphs():
+        for name, task in graph.tasks.items():
+            place = (*graph.place, "tasks", name)
+            for before in task.get("dependentTasks") or []:
+                if before not in graph.tasks:
+                    yield Complaint(
+                        (*place, "dependentTasks"), f"{name!r} waits for {before!r}, which is not there", nearest(str(before), graph.tasks)
+                    )
+            for where, producer, kind, key in _reads(task):
+                if producer not in graph.tasks:
+                    yield Complaint((*place, *where), f"{name!r} reads from {producer!r}, which is not there", nearest(str(producer), graph.tasks))
+                elif (component := document.component_of(graph.tasks[producer])) is not None:
+                    known = mapping(mapping(component.get("outputDefinitions")).get(kind))
+                    if key not in known:
+                        what = f"{name!r} reads {key!r} from {producer!r}, which has no such output"
+                        yield Complaint((*place, *where), what, nearest(str(key), known))
+
+
+@rule("input-reference", why="a task cannot read an input that its graph does not have", source=_PROTO)
+def _graph_inputs(document: Document) -> Iterator[Complaint]:
+    for graph in document.graphs():
+        known = {name for kind in ("parameters", "artifacts") for name in mapping(graph.inputs.get(kind))}
+        for name, task in graph.tasks.items():
+            for kind in ("parameters", "artifacts"):
+                for key, source in mapping(mapping(task.get("inputs")).get(kind)).items():
+                    wanted = mapping(source).get("componentInputParameter" if kind == "parameters" else "componentInputArtifact")
+                    if wanted is not None and wanted not in known:
+                        what = f"{name!r} takes {wanted!r}, which is no input of its graph"
+                        yield Complaint((*graph.place, "tasks", name, "inputs", kind, key), what, nearest(str(wanted), known))
+
+
+@rule("task-inputs", why="a component gets an input that it does not have, or lacks one that it requires", source=_PROTO)
+def _inputs(document: Document) -> Iterator[Complaint]:
+    for graph in document.graphs():
+        for name, task in graph.tasks.items():
+            component = document.component_of(task)
+            if component is None:
+                continue
+            iterated = {mapping(task.get(kind)).get("itemInput") for kind in ("parameterIterator", "artifactIterator")}
+            for kind in ("parameters", "artifacts"):
+                known = mapping(mapping(component.get("inputDefinitions")).get(kind))
+                given = mapping(mapping(task.get("inputs")).get(kind))
+                place = (*graph.place, "tasks", name, "inputs", kind)
+                for key in set(given) - set(known):
+                    if not key.startswith("pipelinechannel--"):  # what a condition reads need not be an input of what it guards
+                        yield Complaint((*place, key), f"{name!r} is given {key!r}, which its component does not take", nearest(key, known))
+                for key, definition in known.items():
+                    optional = "defaultValue" in mapping(definition) or mapping(definition).get("isOptional")
+                    if key not in given and not optional and key not in iterated:
+                        yield Complaint(place, f"{name!r} is not given {key!r}, which its component requires", _COMPILE)
+
+
+@rule("cycle", why="tasks that wait for each other never start", source=_PROTO)
+def _cycles(document: Document) -> Iterator[Complaint]:
+    for graph in document.graphs():
+        before = {name: _before(task) & set(graph.tasks) for name, task in graph.tasks.items()}
+        while free := [name for name, others in before.items() if not others & set(before)]:
+            for name in free:
+                del before[name]
+        for name in sorted(before)[:1]:
+            what = f"{', '.join(sorted(before))} wait for each other"
+            yield Complaint((*graph.place, "tasks", name), what, _COMPILE)
+
+
+@rule("default-type", why="a default of another type than the parameter's is refused or misread", source=_PROTO)
+def _defaults(document: Document) -> Iterator[Complaint]:
+    owners: list[tuple[Place, dict[str, Any]]] = [((0, "root"), mapping(document.specification.get("root")))]
+    owners += [((0, "components", name), mapping(each)) for name, each in document.components.items()]
+    for place, owner in owners:
+        for name, definition in mapping(mapping(owner.get("inputDefinitions")).get("parameters")).items():
+            definition = mapping(definition)
+            fits = _KINDS.get(str(definition.get("parameterType")))
+            if fits and definition.get("defaultValue") is not None and not fits(definition["defaultValue"]):
+                what = f"the default of {name!r} is {definition['defaultValue']!r}, not {definition['parameterType']}"
+                yield Complaint(
+                    (*place, "inputDefinitions", "parameters", name, "defaultValue"), what, "give a default of that type and compile again"
+                )
+
+
+def _reads(task: dict[str, Any]) -> Iterator[tuple[Place, Any, str, Any]]:
+    """Yield (place in the task, producing task, kind, output) of all that a task reads from others."""
+    for kind, member, key in (
+        ("parameters", "taskOutputParameter", "outputParameterKey"),
+        ("artifacts", "taskOutputArtifact", "outputArtifactKey"),
+    ):
+        for name, source in mapping(mapping(task.get("inputs")).get(kind)).items():
+            if found := mapping(mapping(source).get(member)):
+                yield ("inputs", kind, name), found.get("producerTask"), kind, found.get(key)
+
+
+def _before(task: dict[str, Any]) -> set[str]:
+    listed = task.get("dependentTasks")
+    return {str(each) for each in (listed if isinstance(listed, list) else [])} | {str(producer) for _, producer, _, _ in _reads(task)}
