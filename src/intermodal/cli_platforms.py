@@ -316,10 +316,8 @@ def lint(
     for each in findings:
         mark = "[red]error[/]  " if each.severity == "error" else "[yellow]warning[/]"
         console.print(f"{mark}  {escape(str(each.where))}  {escape(each.what)}", soft_wrap=True)
-        console.print(
-            f"         why: {escape(each.why)} ({' and '.join(each.platforms)}; {each.basis})\n         remedy: {escape(each.remedy)}  [dim]{escape(each.rule)}[/]",
-            soft_wrap=True,
-        )
+        console.print(f"         why: {escape(each.why)} ({' and '.join(each.platforms)}; {each.basis})", soft_wrap=True)
+        console.print(f"         remedy: {escape(each.remedy)}  [dim]{escape(each.rule)}[/]", soft_wrap=True)
     errors = sum(each.severity == "error" for each in findings)
     console.print(f"{file}: {errors} errors, {len(findings) - errors} warnings", soft_wrap=True)
     if errors:

@@ -31,8 +31,8 @@ def reference_pages() -> dict[str, str]:
 
 def _lint_page() -> str:
     text = (
-        "# Lint rules\n\nWhat `intermodal lint` and `intermodal submit` check in a compiled file. Basis: *enforced*: a client or a service was seen to "
-        "refuse it; *documented*: a reference or a proto says so; *inferred*: what is known leads there."
+        "# Lint rules\n\nWhat `intermodal lint` and `intermodal submit` check in a compiled file. Basis: *enforced*: a client or a service was "
+        "seen to refuse it; *documented*: a reference or a proto says so; *inferred*: what is known leads there."
     )
     rows = [
         f"| `{each.id}` | {', '.join(each.platforms)} | {each.severity} | {_cell(each.why)} | {each.basis}: {_cell(each.source)} |" for each in RULES
