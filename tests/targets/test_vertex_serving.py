@@ -1,5 +1,6 @@
 """Deployment by Vertex AI's managed steps: Google's own launchers, run as compiled, against Vertex AI on loopback."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ from intermodal.targets.cluster import CLUSTER_TARGETS, ClusterTarget
 from intermodal.targets.compilation import compile_specification
 from intermodal.targets.environments import environment
 from intermodal.targets.orchestration import orchestrate
-from intermodal.targets.vertex_serving import deploy_on_vertex
+from intermodal.targets.vertex_serving import container_specification, deploy_on_vertex
 from tests.servers.vertex_serving import ServingVertex, https_proxy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,47 +69,97 @@ def deploy(tmp_path, inputs, vertex):
 
     @dsl.pipeline(name="deployment")
     def deployment(deployments: str, service_name: str, serving: dict):
-        given = {name: dsl.importer(artifact_uri=place, artifact_class=dsl.Model if name == "model" else dsl.Artifact) for name, place in places.items()}
-        deploy_on_vertex(
-            **{name: each.output for name, each in given.items()}, deployments=deployments, service_name=service_name, serving=serving
-        )
-
-    launched: list[list[str]] = []
+        given = {
+            name: dsl.importer(artifact_uri=place, artifact_class=dsl.Model if name == "model" else dsl.Artifact) for name, place in places.items()
+        }
+        deploy_on_vertex(**{name: each.output for name, each in given.items()}, deployments=deployments, service_name=service_name, serving=serving)
 
     def launch(image, command, variables):
         python = environment(image_of(image)) if image_of(image) else Path(sys.executable)
-        for placeholder, value in PLACEHOLDERS.items():
-            command = [part.replace(placeholder, value) for part in command]
         inside = {"PATH": f"{python.parent}{os.pathsep}{os.defpath}", "PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(tmp_path)}
         done = subprocess.run(command, env=inside | vertex[1] | variables, capture_output=True, text=True, check=False, cwd=tmp_path)
-        launched.append([command[-1], done.stdout + done.stderr])
-        print(done.stdout, done.stderr)
+        run.logs.append(done.stdout + done.stderr)
         return Status.FAILURE if done.returncode else Status.SUCCESS
 
     def run(**serving):
-        folders = iter(range(1000))
-
-        def execute(original, **details):
-            return original(**details)
-
-        specification = compile_specification(deployment)
+        specification = yaml.safe_dump(compile_specification(deployment))
+        for placeholder, value in PLACEHOLDERS.items():
+            specification = specification.replace(placeholder, value)
+        folders = itertools.count()
         return orchestrate(
-            components.load_component_from_text(yaml.safe_dump(specification)).pipeline_spec,
+            components.load_component_from_text(specification).pipeline_spec,
             {"deployments": ENDPOINT, "service_name": "flight-delay", "serving": serving},
             run_id="run",
             root=str(tmp_path / "runs"),
             workspace=str(tmp_path / "workspace"),
             task_cache=ContentCache(tmp_path / "cache", reading=False),
-            execute=execute,
+            execute=lambda original, **details: original(**details),
             launch=launch,
             task_folder=lambda: str(tmp_path / "runs" / str(next(folders))),
             sleep=lambda seconds: None,
         )
 
+    run.logs = []
     return run
 
 
-def test_it_all(deploy, vertex, tmp_path):
-    print(deploy())
-    print(json.dumps(vertex[0].state, indent=1))
-    assert 0
+def test_a_second_run_makes_a_version_and_moves_the_endpoints_traffic_to_it(deploy, vertex, inputs, tmp_path):
+    server, _ = vertex
+    server.state["models"][MODEL] = {"name": MODEL, "versionId": "1", "displayName": "flight-delay"}
+    server.state["endpoints"][ENDPOINT] |= {"deployedModels": [{"id": "1", "model": f"{MODEL}@1"}], "trafficSplit": {"1": 100}}
+    account = "predictor@my-project.iam.gserviceaccount.com"
+    deploy(parent_model=MODEL, machine_type="n1-standard-4", minimum_replicas=2, maximum_replicas=3, service_account=account)
+
+    assert list(server.state["models"]) == [MODEL]
+    model = server.state["models"][MODEL]
+    assert model["versionId"] == "2"
+    assert model["artifactUri"] == str(inputs / "model")
+    assert model["labels"] == {"service": "flight-delay", "model-version": "3"}
+    assert model["containerSpec"] == container_specification()
+    assert list(server.state["endpoints"]) == [ENDPOINT]
+    endpoint = server.state["endpoints"][ENDPOINT]
+    assert endpoint["trafficSplit"] == {"2": 100}
+    resources = {"machineSpec": {"machineType": "n1-standard-4"}, "minReplicaCount": 2, "maxReplicaCount": 3}
+    assert endpoint["deployedModels"][1] == {"id": "2", "model": f"{MODEL}@2", "dedicatedResources": resources, "serviceAccount": account}
+
+    record = json.loads(next((tmp_path / "runs").rglob("deployment.json")).read_text())
+    smoke = json.loads((inputs / "evaluation" / "smoke.json").read_text())
+    assert record["url"] == f"https://europe-west4-aiplatform.googleapis.com/v1/{ENDPOINT}:predict"
+    assert record["request"] == {"instances": smoke["instances"][-1:]}
+    assert record["response"] == {"predictions": [pytest.approx(smoke["probabilities"][-1], abs=1e-6)]}
+
+
+def test_a_first_version_is_a_model_of_its_own_and_a_refused_deployment_ends_the_run(deploy, vertex):
+    server, _ = vertex
+    del server.state["endpoints"][ENDPOINT]
+    with pytest.raises(RuntimeError):
+        deploy()
+    (model,) = server.state["models"].values()
+    assert (model["displayName"], model["versionId"]) == ("flight-delay", "1")
+    assert f"Resource '{ENDPOINT}' is not found" in deploy.logs[-1]
+    assert not [each for each in server.requests if each.path.endswith(":predict")]
+
+
+def test_the_predictors_image_goes_by_the_registry_and_digest_too():
+    target = ClusterTarget("vertex", CLUSTER_TARGETS["vertex"].deploy, image_repository="registry.example/team", digests={"serve": DIGEST})
+    executors = target.compile({})["deploymentSpec"]["executors"].values()
+    served = [each["importer"]["metadata"]["containerSpec"] for each in executors if "containerSpec" in each.get("importer", {}).get("metadata", {})]
+    assert [each["imageUri"] for each in served] == [f"registry.example/team/intermodal-serve@{DIGEST}"]
+
+
+def test_without_googles_components_only_vertex_says_what_to_install():
+    code = """
+import sys
+sys.modules["google_cloud_pipeline_components"] = None
+from intermodal.errors import MachineError
+from intermodal.targets.cluster import CLUSTER_TARGETS
+CLUSTER_TARGETS["kubeflow"].compile({})
+try:
+    CLUSTER_TARGETS["vertex"].compile({})
+except MachineError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == (
+        "google-cloud-pipeline-components is not installed, and pipelines for Vertex AI need it: pip install 'intermodal[vertex]'"
+    )

@@ -69,7 +69,7 @@ def deploy_on_vertex(
         evaluation: `smoke.json`: rows and the probabilities they must give.
         registration: As `register_model` writes it: the version that is deployed.
         deployments: The endpoint: `projects/PROJECT/locations/REGION/endpoints/ID`, which exists.
-        service_name: The display name of the model and its deployment.
+        service_name: The model's display name.
         serving: See `rehearse_service` and `ask_service`.
 
     Returns:
@@ -89,7 +89,6 @@ def deploy_on_vertex(
     deployed = ModelDeployOp(
         model=uploaded,
         endpoint=endpoint.output,
-        deployed_model_display_name=service_name,
         traffic_split={"0": "100"},  # "0" is the model deployed by this very call
         dedicated_resources_machine_type=service.outputs["machine_type"],
         dedicated_resources_min_replica_count=service.outputs["minimum_replicas"],
