@@ -83,19 +83,19 @@ def compile_(
         )
         for name in names
     }
-    made |= {output / "components" / f"{name}.yaml": compile_specification(load_component(name)) for name in component_names()}
-    for path, specification in made.items():
+    made |= {output / "components" / f"{name}.yaml": (compile_specification(load_component(name)), {}) for name in component_names()}
+    for path, (specification, platform) in made.items():
         if not check:
-            write_specification(specification, path)
+            write_specification(specification, path, platform)
             console.print(str(path), soft_wrap=True)
-        elif _stale(path, specification):
+        elif _stale(path, [specification, platform] if platform else [specification]):
             raise ConfigurationError(f"{path} is stale; run `intermodal compile` and commit what it writes")
 
 
-def _stale(path: Path, specification: dict[str, Any]) -> bool:
+def _stale(path: Path, documents: list[dict[str, Any]]) -> bool:
     import yaml
 
-    return not path.exists() or yaml.safe_load(path.read_text(encoding="utf-8")) != specification
+    return not path.exists() or list(yaml.safe_load_all(path.read_text(encoding="utf-8"))) != documents
 
 
 @app.command(name="list")

@@ -47,7 +47,7 @@ def goal(s3, tmp_path):
 @pytest.fixture
 def compiled(tmp_path):
     path = tmp_path / "training.yaml"
-    write_specification(compile_for("kubeflow", {}), path)
+    write_specification(*compile_for("kubeflow", {})[:1], path)
     return path
 
 

@@ -8,7 +8,10 @@ from intermodal.components.deploy_model.component import deploy_model
 from intermodal.errors import MachineError
 from intermodal.pipelines.training import training_pipeline
 from intermodal.targets.compilation import compile_specification, set_images
-from intermodal.targets.specification import apply_cache_policy
+from intermodal.targets.kubernetes_options import platform_document
+from intermodal.targets.resources import apply_retries, apply_shape
+from intermodal.targets.settings import KubeflowSettings, Shape, VertexSettings
+from intermodal.targets.specification import Specification, apply_cache_policy
 
 
 @dataclass(frozen=True)
@@ -20,12 +23,16 @@ class ClusterTarget:
         deploy: Returns the component that brings a passed model to serve there, or None: the pipeline then ends with the registered model. A
             function, for what it imports may be an extra of ours.
         image_repository: Registry and path the images lie in.
+        settings: The target's of a profile: shapes and options of each task, retries, labels. None: none of these.
+        shapes: Shapes by name.
         digests: Image name to `sha256:` digest; images without one go by tag.
     """
 
     name: str
     deploy: Callable[[], Callable[..., Any] | None]
     image_repository: str = ""
+    settings: KubeflowSettings | VertexSettings | None = None
+    shapes: dict[str, Shape] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
 
     def compile(self, defaults: dict[str, Any]) -> dict[str, Any]:
@@ -33,11 +40,25 @@ class ClusterTarget:
 
         Args:
             defaults: Pipeline parameters that get a default; the others must be given at submission.
+
+        Raises:
+            ConfigurationError: The settings name a task, a shape or an accelerator that is not there, or a machine that the platform does not have.
         """
         specification = compile_specification(training_pipeline(self.deploy()), defaults)
         apply_cache_policy(specification)
         set_images(specification, repository=self.image_repository, digests=self.digests)
+        if self.settings:
+            for task, settings in self.settings.tasks.items():
+                if settings.shape:
+                    apply_shape(specification, task, settings.shape, self.shapes[settings.shape], self.name)
+            apply_retries(specification, self.settings.retries)
         return specification
+
+    def platform_document(self, specification: Specification) -> dict[str, Any]:
+        """Return the second document of a compiled file, for Kubeflow; empty on Vertex AI, or when the settings ask for nothing."""
+        if not isinstance(self.settings, KubeflowSettings):
+            return {}
+        return platform_document(specification, self.settings.tasks, self.shapes, self.settings.labels)
 
 
 def _managed_deployment() -> Callable[..., Any]:

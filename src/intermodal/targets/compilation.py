@@ -47,7 +47,14 @@ def set_images(specification: dict[str, Any], *, repository: str = "", digests: 
                 container[key] = image_reference(image, repository=repository, digest=(digests or {}).get(image))
 
 
-def write_specification(specification: dict[str, Any], path: Path) -> None:
-    """Write a specification as one YAML document, whole or not at all; equal specifications give equal bytes."""
+def write_specification(specification: dict[str, Any], path: Path, platform: dict[str, Any] | None = None) -> None:
+    """Write a compiled file, whole or not at all; equal specifications give equal bytes.
+
+    Args:
+        specification: The first document.
+        path: The file.
+        platform: The second document, Kubeflow's. Default: none.
+    """
+    documents = [specification, platform] if platform else [specification]
     with whole_file(path) as scratch:
-        scratch.write_text(yaml.safe_dump(specification, sort_keys=True, width=120), encoding="utf-8")
+        scratch.write_text(yaml.safe_dump_all(documents, sort_keys=True, width=120), encoding="utf-8")

@@ -101,8 +101,10 @@ def prepare(
         predictor = image_reference("serve", repository=goal.settings.image_repository, digest=(digests or {}).get("serve"))
         arguments["serving"] = {"image": predictor} | arguments["serving"]
     defaults = settings.arguments(base=described.parent.resolve()) if settings and described else {}
-    specification = values[0] if compiled else compile_for(goal.name, defaults, goal=goal, digests=digests)
-    platform = values[1] if compiled and len(values) > 1 else {}
+    if compiled:
+        specification, platform = values[0], values[1] if len(values) > 1 else {}
+    else:
+        specification, platform = compile_for(goal.name, defaults, goal=goal, digests=digests)
     _refuse_errors([specification, *([platform] if platform else [])], goal.name, str(pipeline))
     given = parameters or {}
     unstaged = {"sources": [], "fingerprint": "", "repository": ""} if settings else {}
@@ -158,7 +160,9 @@ def settings_overrides(changed: dict[str, Any]) -> list[str]:
     return [f"{key}={yaml.safe_dump(value, default_flow_style=True).removesuffix('...' + chr(10)).strip()}" for key, value in changed.items()]
 
 
-def compile_for(name: str, defaults: dict[str, Any], *, goal: Destination | None = None, digests: dict[str, str] | None = None) -> Specification:
+def compile_for(
+    name: str, defaults: dict[str, Any], *, goal: Destination | None = None, digests: dict[str, str] | None = None
+) -> tuple[Specification, dict[str, Any]]:
     """Compile the training pipeline for a platform.
 
     Args:
@@ -166,9 +170,15 @@ def compile_for(name: str, defaults: dict[str, Any], *, goal: Destination | None
         defaults: Pipeline parameters that get a default.
         goal: Whose registry, shapes and task options are compiled in. Default: none.
         digests: Image name to digest; images without one go by tag.
+
+    Returns:
+        The specification, and the platform's document: empty when there is nothing that only Kubernetes knows.
     """
-    target = replace(CLUSTER_TARGETS[name], image_repository=goal.settings.image_repository if goal else "", digests=digests or {})
-    return target.compile(defaults)
+    target = replace(CLUSTER_TARGETS[name], digests=digests or {})
+    if goal:
+        target = replace(target, image_repository=goal.settings.image_repository, settings=goal.settings, shapes=goal.targets.shapes)
+    specification = target.compile(defaults)
+    return specification, target.platform_document(specification)
 
 
 def _stores(settings: TrainingConfiguration, goal: Destination) -> dict[str, Any]:
