@@ -14,15 +14,13 @@ from kfp.local.status import Status
 
 from intermodal.images import image_of
 from intermodal.targets.cache import ContentCache
-from intermodal.targets.cluster import CLUSTER_TARGETS, ClusterTarget
-from intermodal.targets.compilation import compile_specification
+from intermodal.targets.compilation import compile_specification, set_images
 from intermodal.targets.environments import environment
 from intermodal.targets.orchestration import orchestrate
 from intermodal.targets.vertex_serving import container_specification, deploy_on_vertex
 from tests.servers.vertex_serving import ServingVertex, https_proxy
 
 ROOT = Path(__file__).resolve().parents[2]
-DIGEST = "sha256:" + "a" * 64
 REGION = "projects/my-project/locations/europe-west4"
 ENDPOINT, MODEL = f"{REGION}/endpoints/flight-delay", f"{REGION}/models/7"
 PLACEHOLDERS = {"{{$.pipeline_google_cloud_location}}": "europe-west4", "{{$.pipeline_google_cloud_project_id}}": "my-project"}
@@ -141,10 +139,11 @@ def test_a_first_version_is_a_model_of_its_own_and_a_refused_deployment_ends_the
 
 
 def test_the_predictors_image_goes_by_the_registry_and_digest_too():
-    target = ClusterTarget("vertex", CLUSTER_TARGETS["vertex"].deploy, image_repository="registry.example/team", digests={"serve": DIGEST})
-    executors = target.compile({})["deploymentSpec"]["executors"].values()
+    specification = compile_specification(deploy_on_vertex)
+    set_images(specification, repository="registry.example/team", digests={"serve": "sha256:" + "a" * 64})
+    executors = specification["deploymentSpec"]["executors"].values()
     served = [each["importer"]["metadata"]["containerSpec"] for each in executors if "containerSpec" in each.get("importer", {}).get("metadata", {})]
-    assert [each["imageUri"] for each in served] == [f"registry.example/team/intermodal-serve@{DIGEST}"]
+    assert [each["imageUri"] for each in served] == ["registry.example/team/intermodal-serve@sha256:" + "a" * 64]
 
 
 def test_without_googles_components_only_vertex_says_what_to_install():
