@@ -1,0 +1,209 @@
+"""The commands that reach platforms, from configuration to a run on a server that parses what it is sent."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import boto3
+import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+from typer.testing import CliRunner
+
+from intermodal import cli
+from intermodal.errors import IntermodalError
+from tests.servers.faults import Fault
+from tests.servers.kubeflow import KubeflowServer
+from tests.servers.storage import gcs_server, s3_server
+from tests.servers.vertex import VertexServer
+
+ROOT = Path(__file__).resolve().parent.parent
+FLIGHTS = str(ROOT / "pipelines" / "flights.yaml")
+EXAMPLE = (ROOT / "targets.example.toml").read_text()
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    """Object stores with the artifact roots of the example."""
+    folder = tmp_path_factory.mktemp("stores")
+    with s3_server(folder) as s3, gcs_server(folder) as gcs, pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "STORAGE_EMULATOR_HOST": gcs,
+            "GOOGLE_CLOUD_PROJECT": "my-project",
+        }.items():
+            patch.setenv(name, value)
+        boto3.Session().client("s3", endpoint_url=s3).create_bucket(Bucket="pipelines")
+        storage.Client(credentials=AnonymousCredentials(), project="my-project").create_bucket("my-project-dev-pipelines")
+        yield s3
+
+
+@pytest.fixture
+def platforms(stores, tmp_path, monkeypatch):
+    """Both platforms, and a targets file that leads to them."""
+    with KubeflowServer().running() as kubeflow, VertexServer().running() as vertex:
+        text = EXAMPLE.replace("http://127.0.0.1:8888", kubeflow.url).replace("http://127.0.0.1:9000", stores)
+        text = text.replace('region = "europe-west4"\n', f'region = "europe-west4"\nendpoint = "{vertex.url}"\n', 1)
+        (tmp_path / "targets.toml").write_text(text)
+        monkeypatch.setenv("INTERMODAL_TARGETS", str(tmp_path / "targets.toml"))
+        monkeypatch.setenv("COLUMNS", "200")
+        yield {"kubeflow": kubeflow, "vertex": vertex}
+
+
+def said(*arguments: str, code: int = 0) -> str:
+    """Run a command; return what it printed, or the sentence it failed with."""
+    result = CliRunner().invoke(cli.app, [*arguments])
+    if isinstance(result.exception, IntermodalError):
+        assert code == 1, result.exception
+        return str(result.exception)
+    assert result.exit_code == code, (result.output, result.exception)
+    return result.output
+
+
+def runs(platforms, target) -> dict:
+    return platforms["kubeflow"].state["runs"] if target == "kubeflow" else platforms["vertex"].state["jobs"]
+
+
+def submitted(target: str, *more: str) -> str:
+    match = re.search(r"^Run\s+(\S+)", said("submit", FLIGHTS, "--target", target, *more), re.MULTILINE)
+    assert match
+    return match[1]
+
+
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+def test_the_flights_go_from_their_configuration_to_a_run_on_each_platform(platforms, target):
+    run = submitted(target, "--key", "build-1")
+    assert submitted(target, "--key", "build-1") == run, "the same key twice is one run"
+    assert len(runs(platforms, target)) == 1
+    assert run in said("list", "--target", target)
+    assert "pending" in said("status", run, "--target", target)
+    assert run in said("cancel", run, "--target", target)
+
+
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+def test_compile_lint_and_submit_the_very_file_as_a_build_does(platforms, target, tmp_path):
+    digests = tmp_path / "digests.json"
+    digests.write_text(json.dumps(dict.fromkeys(("data", "validate", "train", "track", "serve"), "sha256:" + "a" * 64)))
+    said("compile", FLIGHTS, "--target", target, "--profile", "dev", "--digests", str(digests), "--output", str(tmp_path / "release"))
+    file = str(tmp_path / "release" / target / "flights.yaml")
+    assert "0 errors, 0 warnings" in said("lint", file, "--target", target)
+    said("submit", file, "--configuration", FLIGHTS, "--target", target, "--digests", str(digests), "--key", "build-2")
+    (run,) = runs(platforms, target).values()
+    assert "@sha256:" in json.dumps(run)
+
+
+def test_a_compiled_file_is_kept_on_kubeflow_as_a_version_once(platforms, tmp_path):
+    said("compile", FLIGHTS, "--target", "kubeflow", "--profile", "dev", "--output", str(tmp_path))
+    for _ in range(2):
+        said("upload", str(tmp_path / "kubeflow" / "flights.yaml"), "--name", "training", "--version", "abc1234")
+    assert len(platforms["kubeflow"].state["pipelines"]) == 1
+    assert "only kubeflow" in said("upload", FLIGHTS, "--name", "a", "--version", "b", "--target", "vertex", code=1)
+
+
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+def test_a_schedule_goes_through_its_life(platforms, target):
+    here = ("--target", target)
+    assert "active" in said("schedule", "create", FLIGHTS, *here, "--name", "nightly", "--cron", "0 3 * * *")
+    assert "paused" in said("schedule", "pause", "nightly", *here)
+    assert "active" in said("schedule", "resume", "nightly", *here)
+    assert "nightly" in said("schedule", "list", *here)
+    assert "deleted" in said("schedule", "delete", "nightly", *here)
+    assert "nightly" not in said("schedule", "list", *here)
+    assert "five fields" in said("schedule", "create", FLIGHTS, *here, "--name", "n", "--cron", "@daily", code=1)
+
+
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+def test_an_event_delivered_twice_is_one_run_and_one_about_something_else_is_none(platforms, target, tmp_path):
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps({"specversion": "1.0", "id": "7", "source": "monitor", "type": "drift", "subject": "raw/a.csv"}))
+    for _ in range(2):
+        said("trigger", FLIGHTS, "--target", target, "--event", str(event), "--match", "raw/*")
+    assert len(runs(platforms, target)) == 1
+    assert "Nothing to do" in said("trigger", FLIGHTS, "--target", target, "--event", str(event), "--match", "other/*")
+    assert len(runs(platforms, target)) == 1
+
+
+def test_an_events_parameters_are_checked_by_type(platforms, tmp_path):
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps({"specversion": "1.0", "id": "7", "source": "m", "type": "t", "data": {"parameters": {"seed": "x"}}}))
+    assert "'seed' must be a whole number" in said("trigger", FLIGHTS, "--target", "vertex", "--event", str(event), code=1)
+    assert runs(platforms, "vertex") == {}
+
+
+JOB = "projects/my-project/locations/europe-west4/pipelineJobs/training-w"
+
+
+@pytest.mark.parametrize(("state", "code"), [("SUCCEEDED", 0), ("FAILED", 1), ("CANCELLED", 1)])
+def test_wait_follows_a_run_to_its_end_and_fails_when_it_fails(platforms, state, code):
+    run = submitted("vertex", "--key", "w")
+    tasks = [
+        {"taskId": "1", "taskName": run},
+        {"taskId": "2", "parentTaskId": "1", "taskName": "ingest-tables", "state": state, "startTime": "2026-01-01T00:00:00Z"},
+    ]
+    platforms["vertex"].advance(JOB, f"PIPELINE_STATE_{state}", tasks, error="" if code == 0 else "a task said no")
+    platforms["vertex"].faults.append(Fault("cut", method="GET", path="pipelineJobs/training-w"))
+    output = said("submit", FLIGHTS, "--target", "vertex", "--key", "w", "--wait", code=code)
+    assert ("Done" in output) if code == 0 else ("a task said no" in output and "intermodal logs" in output)
+
+
+def test_logs_are_printed_with_the_tasks_name(platforms):
+    run = submitted("kubeflow", "--key", "l")
+    (identifier,) = platforms["kubeflow"].state["runs"]
+    platforms["kubeflow"].advance(identifier, "RUNNING", [{"task_id": "1", "display_name": "ingest-tables", "child_tasks": [{"pod_name": "pod"}]}])
+    platforms["kubeflow"].state["logs"]["pod"] = "reading [flights]\n"
+    assert "ingest-tables  reading [flights]" in said("logs", run, "--target", "kubeflow")
+
+
+BAD = {
+    "an unknown target": (("submit", FLIGHTS, "--target", "vretex"), "kubeflow, vertex and local"),
+    "an unknown profile": (("submit", FLIGHTS, "--target", "vertex", "--profile", "prd"), "did you mean 'prod'"),
+    "a target that the profile lacks": (("submit", FLIGHTS, "--target", "kubeflow", "--profile", "prod"), "[profiles.prod.kubeflow]"),
+    "no targets file": (("submit", FLIGHTS, "--target", "vertex", "--targets", "absent.toml"), "targets.example.toml"),
+    "a key that is none": (("submit", FLIGHTS, "--target", "vertex", "--key", "Not A Key"), "lowercase"),
+    "a file that is not there": (("submit", "absent.yaml", "--target", "vertex"), "absent.yaml"),
+    "a parameter file that is not there": (("submit", FLIGHTS, "--target", "vertex", "--params", "absent.yaml"), "absent.yaml"),
+    "a digest file that is not there": (("submit", FLIGHTS, "--target", "vertex", "--digests", "absent.json"), "absent.json"),
+    "a run that is not there": (("status", "absent", "--target", "vertex"), "absent"),
+    "a schedule that is not there": (("schedule", "pause", "absent", "--target", "kubeflow"), "absent"),
+    "an event that is not there": (("trigger", FLIGHTS, "--target", "vertex", "--event", "absent.json"), "absent.json"),
+    "a time zone on kubeflow": (
+        ("schedule", "create", FLIGHTS, "--target", "kubeflow", "--name", "n", "--cron", "0 3 * * *", "--time-zone", "Europe/Zurich"),
+        "UTC",
+    ),
+    "a bucket that is somebody else's": (("submit", FLIGHTS, "--target", "vertex", "--profile", "prod"), "gs://my-project-prod-pipelines"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_ends_with_one_sentence_and_nothing_submitted(platforms, case, monkeypatch):
+    arguments, word = BAD[case]
+    assert word in said(*arguments, code=1)
+    assert runs(platforms, "vertex") == {}
+    assert runs(platforms, "kubeflow") == {}
+
+
+def test_a_parameter_of_the_wrong_type_or_name_is_refused_with_the_nearest(platforms, tmp_path):
+    (tmp_path / "params.yaml").write_text("sead: 3\nseed: three\n")
+    message = said("submit", FLIGHTS, "--target", "vertex", "--params", str(tmp_path / "params.yaml"), code=1)
+    assert "did you mean 'seed'" in message
+    assert "'seed' must be a whole number, not 'three'" in message
+
+
+def test_a_file_edited_by_hand_is_refused_by_lint_and_submit_alike(platforms, tmp_path):
+    text = (ROOT / "compiled" / "vertex" / "flights.yaml").read_text()
+    (tmp_path / "edited.yaml").write_text(text.replace("name: comp-train-model", "name: comp-trian-model"))
+    assert "component-reference" in said("lint", str(tmp_path / "edited.yaml"), "--target", "vertex", code=1)
+    message = said("submit", str(tmp_path / "edited.yaml"), "--configuration", FLIGHTS, "--target", "vertex", code=1)
+    assert "component-reference" in message
+
+
+def test_a_person_sees_one_line_and_status_1_not_a_traceback(tmp_path):
+    command = [str(Path(sys.executable).parent / "intermodal"), "submit", FLIGHTS, "--target", "vertex"]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"TERM": "dumb"}, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error  targets.toml: no such file")
