@@ -7,6 +7,8 @@ certificate authority, so they run here unchanged, from their command line to th
 import json
 import os
 import re
+import select
+import socket
 import ssl
 import subprocess
 import threading
@@ -14,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import ThreadingHTTPServer
@@ -21,6 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -113,13 +117,49 @@ class ServingVertex(VertexServer):
 
 
 @contextmanager
-def https_proxy(server: FaultyServer, host: str, folder: Path) -> Iterator[dict[str, str]]:
+def job_service(folder: Path, port: int) -> Iterator[list[Any]]:
+    """Serve batch prediction jobs over gRPC, which is how their client asks, with `https_proxy`'s certificate; yields the jobs, done at once."""
+    jobs: list[Any] = []
+
+    def create(request: Any, context: Any) -> Any:
+        if not dict(context.invocation_metadata()).get("authorization", "").startswith("Bearer "):
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "Request is missing required authentication credential.")
+        job = request.batch_prediction_job
+        if not all(uri.startswith("gs://") for uri in job.input_config.gcs_source.uris):
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "gcs_source.uris must start with gs://")
+        job.name, job.state = f"{request.parent}/batchPredictionJobs/{len(jobs)}", types.JobState.JOB_STATE_SUCCEEDED
+        job.output_info.gcs_output_directory = f"{job.output_config.gcs_destination.output_uri_prefix}/prediction-{len(jobs)}"
+        jobs.append(job)
+        return job
+
+    def get(request: Any, context: Any) -> Any:
+        return next(each for each in jobs if each.name == request.name)
+
+    answer = types.BatchPredictionJob.serialize
+    methods = {
+        "CreateBatchPredictionJob": grpc.unary_unary_rpc_method_handler(create, types.CreateBatchPredictionJobRequest.deserialize, answer),
+        "GetBatchPredictionJob": grpc.unary_unary_rpc_method_handler(get, types.GetBatchPredictionJobRequest.deserialize, answer),
+    }
+    server = grpc.server(ThreadPoolExecutor(2))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("google.cloud.aiplatform.v1.JobService", methods),))
+    pair = ((folder / "key.pem").read_bytes(), (folder / "certificate.pem").read_bytes())
+    server.add_secure_port(f"127.0.0.1:{port}", grpc.ssl_server_credentials([pair]))
+    server.start()
+    try:
+        yield jobs
+    finally:
+        server.stop(0).wait(5)
+
+
+@contextmanager
+def https_proxy(server: FaultyServer, host: str, folder: Path, tunnel: int = 0) -> Iterator[dict[str, str]]:
     """Lead HTTPS calls of one host to a server of ours; yields the variables that a program needs for it, credentials included.
 
     Args:
         server: Is running.
         host: The name, for which there is a certificate in `folder` then.
-        folder: For certificate, key and a service account's key, whose tokens the server's `/token` gives.
+        folder: For `certificate.pem`, `key.pem` and a service account's key, whose tokens the server's `/token` gives.
+        tunnel: A port of this machine that takes the calls instead, TLS included.
     """
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -130,15 +170,17 @@ def https_proxy(server: FaultyServer, host: str, folder: Path) -> Iterator[dict[
     (folder / "account.json").write_text(json.dumps(account | {"private_key": private.decode(), "token_uri": f"{server.url}/token"}))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, secret)
-    proxy = ThreadingHTTPServer(("127.0.0.1", 0), type("Proxy", (_Proxy,), {"owner": server, "context": context, "host": host}))
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), type("Proxy", (_Proxy,), {"owner": server, "context": context, "host": host, "tunnel": tunnel}))
     proxy.daemon_threads = True
     threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
         yield {
             "HTTPS_PROXY": f"http://127.0.0.1:{proxy.server_port}",
+            "https_proxy": f"http://127.0.0.1:{proxy.server_port}",
             "NO_PROXY": "127.0.0.1",
             "REQUESTS_CA_BUNDLE": str(certificate),
             "SSL_CERT_FILE": str(certificate),
+            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(certificate),
             "GOOGLE_APPLICATION_CREDENTIALS": str(folder / "account.json"),
         }
     finally:
@@ -149,6 +191,7 @@ def https_proxy(server: FaultyServer, host: str, folder: Path) -> Iterator[dict[
 class _Proxy(_Handler):
     context: ssl.SSLContext
     host: str
+    tunnel: int
 
     def do_CONNECT(self) -> None:
         if self.path != f"{self.host}:443":
@@ -156,9 +199,21 @@ class _Proxy(_Handler):
             return
         self.send_response_only(200)
         self.end_headers()
+        if self.tunnel:
+            self._pass_on()
+            return
         self.connection = self.context.wrap_socket(self.connection, server_side=True)
         self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb")
         self.close_connection = False
+
+    def _pass_on(self) -> None:
+        with socket.create_connection(("127.0.0.1", self.tunnel)) as inner:
+            other = {self.connection: inner, inner: self.connection}
+            while True:
+                for end in select.select(list(other), [], [], 30)[0]:
+                    if not (data := end.recv(65536)):
+                        return
+                    other[end].sendall(data)
 
 
 def _certificate(key: rsa.RSAPrivateKey, host: str) -> bytes:

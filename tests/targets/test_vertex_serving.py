@@ -17,11 +17,13 @@ from intermodal.targets.cache import ContentCache
 from intermodal.targets.compilation import compile_specification, set_images
 from intermodal.targets.environments import environment
 from intermodal.targets.orchestration import orchestrate
-from intermodal.targets.vertex_serving import container_specification, deploy_on_vertex
-from tests.servers.vertex_serving import ServingVertex, https_proxy
+from intermodal.targets.vertex_serving import batch_prediction, container_specification, deploy_on_vertex
+from tests.servers.storage import free_port
+from tests.servers.vertex_serving import ServingVertex, https_proxy, job_service
 
 ROOT = Path(__file__).resolve().parents[2]
 REGION = "projects/my-project/locations/europe-west4"
+HOST = "europe-west4-aiplatform.googleapis.com"
 ENDPOINT, MODEL = f"{REGION}/endpoints/flight-delay", f"{REGION}/models/7"
 PLACEHOLDERS = {"{{$.pipeline_google_cloud_location}}": "europe-west4", "{{$.pipeline_google_cloud_project_id}}": "my-project"}
 
@@ -53,7 +55,7 @@ def vertex(tmp_path):
     """A region with an endpoint, and the variables that lead there."""
     server = ServingVertex(tmp_path)
     server.state["endpoints"][ENDPOINT] = {"name": ENDPOINT, "displayName": "flight-delay"}
-    with server.running(), https_proxy(server, "europe-west4-aiplatform.googleapis.com", tmp_path) as variables:
+    with server.running(), https_proxy(server, HOST, tmp_path) as variables:
         try:
             yield server, variables
         finally:
@@ -61,32 +63,24 @@ def vertex(tmp_path):
 
 
 @pytest.fixture
-def deploy(tmp_path, inputs, vertex):
-    """Run the compiled deployment, each task with the command line that Vertex AI would run in the task's image."""
-    places = {name: str(inputs / name) for name in ("model", "evaluation", "registration")}
+def run(tmp_path):
+    """Run a compiled pipeline, each task with the command line that Vertex AI would run in the task's image; its logs are in `run.logs`."""
 
-    @dsl.pipeline(name="deployment")
-    def deployment(deployments: str, service_name: str, serving: dict):
-        given = {
-            name: dsl.importer(artifact_uri=place, artifact_class=dsl.Model if name == "model" else dsl.Artifact) for name, place in places.items()
-        }
-        deploy_on_vertex(**{name: each.output for name, each in given.items()}, deployments=deployments, service_name=service_name, serving=serving)
+    def run(pipeline, variables, **arguments):
+        def launch(image, command, own):
+            python = environment(image_of(image)) if image_of(image) else Path(sys.executable)
+            inside = {"PATH": f"{python.parent}{os.pathsep}{os.defpath}", "PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(tmp_path)}
+            done = subprocess.run(command, env=inside | variables | own, capture_output=True, text=True, check=False, cwd=tmp_path)
+            run.logs.append(done.stdout + done.stderr)
+            return Status.FAILURE if done.returncode else Status.SUCCESS
 
-    def launch(image, command, variables):
-        python = environment(image_of(image)) if image_of(image) else Path(sys.executable)
-        inside = {"PATH": f"{python.parent}{os.pathsep}{os.defpath}", "PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(tmp_path)}
-        done = subprocess.run(command, env=inside | vertex[1] | variables, capture_output=True, text=True, check=False, cwd=tmp_path)
-        run.logs.append(done.stdout + done.stderr)
-        return Status.FAILURE if done.returncode else Status.SUCCESS
-
-    def run(**serving):
-        specification = yaml.safe_dump(compile_specification(deployment))
+        specification = yaml.safe_dump(compile_specification(pipeline))
         for placeholder, value in PLACEHOLDERS.items():
             specification = specification.replace(placeholder, value)
         folders = itertools.count()
         return orchestrate(
             components.load_component_from_text(specification).pipeline_spec,
-            {"deployments": ENDPOINT, "service_name": "flight-delay", "serving": serving},
+            arguments,
             run_id="run",
             root=str(tmp_path / "runs"),
             workspace=str(tmp_path / "workspace"),
@@ -99,6 +93,19 @@ def deploy(tmp_path, inputs, vertex):
 
     run.logs = []
     return run
+
+
+@pytest.fixture
+def deploy(run, inputs, vertex):
+    """Run the deployment of the module's model."""
+
+    @dsl.pipeline(name="deployment")
+    def deployment(deployments: str, service_name: str, serving: dict):
+        kinds = {"model": dsl.Model, "evaluation": dsl.Artifact, "registration": dsl.Artifact}
+        given = {name: dsl.importer(artifact_uri=str(inputs / name), artifact_class=kind).output for name, kind in kinds.items()}
+        deploy_on_vertex(**given, deployments=deployments, service_name=service_name, serving=serving)
+
+    return lambda **serving: run(deployment, vertex[1], deployments=ENDPOINT, service_name="flight-delay", serving=serving)
 
 
 def test_a_second_run_makes_a_version_and_moves_the_endpoints_traffic_to_it(deploy, vertex, inputs, tmp_path):
@@ -127,15 +134,37 @@ def test_a_second_run_makes_a_version_and_moves_the_endpoints_traffic_to_it(depl
     assert record["response"] == {"predictions": [pytest.approx(smoke["probabilities"][-1], abs=1e-6)]}
 
 
-def test_a_first_version_is_a_model_of_its_own_and_a_refused_deployment_ends_the_run(deploy, vertex):
+def test_a_first_version_is_a_model_of_its_own_and_a_refused_deployment_ends_the_run(deploy, run, vertex):
     server, _ = vertex
     del server.state["endpoints"][ENDPOINT]
     with pytest.raises(RuntimeError):
         deploy()
     (model,) = server.state["models"].values()
     assert (model["displayName"], model["versionId"]) == ("flight-delay", "1")
-    assert f"Resource '{ENDPOINT}' is not found" in deploy.logs[-1]
+    assert f"Resource '{ENDPOINT}' is not found" in run.logs[-1]
     assert not [each for each in server.requests if each.path.endswith(":predict")]
+
+
+def test_rows_are_scored_by_a_managed_job_without_a_deployment(run, tmp_path):
+    server, port = ServingVertex(tmp_path), free_port()
+    with server.running(), https_proxy(server, HOST, tmp_path, tunnel=port) as variables, job_service(tmp_path, port) as jobs:
+        outputs = run(
+            batch_prediction,
+            variables,
+            model=f"{MODEL}@2",
+            instances=["gs://bucket/rows-*.jsonl"],
+            output="gs://bucket/scored",
+            machine_type="n1-standard-8",
+            replicas=3,
+        )
+    (job,) = jobs
+    assert job.name.startswith(f"{REGION}/batchPredictionJobs/")
+    assert job.model == f"{MODEL}@2"
+    assert (job.input_config.instances_format, list(job.input_config.gcs_source.uris)) == ("jsonl", ["gs://bucket/rows-*.jsonl"])
+    assert (job.output_config.predictions_format, job.output_config.gcs_destination.output_uri_prefix) == ("jsonl", "gs://bucket/scored")
+    resources = job.dedicated_resources
+    assert (resources.machine_spec.machine_type, resources.starting_replica_count, resources.max_replica_count) == ("n1-standard-8", 1, 3)
+    assert [each.uri for each in outputs.values()] == ["gs://bucket/scored/prediction-0"]
 
 
 def test_the_predictors_image_goes_by_the_registry_and_digest_too():

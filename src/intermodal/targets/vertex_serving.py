@@ -108,7 +108,7 @@ def deploy_on_vertex(
 
 
 @dsl.pipeline(name="batch-prediction", description="Score rows in Cloud Storage with an uploaded model; nothing has to be deployed.")
-def batch_prediction(model: str, instances: list, output: str, machine_type: str = "n1-standard-4", replicas: int = 1):
+def batch_prediction(model: str, instances: list, output: str, machine_type: str = "n1-standard-4", replicas: int = 1) -> dsl.Artifact:
     """Score rows with a model of Vertex AI's registry, as a managed batch prediction job.
 
     Args:
@@ -117,17 +117,19 @@ def batch_prediction(model: str, instances: list, output: str, machine_type: str
         output: `gs://` directory; a directory `prediction-MODEL-TIME` is made in it.
         machine_type: The machine of a replica.
         replicas: How many there may be.
+
+    Returns:
+        The directory made: JSON lines of `{"instance": ..., "prediction": ...}`, and what could not be scored.
     """
     uploaded = dsl.importer(artifact_uri=f"{_API}/{model}", artifact_class=VertexModel, metadata={"resourceName": model})
-    ModelBatchPredictOp(
+    scored = ModelBatchPredictOp(
         job_display_name="batch-prediction",
         model=uploaded.output,
         location=LOCATION,
-        instances_format="jsonl",
-        predictions_format="jsonl",
         gcs_source_uris=instances,
         gcs_destination_output_uri_prefix=output,
         machine_type=machine_type,
         starting_replica_count=1,
         max_replica_count=replicas,
     ).set_caching_options(False)
+    return scored.outputs["gcs_output_directory"]
