@@ -64,8 +64,8 @@ def compile_(
     targets: cli_platforms.TargetsFile = Path("targets.toml"),
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail when a file is stale.")] = False,
 ) -> None:
-    """Compile the training pipeline for each platform, and every component to a YAML file of its own."""
-    from intermodal.targets.cluster import CLUSTER_TARGETS
+    """Compile the training pipeline for each platform, batch prediction for Vertex AI, and every component to a YAML file of its own."""
+    from intermodal.targets.cluster import CLUSTER_TARGETS, managed_pipelines
     from intermodal.targets.compilation import compile_specification, write_specification
     from intermodal.targets.digests import read_digests
     from intermodal.targets.settings import load_targets
@@ -83,6 +83,8 @@ def compile_(
         )
         for name in names
     }
+    if "vertex" in names:
+        made[output / "vertex" / "batch_prediction.yaml"] = (compile_specification(managed_pipelines().batch_prediction), {})
     made |= {output / "components" / f"{name}.yaml": (compile_specification(load_component(name)), {}) for name in component_names()}
     for path, (specification, platform) in made.items():
         if not check:

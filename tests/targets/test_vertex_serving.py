@@ -17,6 +17,8 @@ from intermodal.targets.cache import ContentCache
 from intermodal.targets.compilation import compile_specification, set_images
 from intermodal.targets.environments import environment
 from intermodal.targets.orchestration import orchestrate
+from intermodal.targets.resources import apply_retries
+from intermodal.targets.specification import apply_cache_policy, graphs
 from intermodal.targets.vertex_serving import batch_prediction, container_specification, deploy_on_vertex
 from tests.servers.storage import free_port
 from tests.servers.vertex_serving import ServingVertex, https_proxy, job_service
@@ -173,6 +175,16 @@ def test_the_predictors_image_goes_by_the_registry_and_digest_too():
     executors = specification["deploymentSpec"]["executors"].values()
     served = [each["importer"]["metadata"]["containerSpec"] for each in executors if "containerSpec" in each.get("importer", {}).get("metadata", {})]
     assert [each["imageUri"] for each in served] == ["registry.example/team/intermodal-serve@sha256:" + "a" * 64]
+
+
+def test_what_uploads_or_deploys_is_neither_cached_nor_started_twice():
+    specification = compile_specification(deploy_on_vertex)
+    apply_cache_policy(specification)
+    apply_retries(specification, 2)
+    found = {name.rstrip("-0123456789"): task for graph in graphs(specification) for name, task in graph["tasks"].items()}
+    assert {name for name, task in found.items() if "retryPolicy" in task} == {"rehearse-service", "ask-service"}
+    for name in ("model-upload", "model-deploy", "ask-service"):
+        assert not found[name].get("cachingOptions", {}).get("enableCache"), name
 
 
 def test_without_googles_components_only_vertex_says_what_to_install():

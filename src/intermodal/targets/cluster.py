@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 from intermodal.components.deploy_model.component import deploy_model
@@ -61,20 +62,24 @@ class ClusterTarget:
         return platform_document(specification, self.settings.tasks, self.shapes, self.settings.labels)
 
 
-def _managed_deployment() -> Callable[..., Any]:
+def managed_pipelines() -> ModuleType:
+    """Return `vertex_serving`, which needs an extra of ours.
+
+    Raises:
+        MachineError: The extra is not installed.
+    """
     try:
-        from intermodal.targets.vertex_serving import deploy_on_vertex
+        from intermodal.targets import vertex_serving
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("google"):
             raise
         missing = (error.name or "").partition(".")[0].replace("_", "-")
         raise MachineError(f"{missing} is not installed, and pipelines for Vertex AI need it: pip install 'intermodal[vertex]'") from error
-    deploy: Callable[..., Any] = deploy_on_vertex
-    return deploy
+    return vertex_serving
 
 
 #: Platforms by name.
 CLUSTER_TARGETS = {
     "kubeflow": ClusterTarget("kubeflow", deploy=lambda: deploy_model),
-    "vertex": ClusterTarget("vertex", deploy=_managed_deployment),
+    "vertex": ClusterTarget("vertex", deploy=lambda: managed_pipelines().deploy_on_vertex),
 }

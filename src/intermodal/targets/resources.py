@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from intermodal.errors import ConfigurationError, nearest
+from intermodal.images import image_of
 from intermodal.targets.settings import Shape
 from intermodal.targets.specification import Specification, executor_of, graphs
 
@@ -113,7 +114,9 @@ def container_of(specification: Specification, task: str) -> dict[str, Any]:
 
 
 def apply_retries(specification: Specification, retries: int) -> None:
-    """Have every task that runs a container started again when it fails, in place.
+    """Have every task that runs in an image of ours started again when it fails, in place.
+
+    Not Google's own: a second start of those uploads or deploys once more.
 
     Args:
         specification: The compiled pipeline.
@@ -121,7 +124,7 @@ def apply_retries(specification: Specification, retries: int) -> None:
     """
     for graph in graphs(specification) if retries else ():
         for task in graph["tasks"].values():
-            if "container" in (executor_of(specification, task) or {}):
+            if image_of((executor_of(specification, task) or {}).get("container", {}).get("image", "")):
                 task["retryPolicy"] = {"maxRetryCount": retries, "backoffDuration": "30s", "backoffFactor": 2.0, "backoffMaxDuration": "600s"}
 
 
