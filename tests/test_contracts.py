@@ -118,7 +118,7 @@ def test_logic_imports_in_its_image_as_the_executor_runs_it(image, by_image, tmp
 
 
 def test_what_touches_a_store_is_never_cached():
-    assert {"fetch-champion", "register-model", "materialize-features", "serve-model", "deploy-model", "ask-service"} == UNCACHED & {
+    assert {"fetch-champion", "register-model", "materialize-features", "serve-model", "deploy-model", "ask-service", "list-served"} == UNCACHED & {
         name.replace("_", "-") for name in COMPONENTS
     }
 

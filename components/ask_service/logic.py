@@ -8,15 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import google.auth
-import google.auth.transport.requests
-from google.auth.exceptions import GoogleAuthError
-
 from intermodal.artifacts import read_json, whole_directory, write_json
+from intermodal.components.ask_service.authorization import authorization
 from intermodal.components.serve_model.smoke import answerable, compare, post
-from intermodal.errors import ConfigurationError, DeploymentError, StoreError
+from intermodal.errors import DeploymentError
 
-_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _PAUSE = 2.0
 
 
@@ -41,12 +37,10 @@ def ask_service(
         StoreError: There are no credentials.
         DeploymentError: The service refuses, or does not answer right in time.
     """
-    if credentials not in ("google", "none"):
-        raise ConfigurationError(f"credentials {credentials!r}: give google or none")
+    headers = authorization(credentials)
     inputs = read_json(Path(model_path) / "signature.json")["inputs"]
     smoke = read_json(Path(evaluation_path) / "smoke.json")
     version = str(read_json(Path(registration_path) / "registration.json")["version"])
-    headers = {"Authorization": f"Bearer {_token()}"} if credentials == "google" else {}
     instances, expected, rows = answerable(smoke, inputs)
     deadline = time.monotonic() + float(serving.get("timeout") or 120)
     while True:
@@ -68,16 +62,6 @@ def ask_service(
     response = {"predictions": post(url, request, headers)["predictions"]}
     with whole_directory(deployment_path) as folder:
         write_json(folder / "deployment.json", _record(service_name, url, version, request, response, authorized=bool(headers)))
-
-
-def _token() -> str:
-    try:
-        found, _ = google.auth.default(scopes=[_SCOPE])
-        found.refresh(google.auth.transport.requests.Request())  # type: ignore[no-untyped-call]
-    except GoogleAuthError as error:
-        remedy = "give the task a service account, or run gcloud auth application-default login"
-        raise StoreError(f"no Application Default Credentials ({error}); {remedy}") from error
-    return str(found.token)
 
 
 def _final(error: DeploymentError) -> bool:

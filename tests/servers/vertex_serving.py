@@ -74,9 +74,18 @@ class ServingVertex(VertexServer):
     def _on_deploy_model(self, request: Any, state: Any) -> Any:
         done = super()._on_deploy_model(request, state)
         deployed = state["endpoints"][request.endpoint]["deployedModels"][-1]
-        model = state["models"][deployed["model"].partition("@")[0]]
+        deployed["model"], _, deployed["modelVersionId"] = deployed["model"].partition("@")  # so the service answers, and gcpc's launcher expects
+        model = state["models"][deployed["model"]]
         self._containers[f"{request.endpoint}/{deployed['id']}"] = self._started(model, deployed["id"])
         return done
+
+    def _on_undeploy_model(self, request: Any, state: Any) -> Any:
+        endpoint = _found(state["endpoints"], request.endpoint)
+        if request.deployed_model_id not in [each["id"] for each in endpoint.get("deployedModels", [])]:
+            raise Refusal(404, f"DeployedModel {request.deployed_model_id!r} is not found")
+        if endpoint.get("trafficSplit", {}).get(request.deployed_model_id):
+            raise Refusal(400, f"DeployedModel {request.deployed_model_id!r} has traffic; update the traffic split first")
+        return super()._on_undeploy_model(request, state)
 
     def _started(self, model: dict[str, Any], identifier: str) -> tuple["subprocess.Popen[bytes]", str]:
         """Start a container as the service does, by its specification and the AIP variables, but on a free port."""

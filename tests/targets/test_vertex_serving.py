@@ -20,6 +20,7 @@ from intermodal.targets.orchestration import orchestrate
 from intermodal.targets.resources import apply_retries
 from intermodal.targets.specification import apply_cache_policy, graphs
 from intermodal.targets.vertex_serving import batch_prediction, container_specification, deploy_on_vertex
+from tests.servers.faults import Fault
 from tests.servers.storage import free_port
 from tests.servers.vertex_serving import ServingVertex, https_proxy, job_service
 
@@ -74,6 +75,7 @@ def run(tmp_path):
             inside = {"PATH": f"{python.parent}{os.pathsep}{os.defpath}", "PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(tmp_path)}
             done = subprocess.run(command, env=inside | variables | own, capture_output=True, text=True, check=False, cwd=tmp_path)
             run.logs.append(done.stdout + done.stderr)
+            print(done.stderr[-800:])
             return Status.FAILURE if done.returncode else Status.SUCCESS
 
         specification = yaml.safe_dump(compile_specification(pipeline))
@@ -110,10 +112,11 @@ def deploy(run, inputs, vertex):
     return lambda **serving: run(deployment, vertex[1], deployments=ENDPOINT, service_name="flight-delay", serving=serving)
 
 
-def test_a_second_run_makes_a_version_and_moves_the_endpoints_traffic_to_it(deploy, vertex, inputs, tmp_path):
+def test_a_second_run_makes_a_version_moves_the_endpoints_traffic_to_it_and_retires_what_was_served_before(deploy, vertex, inputs, tmp_path):
     server, _ = vertex
     server.state["models"][MODEL] = {"name": MODEL, "versionId": "1", "displayName": "flight-delay"}
-    server.state["endpoints"][ENDPOINT] |= {"deployedModels": [{"id": "1", "model": f"{MODEL}@1"}], "trafficSplit": {"1": 100}}
+    earlier = [{"id": "0", "model": f"{REGION}/models/6", "modelVersionId": "4"}, {"id": "1", "model": MODEL, "modelVersionId": "1"}]
+    server.state["endpoints"][ENDPOINT] |= {"deployedModels": earlier, "trafficSplit": {"1": 100}}
     account = "predictor@my-project.iam.gserviceaccount.com"
     deploy(parent_model=MODEL, machine_type="n1-standard-4", minimum_replicas=2, maximum_replicas=3, service_account=account)
 
@@ -125,9 +128,10 @@ def test_a_second_run_makes_a_version_and_moves_the_endpoints_traffic_to_it(depl
     assert model["containerSpec"] == container_specification()
     assert list(server.state["endpoints"]) == [ENDPOINT]
     endpoint = server.state["endpoints"][ENDPOINT]
-    assert endpoint["trafficSplit"] == {"2": 100}
+    assert endpoint["trafficSplit"] == {"3": 100}
     resources = {"machineSpec": {"machineType": "n1-standard-4"}, "minReplicaCount": 2, "maxReplicaCount": 3}
-    assert endpoint["deployedModels"][1] == {"id": "2", "model": f"{MODEL}@2", "dedicatedResources": resources, "serviceAccount": account}
+    now = {"id": "3", "model": MODEL, "modelVersionId": "2", "dedicatedResources": resources, "serviceAccount": account}
+    assert endpoint["deployedModels"] == [now]
 
     record = json.loads(next((tmp_path / "runs").rglob("deployment.json")).read_text())
     smoke = json.loads((inputs / "evaluation" / "smoke.json").read_text())
@@ -138,13 +142,22 @@ def test_a_second_run_makes_a_version_and_moves_the_endpoints_traffic_to_it(depl
 
 def test_a_first_version_is_a_model_of_its_own_and_a_refused_deployment_ends_the_run(deploy, run, vertex):
     server, _ = vertex
-    del server.state["endpoints"][ENDPOINT]
-    with pytest.raises(RuntimeError):
+    server.faults = [Fault("status", path=":deployModel", status=403)]
+    with pytest.raises(RuntimeError, match="model-deploy"):
         deploy()
     (model,) = server.state["models"].values()
     assert (model["displayName"], model["versionId"]) == ("flight-delay", "1")
+    assert "Failed to create the resource. Error: {'code': 403" in run.logs[-1]
+    assert not [each for each in server.requests if each.path.endswith((":predict", ":undeployModel"))]
+
+
+def test_an_endpoint_that_is_not_there_ends_the_run_before_anything_is_uploaded(deploy, run, vertex):
+    server, _ = vertex
+    del server.state["endpoints"][ENDPOINT]
+    with pytest.raises(RuntimeError, match="list-served"):
+        deploy()
     assert f"Resource '{ENDPOINT}' is not found" in run.logs[-1]
-    assert not [each for each in server.requests if each.path.endswith(":predict")]
+    assert server.state["models"] == {}
 
 
 def test_rows_are_scored_by_a_managed_job_without_a_deployment(run, tmp_path):
@@ -182,8 +195,8 @@ def test_what_uploads_or_deploys_is_neither_cached_nor_started_twice():
     apply_cache_policy(specification)
     apply_retries(specification, 2)
     found = {name.rstrip("-0123456789"): task for graph in graphs(specification) for name, task in graph["tasks"].items()}
-    assert {name for name, task in found.items() if "retryPolicy" in task} == {"rehearse-service", "ask-service"}
-    for name in ("model-upload", "model-deploy", "ask-service"):
+    assert {name for name, task in found.items() if "retryPolicy" in task} == {"rehearse-service", "list-served", "ask-service"}
+    for name in ("model-upload", "model-deploy", "model-undeploy", "list-served", "ask-service"):
         assert not found[name].get("cachingOptions", {}).get("enableCache"), name
 
 

@@ -2,7 +2,8 @@
 
 `deploy_on_vertex` has the inputs and the output of `serve_model` and `deploy_model`, so that the same pipeline function takes it. Its tasks:
 our rehearsal of the predictor; Google's `model_upload` (a new version of `serving.parent_model`, or a new model) and `model_deploy` (onto the
-endpoint that `deployments` names, with all of its traffic); our question to the endpoint.
+endpoint that `deployments` names, with all of its traffic); our question to the endpoint; Google's `model_undeploy` of what the endpoint ran before,
+for a deployed model holds its machines, with traffic or without.
 
 This module imports google-cloud-pipeline-components: only import it where a pipeline for Vertex AI is compiled.
 """
@@ -11,11 +12,12 @@ from typing import Any, Final
 
 from google_cloud_pipeline_components.types.artifact_types import UnmanagedContainerModel, VertexEndpoint, VertexModel
 from google_cloud_pipeline_components.v1.batch_predict_job import ModelBatchPredictOp
-from google_cloud_pipeline_components.v1.endpoint import ModelDeployOp
+from google_cloud_pipeline_components.v1.endpoint import ModelDeployOp, ModelUndeployOp
 from google_cloud_pipeline_components.v1.model import ModelUploadOp
 from kfp import dsl
 
 from intermodal.components.ask_service.component import ask_service
+from intermodal.components.list_served.component import list_served
 from intermodal.components.rehearse_service.component import rehearse_service
 from intermodal.images import image_reference
 
@@ -53,7 +55,7 @@ def _uploaded(container: Any, service: Any, name: Any) -> Any:
     return dsl.OneOf(version.outputs["model"], first.outputs["model"])
 
 
-@dsl.pipeline(name="deploy-on-vertex", description="Rehearse, upload as a new version, deploy with all traffic, ask.")
+@dsl.pipeline(name="deploy-on-vertex", description="Rehearse, upload, deploy with all traffic, ask, retire what was served before.")
 def deploy_on_vertex(
     model: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
@@ -75,7 +77,10 @@ def deploy_on_vertex(
     Returns:
         `deployment.json`, as `serve_model` writes it.
     """
-    service = rehearse_service(model=model, evaluation=evaluation, registration=registration, service_name=service_name, serving=serving)
+    running = list_served(url=f"{_API}/{deployments}", credentials="google", member="deployedModels", form="{model}@{modelVersionId}")
+    service = rehearse_service(
+        model=model, evaluation=evaluation, registration=registration, service_name=service_name, serving=serving
+    ).after(running)  # an endpoint that is not there ends the run before anything is uploaded
     container = dsl.importer(
         artifact_uri=service.outputs["uri"],
         artifact_class=UnmanagedContainerModel,
@@ -104,6 +109,9 @@ def deploy_on_vertex(
         service_name=service_name,
         serving=serving,
     ).after(deployed)
+    with dsl.ParallelFor(running.output, name="what was served before", parallelism=1) as before:  # an endpoint takes one change at a time
+        earlier = dsl.importer(artifact_uri=f"{_API}/{before}", artifact_class=VertexModel, metadata={"resourceName": before})
+        ModelUndeployOp(model=earlier.output, endpoint=endpoint.output).set_caching_options(False).after(asked)
     return asked.outputs["deployment"]
 
 
