@@ -3,7 +3,7 @@ PYTHON ?= python3
 # Byte code makes TensorFlow import three times as fast; a shell that forbids it would slow every task.
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: run test check compile reference clean help
+.PHONY: run test check compile reference images clean help
 
 help: ## What there is
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ compile: .venv/.ready ## Write compiled/
 
 reference: .venv/.ready ## Write docs/reference/
 	.venv/bin/python -m intermodal.reference
+
+images: ## Build all images with Docker; BASE, INDEX, REPOSITORY, TAG as images/build says
+	@images/build
 
 clean: ## Remove environments, runs and stores; end served models first with `intermodal serve stop NAME`
 	rm -rf .venv .venvs .intermodal

@@ -1,0 +1,71 @@
+# One environment in one project; environments/*.tfvars say what differs. State lives in a bucket that is made by hand, once:
+#   terraform init -backend-config=bucket=NAME -backend-config=prefix=intermodal/dev
+terraform {
+  required_version = "~> 1.9"
+
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = "~> 6.12"
+    }
+  }
+
+  backend "gcs" {}
+}
+
+provider "google" {
+  project = var.project
+  region  = var.region
+}
+
+module "apis" {
+  source  = "./modules/apis"
+  project = var.project
+}
+
+module "storage" {
+  source         = "./modules/storage"
+  project        = var.project
+  region         = var.region
+  retention_days = var.retention_days
+  depends_on     = [module.apis]
+}
+
+module "registry" {
+  source     = "./modules/registry"
+  project    = var.project
+  region     = var.region
+  depends_on = [module.apis]
+}
+
+module "identities" {
+  source     = "./modules/identities"
+  project    = var.project
+  region     = var.region
+  repository = module.registry.name
+  buckets    = module.storage.buckets
+}
+
+module "federation" {
+  source            = "./modules/federation"
+  project           = var.project
+  github_repository = var.github_repository
+  builder           = module.identities.ids["builder"]
+}
+
+module "messaging" {
+  source     = "./modules/messaging"
+  project    = var.project
+  raw_bucket = module.storage.buckets["raw"]
+}
+
+module "triggers" {
+  source     = "./modules/triggers"
+  project    = var.project
+  region     = var.region
+  builder    = module.identities.ids["builder"]
+  repository = var.build_repository
+  profile    = var.profile
+  topics     = module.messaging.topics
+  schedule   = var.schedule
+}

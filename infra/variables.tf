@@ -1,0 +1,40 @@
+variable "project" {
+  description = "Project id."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
+    error_message = "project must be a project id: 6 to 30 lowercase letters, digits and hyphens."
+  }
+}
+
+variable "region" {
+  description = "Region of everything."
+  type        = string
+  default     = "europe-west4"
+}
+
+variable "github_repository" {
+  description = "owner/name of the repository whose Actions may act as the builder."
+  type        = string
+}
+
+variable "build_repository" {
+  description = "Cloud Build repository (2nd generation), made when the repository is connected."
+  type        = string
+}
+
+variable "retention_days" {
+  description = "Days after which a run's artifacts are deleted."
+  type        = number
+}
+
+variable "schedule" {
+  description = "Cron of the regular run, five fields; empty: none."
+  type        = string
+}
+
+variable "profile" {
+  description = "Profile of targets.toml that builds here submit with."
+  type        = string
+}

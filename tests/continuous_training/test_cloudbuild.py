@@ -1,0 +1,190 @@
+"""`cloudbuild.yaml`: parsed into Cloud Build's own proto, its substitutions, order and scripts held to account."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from google.cloud.devtools import cloudbuild_v1
+from google.protobuf import json_format
+
+from intermodal.images import IMAGES
+from intermodal.targets.digests import read_digests
+from tests.continuous_training.commands import check, commands_in
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = [ROOT / "cloudbuild.yaml", ROOT / "cloudbuild.trigger.yaml"]
+BUILT_IN = {"PROJECT_ID", "BUILD_ID", "COMMIT_SHA", "SHORT_SHA", "TAG_NAME", "REPO_FULL_NAME", "BRANCH_NAME", "LOCATION", "PROJECT_NUMBER"}
+KINDS = ["pull-request", "main", "release"]
+
+
+def build(path):
+    return yaml.safe_load(path.read_text())
+
+
+def script(name):
+    return next(step["script"] for step in build(FILES[0])["steps"] if step["id"] == name)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_it_parses_into_cloud_builds_own_proto(path):
+    parsed = json_format.ParseDict(build(path), cloudbuild_v1.Build.pb(cloudbuild_v1.Build()))
+    assert len(parsed.steps) == len(build(path)["steps"])
+
+
+def test_a_field_that_cloud_build_does_not_have_would_be_found():
+    with pytest.raises(json_format.ParseError):
+        json_format.ParseDict(build(FILES[0]) | {"waitfor": []}, cloudbuild_v1.Build.pb(cloudbuild_v1.Build()))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_every_substitution_used_is_defined_and_every_one_defined_is_used(path):
+    made = build(path)
+    defined = set(made["substitutions"])
+    assert all(name.startswith("_") for name in defined)
+    text = re.sub(r"^\s*#.*$", "", path.read_text().split("\nsteps:")[1], flags=re.MULTILINE)
+    used = set(re.findall(r"\$\{?([_A-Z][A-Z0-9_]*)", text + " ".join(made["substitutions"].values())))
+    scripts = {name for step in made["steps"] for name in re.findall(r"^\s*(?:export )?([A-Z]+)=", step.get("script", ""), re.MULTILINE)}
+    assert used - BUILT_IN - scripts <= defined
+    assert defined <= used
+
+
+def test_scripts_get_substitutions_as_variables_and_nothing_else_needs_escaping():
+    made = build(FILES[0])
+    assert made["options"]["automapSubstitutions"] is True
+    for step in made["steps"]:
+        assert "$$" not in json.dumps(step)
+        assert ("script" in step) != ("args" in step)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_steps_have_names_wait_for_steps_that_are_there_and_never_for_each_other(path):
+    steps = build(path)["steps"]
+    names = [step["id"] for step in steps]
+    assert len(names) == len(set(names))
+    seen = set()
+    for step in steps:
+        assert step["waitFor"], "explicit, so that order is read and not guessed"
+        assert set(step["waitFor"]) - {"-"} <= seen, "only for steps above: no cycle"
+        seen.add(step["id"])
+
+
+def after(name, waits):
+    found = set(waits[name]) - {"-"}
+    return found | {each for parent in found for each in after(parent, waits)}
+
+
+def test_nothing_is_pushed_before_the_tests_and_the_scan_and_nothing_submitted_before_lint_and_signature():
+    waits = {step["id"]: step["waitFor"] for step in build(FILES[0])["steps"]}
+    assert {"test", "build", "scan"} <= after("push", waits)
+    for last in ("vertex", "kubeflow"):
+        assert {"push", "sign", "compile", "lint"} <= after(last, waits)
+
+
+@pytest.mark.parametrize("path", [*FILES, *(ROOT / ".github" / "workflows").glob("*.yaml")], ids=lambda path: path.name)
+def test_every_command_line_is_one_that_the_command_takes(path):
+    found = [words for text in texts(build(path)) for words in commands_in(text)]
+    for words in found:
+        check(words)
+    assert found or path.name == "ci.yaml"
+
+
+def test_a_command_line_that_is_wrong_would_be_found():
+    for words in (["submit", "a.yaml", "--target", "vertex", "--no-such"], ["sumbit", "a.yaml"], ["submit", "a.yaml"], ["schedule", "creat"]):
+        with pytest.raises(Exception, match=r"(?i)no such (option|command)|missing option"):
+            check(words)
+
+
+def texts(value):
+    if isinstance(value, dict):
+        for each in value.values():
+            yield from texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from texts(each)
+    elif isinstance(value, str):
+        yield value
+
+
+def ran(text, **variables):
+    return subprocess.run(
+        ["bash", "-c", text], cwd=ROOT, env={"PATH": os.environ["PATH"], **variables}, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_every_script_is_shell(path):
+    for step in build(path)["steps"]:
+        if "script" in step:
+            assert step["script"].startswith("#!/usr/bin/env bash\nset -euo pipefail\n")
+            assert subprocess.run(["bash", "-n"], input=step["script"], text=True, check=False).returncode == 0
+    for program in (ROOT / "images").iterdir():
+        first = program.read_text().split("\n", 1)[0]
+        if "sh" in first:
+            assert subprocess.run([first.split()[-1].rsplit("/", 1)[-1], "-n", str(program)], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("step", ["push", "kubeflow", "vertex"])
+def test_a_pull_request_pushes_and_submits_nothing(step):
+    done = ran(script(step), _KIND="pull-request", _KUBEFLOW="yes", SHORT_SHA="abc1234")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_main_does_not_keep_a_version_on_kubeflow_and_nothing_unpushed_is_signed(tmp_path):
+    done = ran(script("kubeflow"), _KIND="main", _KUBEFLOW="yes")
+    assert (done.returncode, "only a release" in done.stdout) == (0, True)
+    signed = subprocess.run(["sh", str(ROOT / "images" / "sign")], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (signed.returncode, "nothing to sign" in signed.stdout) == (0, True)
+
+
+@pytest.mark.parametrize(("kind", "tag"), [("release", "v1.2"), ("main", "abc1234"), ("pull-request", "abc1234")])
+def test_images_are_tagged_by_the_kind_of_build(kind, tag):
+    assert ran('images/tag "$_KIND"', _KIND=kind, SHORT_SHA="abc1234", TAG_NAME="v1.2").stdout.strip() == tag
+
+
+@pytest.mark.parametrize("command", ['images/tag "nightly"', "images/tag release", 'images/targets "perhaps"'])
+def test_a_kind_that_is_none_ends_the_build_with_a_sentence(command):
+    done = ran(command, SHORT_SHA="abc1234")
+    assert done.returncode != 0
+    assert done.stderr
+
+
+def test_push_writes_a_digest_file_that_the_command_reads(tmp_path):
+    """Against a stand-in for Docker's command line: there is no registry here to push to."""
+    docker = tmp_path / "docker"
+    docker.write_text(
+        "#!/bin/sh\n"
+        '[ "$1" = push ] && { echo "$3" >>"$0.pushed"; exit 0; }\n'
+        "for last; do :; done\n"
+        "name=${last%:*}\n"
+        'echo "other.example/x@sha256:$(printf %064d 1)"\n'
+        'echo "$name@sha256:$(printf "$name" | sha256sum | cut -c1-64)"\n'
+    )
+    docker.chmod(0o755)
+    digests = tmp_path / "digests.json"
+    done = ran(f"images/push {digests}", PATH=f"{tmp_path}:{os.environ['PATH']}", REPOSITORY="registry.example/team/", TAG="v1")
+    assert done.returncode == 0, done.stderr
+    assert set(read_digests(digests)) == set(IMAGES)
+    assert "registry.example/team/intermodal-train:v1" in (tmp_path / "docker.pushed").read_text()
+
+
+def test_a_registry_that_gives_no_digest_leaves_no_file(tmp_path):
+    (tmp_path / "docker").write_text("#!/bin/sh\nexit 0\n")
+    (tmp_path / "docker").chmod(0o755)
+    done = ran(f"images/push {tmp_path}/digests.json", PATH=f"{tmp_path}:{os.environ['PATH']}", REPOSITORY="r.example/t", TAG="v1")
+    assert done.returncode == 1
+    assert "gave no digest" in done.stderr
+    assert not (tmp_path / "digests.json").exists()
+
+
+def test_the_scripts_know_every_image_and_each_has_a_budget():
+    for name in ("build", "push", "sbom", "scan", "sign"):
+        listed = re.search(r"(data validate train track serve)", (ROOT / "images" / name).read_text())
+        assert listed, name
+        assert listed[1].split() == list(IMAGES)
+    budgets = dict(line.split() for line in (ROOT / "images" / "budgets").read_text().splitlines())
+    assert set(IMAGES) <= set(budgets)
