@@ -94,7 +94,7 @@ def test_every_command_line_is_one_that_the_command_takes(path):
 
 def test_a_command_line_that_is_wrong_would_be_found():
     for words in (["submit", "a.yaml", "--target", "vertex", "--no-such"], ["sumbit", "a.yaml"], ["submit", "a.yaml"], ["schedule", "creat"]):
-        with pytest.raises(Exception, match=r"(?i)no such (option|command)|missing option"):
+        with pytest.raises(Exception, match=r"(?i)no such (option|command)|missing (option|parameter)"):
             check(words)
 
 
