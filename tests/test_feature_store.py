@@ -139,6 +139,26 @@ def test_whole_numbers_of_a_pipeline_parameter_are_integers_again(tmp_path):
     assert (store.config.registry.cache_ttl_seconds, store.config.entity_key_serialization_version) == (5, 3)
 
 
+def test_a_variable_of_the_environment_stands_in_a_setting(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEAST_FOLDER", str(tmp_path))
+    store = open_store({"project": "test", "registry": "${FEAST_FOLDER}/registry.db"}, tmp_path)
+    assert store.config.registry.path == f"{tmp_path}/registry.db"
+
+
+def test_a_variable_that_is_not_set_is_named_with_its_setting(tmp_path, monkeypatch):
+    monkeypatch.delenv("FEAST_PASSWORD", raising=False)
+    with pytest.raises(ConfigurationError, match=r"feature_store\.registry\.path: the variable FEAST_PASSWORD is not set"):
+        open_store({"project": "test", "registry": {"registry_type": "sql", "path": "postgresql://feast:${FEAST_PASSWORD}@host/db"}}, tmp_path)
+
+
+def test_what_a_variable_holds_is_in_no_message(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEAST_PASSWORD", "hunter2")
+    with pytest.raises(ConfigurationError) as caught:
+        open_store({"project": "test", "registry": {"registry_type": "${FEAST_PASSWORD}"}}, tmp_path)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
 @pytest.fixture
 def loaded(define, tmp_path):
     """Materialise the sources into a store of the given settings, and return the store and the service."""

@@ -2,6 +2,8 @@
 
 import difflib
 import importlib.util
+import os
+import re
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
@@ -81,13 +83,16 @@ def open_store(settings: dict[str, Any], repository: Path) -> FeatureStore:
     """Return a Feast store.
 
     Args:
-        settings: As in feature_store.yaml; what is absent is: the local provider, DuckDB with ASOF joins.
+        settings: As in feature_store.yaml; what is absent is: the local provider, DuckDB with ASOF joins. ``${NAME}`` in a text stands for that
+            variable of the task's environment, so that no credential is in a parameter.
         repository: The folder that relative paths of Feast's own start from.
 
     Raises:
-        ConfigurationError: Feast refuses the settings.
+        ConfigurationError: Feast refuses the settings, or a variable is not set.
         StoreError: The registry cannot be reached.
     """
+    secrets: dict[str, str] = {}
+    settings = _expanded(settings, secrets)
     if unknown := settings.keys() - _keys():
         name = sorted(unknown)[0]
         close = difflib.get_close_matches(name, _keys(), n=1)
@@ -98,8 +103,29 @@ def open_store(settings: dict[str, Any], repository: Path) -> FeatureStore:
         with reaching("registry"):
             store.registry  # noqa: B018 - made on first use, and only then checked
     except (ValueError, FeastError) as error:
-        raise ConfigurationError(f"feature_store: {' '.join(str(error).split())}; the keys are those of Feast's feature_store.yaml") from error
+        reason = " ".join(str(error).split())
+        for name, value in secrets.items():
+            reason = reason.replace(value, f"${{{name}}}")
+        # Not chained: the cause would show what the variables hold.
+        raise ConfigurationError(f"feature_store: {reason}; the keys are those of Feast's feature_store.yaml") from (None if secrets else error)
     return store
+
+
+def _expanded(value: Any, secrets: dict[str, str], where: str = "feature_store") -> Any:
+    """Return settings with ``${NAME}`` replaced by the environment's, and note what was put in."""
+    if isinstance(value, dict):
+        return {key: _expanded(each, secrets, f"{where}.{key}") for key, each in value.items()}
+    if not isinstance(value, str):
+        return value
+
+    def variable(match: re.Match[str]) -> str:
+        name = match[1]
+        if not os.environ.get(name):
+            raise ConfigurationError(f"{where}: the variable {name} is not set in the task's environment; give the task the secret that holds it")
+        secrets[name] = os.environ[name]
+        return os.environ[name]
+
+    return re.sub(r"\$\{(\w+)\}", variable, value)
 
 
 def _keys() -> set[str]:
