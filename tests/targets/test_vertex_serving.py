@@ -99,9 +99,8 @@ def run(tmp_path):
     return run
 
 
-@pytest.fixture
-def deploy(run, inputs, vertex):
-    """Run the deployment of the module's model."""
+def deployment(inputs: Path = Path("/inputs")):
+    """Return a pipeline that deploys what lies in a folder."""
 
     @dsl.pipeline(name="deployment")
     def deployment(deployments: str, service_name: str, serving: dict):
@@ -109,7 +108,13 @@ def deploy(run, inputs, vertex):
         given = {name: dsl.importer(artifact_uri=str(inputs / name), artifact_class=kind).output for name, kind in kinds.items()}
         deploy_on_vertex(**given, deployments=deployments, service_name=service_name, serving=serving)
 
-    return lambda **serving: run(deployment, vertex[1], deployments=ENDPOINT, service_name="flight-delay", serving=serving)
+    return deployment
+
+
+@pytest.fixture
+def deploy(run, inputs, vertex):
+    """Run the deployment of the module's model."""
+    return lambda **serving: run(deployment(inputs), vertex[1], deployments=ENDPOINT, service_name="flight-delay", serving=serving)
 
 
 def test_a_second_run_makes_a_version_moves_the_endpoints_traffic_to_it_and_retires_what_was_served_before(deploy, vertex, inputs, tmp_path):
@@ -183,7 +188,7 @@ def test_rows_are_scored_by_a_managed_job_without_a_deployment(run, tmp_path):
 
 
 def test_the_predictors_image_goes_by_the_registry_and_digest_too():
-    specification = compile_specification(deploy_on_vertex)
+    specification = compile_specification(deployment())
     set_images(specification, repository="registry.example/team", digests={"serve": "sha256:" + "a" * 64})
     executors = specification["deploymentSpec"]["executors"].values()
     served = [each["importer"]["metadata"]["containerSpec"] for each in executors if "containerSpec" in each.get("importer", {}).get("metadata", {})]
@@ -191,13 +196,24 @@ def test_the_predictors_image_goes_by_the_registry_and_digest_too():
 
 
 def test_what_uploads_or_deploys_is_neither_cached_nor_started_twice():
-    specification = compile_specification(deploy_on_vertex)
+    specification = compile_specification(deployment())
     apply_cache_policy(specification)
     apply_retries(specification, 2)
     found = {name.rstrip("-0123456789"): task for graph in graphs(specification) for name, task in graph["tasks"].items()}
     assert {name for name, task in found.items() if "retryPolicy" in task} == {"rehearse-service", "list-served", "ask-service"}
     for name in ("model-upload", "model-deploy", "model-undeploy", "list-served", "ask-service"):
         assert not found[name].get("cachingOptions", {}).get("enableCache"), name
+
+
+def test_it_compiles_to_the_same_bytes_whatever_the_order_of_sets():
+    code = """
+import yaml
+from intermodal.targets.cluster import CLUSTER_TARGETS
+print(yaml.safe_dump(CLUSTER_TARGETS["vertex"].compile({})))
+"""
+    variables = [os.environ | {"PYTHONHASHSEED": str(seed)} for seed in range(4)]
+    runs = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=each, stdout=subprocess.PIPE) for each in variables]
+    assert len({each.communicate(timeout=60)[0] for each in runs}) == 1
 
 
 def test_without_googles_components_only_vertex_says_what_to_install():

@@ -55,16 +55,10 @@ def _uploaded(container: Any, service: Any, name: Any) -> Any:
     return dsl.OneOf(version.outputs["model"], first.outputs["model"])
 
 
-@dsl.pipeline(name="deploy-on-vertex", description="Rehearse, upload, deploy with all traffic, ask, retire what was served before.")
-def deploy_on_vertex(
-    model: dsl.Input[dsl.Model],
-    evaluation: dsl.Input[dsl.Artifact],
-    registration: dsl.Input[dsl.Artifact],
-    deployments: str,
-    service_name: str,
-    serving: dict,
-) -> dsl.Artifact:
-    """Bring a model to serve on a Vertex AI endpoint.
+def deploy_on_vertex(*, model: Any, evaluation: Any, registration: Any, deployments: Any, service_name: Any, serving: Any) -> Any:
+    """Add to the pipeline under way the tasks that bring a model to serve on a Vertex AI endpoint.
+
+    A function and not a pipeline of its own: kfp 2.17 mixes up the importers of a nested pipeline with those around it, by chance.
 
     Args:
         model: A SavedModel as `train_model` writes it.
@@ -75,12 +69,12 @@ def deploy_on_vertex(
         serving: See `rehearse_service` and `ask_service`.
 
     Returns:
-        `deployment.json`, as `serve_model` writes it.
+        The task whose output is `deployment.json`, as `serve_model` writes it.
     """
     running = list_served(url=f"{_API}/{deployments}", credentials="google", member="deployedModels", form="{model}@{modelVersionId}")
-    service = rehearse_service(
-        model=model, evaluation=evaluation, registration=registration, service_name=service_name, serving=serving
-    ).after(running)  # an endpoint that is not there ends the run before anything is uploaded
+    service = rehearse_service(model=model, evaluation=evaluation, registration=registration, service_name=service_name, serving=serving).after(
+        running
+    )  # an endpoint that is not there ends the run before anything is uploaded
     container = dsl.importer(
         artifact_uri=service.outputs["uri"],
         artifact_class=UnmanagedContainerModel,
@@ -112,7 +106,7 @@ def deploy_on_vertex(
     with dsl.ParallelFor(running.output, name="what was served before", parallelism=1) as before:  # an endpoint takes one change at a time
         earlier = dsl.importer(artifact_uri=f"{_API}/{before}", artifact_class=VertexModel, metadata={"resourceName": before})
         ModelUndeployOp(model=earlier.output, endpoint=endpoint.output).set_caching_options(False).after(asked)
-    return asked.outputs["deployment"]
+    return asked
 
 
 @dsl.pipeline(name="batch-prediction", description="Score rows in Cloud Storage with an uploaded model; nothing has to be deployed.")
