@@ -22,8 +22,8 @@ def training_pipeline(deploy: Callable[..., Any] | None) -> Any:
     """Return the training pipeline for a platform.
 
     Args:
-        deploy: The component that brings a model that passed the gate to serve, with the inputs and outputs of `serve_model`;
-            None where the platform has none: the pipeline then ends with the registered model.
+        deploy: The component that brings a model that passed the gate to serve, with the inputs and outputs of `serve_model`, or a function of
+            such inputs that adds several tasks and returns the last; None: the pipeline ends with the registered model.
     """
 
     @dsl.pipeline(name="training", description="Ingest, validate, join features, train, evaluate, gate, register, deploy and report.")
