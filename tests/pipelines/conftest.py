@@ -1,11 +1,16 @@
-"""A small slice of the real flights, and one whole run of the pipeline over it that the tests of this folder share."""
+"""A small slice of the real flights, one whole run of the pipeline over it that the tests of this folder share, and servers for its stores."""
 
 import io
+import json
 import os
 import re
 import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
 import zipfile
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,8 +19,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from intermodal.targets.environments import environment
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = Path(sys.executable).parent / "intermodal"
+REDIS, POSTGRES = os.environ.get("INTERMODAL_TEST_REDIS"), os.environ.get("INTERMODAL_TEST_POSTGRES")
 Done = subprocess.CompletedProcess[str]
 
 
@@ -104,3 +112,56 @@ def first_run(workplace):
 def say():
     """How to read a run's conclusion."""
     return printed
+
+
+def sql(statement: str, url: str | None = None) -> list:
+    code = (
+        "import json, psycopg, sys\n"
+        "with psycopg.connect(sys.argv[1], autocommit=True) as connection:\n"
+        "    cursor = connection.execute(sys.argv[2])\n"
+        "    print(json.dumps(cursor.fetchall() if cursor.description else []))"
+    )
+    done = subprocess.run([str(environment("data")), "-c", code, url or POSTGRES, statement], capture_output=True, text=True, check=True, timeout=60)
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def database():
+    """Make databases that end with the test."""
+    made = []
+
+    def make(name: str) -> str:
+        made.append(f"{name}_{uuid.uuid4().hex[:8]}")
+        sql(f"CREATE DATABASE {made[-1]}")
+        return f"{POSTGRES.rpartition('/')[0]}/{made[-1]}"
+
+    yield make
+    for name in made:
+        sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def tracking_server(database, tmp_path_factory):
+    port = free_port()
+    tmp_path = tmp_path_factory.mktemp("mlflow")
+    url = f"http://127.0.0.1:{port}"
+    arguments = ["server", "--backend-store-uri", database("mlflow"), "--artifacts-destination", str(tmp_path / "artifacts"), "--workers", "1"]
+    with (tmp_path / "mlflow.log").open("w") as log:
+        server = subprocess.Popen(
+            [str(environment("track")), "-m", "mlflow", *arguments, "--host", "127.0.0.1", "--port", str(port)],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{url}/health", timeout=2).close()
+                break
+            except (urllib.error.URLError, OSError):
+                assert server.poll() is None, (tmp_path / "mlflow.log").read_text()
+                time.sleep(0.25)
+        yield url
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(30)

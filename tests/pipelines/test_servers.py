@@ -1,19 +1,14 @@
 """The same pipeline with servers where a team would have them, by configuration alone: Redis, PostgreSQL, an MLflow tracking server."""
 
 import json
-import os
 import socket
-import subprocess
-import time
-import urllib.error
 import urllib.request
 import uuid
 
 import pytest
 
-from intermodal.targets.environments import environment
+from tests.pipelines.conftest import POSTGRES, REDIS, free_port, sql
 
-REDIS, POSTGRES = os.environ.get("INTERMODAL_TEST_REDIS"), os.environ.get("INTERMODAL_TEST_POSTGRES")
 pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.skipif(
@@ -21,60 +16,6 @@ pytestmark = [
         reason="needs servers: INTERMODAL_TEST_REDIS=host:port and INTERMODAL_TEST_POSTGRES=postgresql://user@host:port/database",
     ),
 ]
-
-
-def sql(statement: str, url: str | None = None) -> list:
-    code = (
-        "import json, psycopg, sys\n"
-        "with psycopg.connect(sys.argv[1], autocommit=True) as connection:\n"
-        "    cursor = connection.execute(sys.argv[2])\n"
-        "    print(json.dumps(cursor.fetchall() if cursor.description else []))"
-    )
-    done = subprocess.run([str(environment("data")), "-c", code, url or POSTGRES, statement], capture_output=True, text=True, check=True, timeout=60)
-    return json.loads(done.stdout)
-
-
-@pytest.fixture
-def database():
-    """Make databases that end with the test."""
-    made = []
-
-    def make(name: str) -> str:
-        made.append(f"{name}_{uuid.uuid4().hex[:8]}")
-        sql(f"CREATE DATABASE {made[-1]}")
-        return f"{POSTGRES.rpartition('/')[0]}/{made[-1]}"
-
-    yield make
-    for name in made:
-        sql(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.fixture
-def tracking_server(database, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    arguments = ["server", "--backend-store-uri", database("mlflow"), "--artifacts-destination", str(tmp_path / "artifacts"), "--workers", "1"]
-    with (tmp_path / "mlflow.log").open("w") as log:
-        server = subprocess.Popen(
-            [str(environment("track")), "-m", "mlflow", *arguments, "--host", "127.0.0.1", "--port", str(port)],
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{url}/health", timeout=2).close()
-                break
-            except (urllib.error.URLError, OSError):
-                assert server.poll() is None, (tmp_path / "mlflow.log").read_text()
-                time.sleep(0.25)
-        yield url
-    finally:
-        os.killpg(server.pid, 15)
-        server.wait(30)
 
 
 def redis_keys() -> int:
@@ -109,9 +50,3 @@ def test_the_pipeline_runs_on_redis_postgresql_and_a_tracking_server(workplace, 
         assert not (tmp_path / "home" / "stores").exists(), "nothing is kept on this disk beside the servers"
     finally:
         workplace.intermodal("serve", "--home", tmp_path / "home", "stop", "flight-delay")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
