@@ -13,6 +13,8 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
+from intermodal.components.serve_model.directory import model_folder
+from intermodal.errors import StoreError
 from tests.components.serve_model.conftest import ROWS, free_port
 from tests.servers.storage import gcs_server
 
@@ -85,24 +87,22 @@ def test_it_fetches_its_model_and_answers_under_the_routes_it_is_told(bucket, tm
         assert "instances[0].hour is missing or null" in answer["error"]
 
 
-@pytest.mark.parametrize(
-    ("uri", "words"),
-    [
-        ("gs://models/runs/2/model", "gs://models/runs/2/model: there is nothing"),
-        ("gs://absent/model", "gs://absent/model: cannot be read"),
-        ("s3://models/model", "s3://models/model: directories and gs:// are read here"),
-    ],
-)
-def test_a_model_that_is_not_there_ends_it_with_a_sentence(bucket, tmp_path, uri, words):
-    with predictor(bucket, tmp_path / "log", AIP_STORAGE_URI=uri) as (process, _):
+def test_a_model_that_is_not_there_ends_it_with_a_sentence(bucket, tmp_path):
+    with predictor(bucket, tmp_path / "log", AIP_STORAGE_URI="gs://models/runs/2/model") as (process, _):
         assert process.wait(60) == 1
-    assert words in (tmp_path / "log").read_text()
+    assert "error: gs://models/runs/2/model: there is nothing" in (tmp_path / "log").read_text()
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
-def test_a_route_that_is_a_protocols_own_stays_so(bucket, tmp_path, models, expected):
-    routes = {"AIP_PREDICT_ROUTE": "/v1/models/model:predict", "AIP_HEALTH_ROUTE": HEALTH}
-    with predictor(bucket, tmp_path / "log", "--model_dir", str(models / "first"), **routes) as (process, url):
-        wait(process, url, tmp_path / "log")
-        answer = ask(url + "/v1/models/model:predict", {"instances": ROWS[:1]})
-        assert answer == (200, {"predictions": pytest.approx([expected(ROWS[0], 0.0)], abs=1e-6)})
+def test_a_bucket_that_cannot_be_read_and_another_store_are_said_so(bucket, monkeypatch):
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", bucket)
+    with pytest.raises(StoreError, match="gs://absent/model: cannot be read"):
+        model_folder("gs://absent/model")
+    with pytest.raises(ValueError, match="s3://models/model: directories and gs:// are read here"):
+        model_folder("s3://models/model")
+
+
+def test_a_directory_is_taken_as_it_is(tmp_path):
+    (tmp_path / "a b").mkdir()
+    assert model_folder(str(tmp_path / "a b")) == tmp_path / "a b"
+    assert model_folder((tmp_path / "a b").as_uri()) == tmp_path / "a b"
