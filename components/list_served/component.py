@@ -5,10 +5,10 @@ from intermodal.component import component
 
 @component(image="serve", cached=False)
 def list_served(url: str, credentials: str, member: str, form: str) -> list:
-    """List the models that a service runs right now, as it describes itself over HTTP.
+    """List the models that a service runs right now, or that a registry of services has, as it describes itself over HTTP.
 
     Args:
-        url: Where the service's description is: a JSON object.
+        url: Where the description is: a JSON object.
         credentials: `google`: Application Default Credentials give a bearer token; `none`: nothing is sent.
         member: The key in it that has one object for each model; where the key is missing, there is no model.
         form: What a model is called, from the keys of its object in braces.

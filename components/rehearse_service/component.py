@@ -14,6 +14,7 @@ def rehearse_service(
     registration: dsl.Input[dsl.Artifact],
     service_name: str,
     serving: dict,
+    known_models: list,
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Service",
     [
@@ -34,8 +35,9 @@ def rehearse_service(
         registration: As `register_model` writes it: the version that is served.
         service_name: The service's name.
         serving: `timeout` in seconds until the predictor answers (default 60), `tolerance` (default 1e-4), and, handed on as they are,
-            `parent_model` (default ""), `machine_type` (default n1-standard-2), `minimum_replicas` (default 1), `maximum_replicas` (default
-            the minimum), `service_account` (default "").
+            `parent_model` (default: the first of `known_models`), `machine_type` (default n1-standard-2), `minimum_replicas` (default 1),
+            `maximum_replicas` (default: the minimum), `service_account` (default "").
+        known_models: The managed models that this service has already; may be empty.
         uri: Where the model lies.
         labels: What to mark the model with: `model-version`, its version in the registry, and `service`, the service's name.
         parent_model: The managed model that gets a new version; empty: a new model.
@@ -53,4 +55,5 @@ def rehearse_service(
         registration_path=registration.path,
         service_name=service_name,
         serving=serving,
+        known_models=known_models,
     )

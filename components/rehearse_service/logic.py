@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,14 @@ class Service(NamedTuple):
 
 
 def rehearse_service(
-    *, model_path: str, model_uri: str, evaluation_path: str, registration_path: str, service_name: str, serving: Mapping[str, Any]
+    *,
+    model_path: str,
+    model_uri: str,
+    evaluation_path: str,
+    registration_path: str,
+    service_name: str,
+    serving: Mapping[str, Any],
+    known_models: Sequence[str],
 ) -> Service:
     """Start the predictor, ask it the rows of `smoke.json` over V1 and V2, end it, and describe the service.
 
@@ -37,6 +44,7 @@ def rehearse_service(
         registration_path: Holds `registration.json`.
         service_name: Lowercase letters, digits and hyphens.
         serving: See the contract.
+        known_models: See the contract.
 
     Raises:
         ConfigurationError: The name or a number of replicas is none.
@@ -54,7 +62,7 @@ def rehearse_service(
     return Service(
         uri=model_uri,
         labels={"service": service_name, "model-version": re.sub(r"[^a-z0-9_-]", "-", version.lower())[:63]},
-        parent_model=str(serving.get("parent_model") or ""),
+        parent_model=str(serving.get("parent_model") or next(iter(known_models), "")),
         machine_type=str(serving.get("machine_type") or "n1-standard-2"),
         minimum_replicas=minimum,
         maximum_replicas=maximum,

@@ -147,7 +147,7 @@ class Serving(BaseModel):
     machine_type: str | None = Field(None, description="Machine of a replica, on a managed endpoint; default: n1-standard-2")
     minimum_replicas: int | None = Field(None, ge=1, description="How many there always are, on a managed endpoint; default: 1")
     maximum_replicas: int | None = Field(None, ge=1, description="How many there may be, on a managed endpoint; default: the minimum")
-    parent_model: str | None = Field(None, description="The managed model that gets a new version; default: every run makes a model of its own")
+    parent_model: str | None = Field(None, description="The managed model that gets a new version; default: the one labelled with the service's name")
 
 
 class Stores(_Section):

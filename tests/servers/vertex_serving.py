@@ -34,7 +34,7 @@ from intermodal.images import image_of
 from intermodal.targets.environments import environment
 from tests.servers.faults import FaultyServer, Refusal, Request, _Handler
 from tests.servers.storage import free_port
-from tests.servers.vertex import VertexServer, _found, _strictly
+from tests.servers.vertex import VertexServer, _found, _page, _strictly
 
 _PREDICT = re.compile(r"/v1/(projects/[^/]+/locations/[^/]+/endpoints/[^/:]+):predict")
 _SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -70,6 +70,9 @@ class ServingVertex(VertexServer):
         for process, _ in self._containers.values():
             process.terminate()
             process.wait(20)
+
+    def _on_list_models(self, request: Any, state: Any) -> Any:
+        return _page(state["models"], request, "models", newest_first=False)
 
     def _on_deploy_model(self, request: Any, state: Any) -> Any:
         done = super()._on_deploy_model(request, state)

@@ -119,13 +119,15 @@ def deploy(run, inputs, vertex):
 
 def test_a_second_run_makes_a_version_moves_the_endpoints_traffic_to_it_and_retires_what_was_served_before(deploy, vertex, inputs, tmp_path):
     server, _ = vertex
-    server.state["models"][MODEL] = {"name": MODEL, "versionId": "1", "displayName": "flight-delay"}
+    other = {"name": f"{REGION}/models/6", "versionId": "4", "displayName": "other", "createTime": "2025-01-01T00:00:00Z"}
+    ours = {"name": MODEL, "versionId": "1", "labels": {"service": "flight-delay"}, "createTime": "2025-01-02T00:00:00Z"}
+    server.state["models"] |= {each["name"]: each for each in (other, ours)}
     earlier = [{"id": "0", "model": f"{REGION}/models/6", "modelVersionId": "4"}, {"id": "1", "model": MODEL, "modelVersionId": "1"}]
     server.state["endpoints"][ENDPOINT] |= {"deployedModels": earlier, "trafficSplit": {"1": 100}}
     account = "predictor@my-project.iam.gserviceaccount.com"
-    deploy(parent_model=MODEL, machine_type="n1-standard-4", minimum_replicas=2, maximum_replicas=3, service_account=account)
+    deploy(machine_type="n1-standard-4", minimum_replicas=2, maximum_replicas=3, service_account=account)
 
-    assert list(server.state["models"]) == [MODEL]
+    assert list(server.state["models"]) == [other["name"], MODEL]
     model = server.state["models"][MODEL]
     assert model["versionId"] == "2"
     assert model["artifactUri"] == str(inputs / "model")
@@ -161,7 +163,7 @@ def test_an_endpoint_that_is_not_there_ends_the_run_before_anything_is_uploaded(
     del server.state["endpoints"][ENDPOINT]
     with pytest.raises(RuntimeError, match="list-served"):
         deploy()
-    assert f"Resource '{ENDPOINT}' is not found" in run.logs[-1]
+    assert [log for log in run.logs if f"Resource '{ENDPOINT}' is not found" in log]
     assert server.state["models"] == {}
 
 

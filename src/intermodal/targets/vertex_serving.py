@@ -1,9 +1,9 @@
 """Deployment and batch prediction on Vertex AI by its managed steps, google-cloud-pipeline-components, wired to our artifacts.
 
-`deploy_on_vertex` has the inputs and the output of `serve_model` and `deploy_model`, so that the same pipeline function takes it. Its tasks:
-our rehearsal of the predictor; Google's `model_upload` (a new version of `serving.parent_model`, or a new model) and `model_deploy` (onto the
-endpoint that `deployments` names, with all of its traffic); our question to the endpoint; Google's `model_undeploy` of what the endpoint ran before,
-for a deployed model holds its machines, with traffic or without.
+`deploy_on_vertex` has the inputs and the output of `serve_model` and `deploy_model`, so that the same pipeline function takes it. Its tasks: our
+question what there is already, and our rehearsal of the predictor; Google's `model_upload` (a new version of the model labelled with the service's
+name, or a new model) and `model_deploy` (onto the endpoint that `deployments` names, with all of its traffic); our question to the endpoint; Google's
+`model_undeploy` of what the endpoint ran before, for a deployed model holds its machines, with traffic or without.
 
 This module imports google-cloud-pipeline-components: only import it where a pipeline for Vertex AI is compiled.
 """
@@ -21,8 +21,9 @@ from intermodal.components.list_served.component import list_served
 from intermodal.components.rehearse_service.component import rehearse_service
 from intermodal.images import image_reference
 
-#: Filled in by Vertex AI when the task starts: the region that the pipeline runs in.
+#: Filled in by Vertex AI when the task starts: the region and project that the pipeline runs in.
 LOCATION: Final = "{{$.pipeline_google_cloud_location}}"
+PROJECT: Final = "{{$.pipeline_google_cloud_project_id}}"
 _API: Final = f"https://{LOCATION}-aiplatform.googleapis.com/v1"
 _PORT: Final = 8080
 _NAME: Final = "model"
@@ -72,9 +73,16 @@ def deploy_on_vertex(*, model: Any, evaluation: Any, registration: Any, deployme
         The task whose output is `deployment.json`, as `serve_model` writes it.
     """
     running = list_served(url=f"{_API}/{deployments}", credentials="google", member="deployedModels", form="{model}@{modelVersionId}")
-    service = rehearse_service(model=model, evaluation=evaluation, registration=registration, service_name=service_name, serving=serving).after(
-        running
-    )  # an endpoint that is not there ends the run before anything is uploaded
+    labelled = f"filter=labels.service%3D%22{service_name}%22&orderBy=create_time"
+    known = list_served(url=f"{_API}/projects/{PROJECT}/locations/{LOCATION}/models?{labelled}", credentials="google", member="models", form="{name}")
+    service = rehearse_service(
+        model=model,
+        evaluation=evaluation,
+        registration=registration,
+        service_name=service_name,
+        serving=serving,
+        known_models=known.output,
+    ).after(running)  # an endpoint that is not there ends the run before anything is uploaded
     container = dsl.importer(
         artifact_uri=service.outputs["uri"],
         artifact_class=UnmanagedContainerModel,

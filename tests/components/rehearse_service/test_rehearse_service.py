@@ -20,7 +20,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def given(tmp_path, model):
-    def arguments(*, bias=0.0, version="3", model_path=model, name="toy", **serving):
+    def arguments(*, bias=0.0, version="3", model_path=model, name="toy", known=(), **serving):
         smoke = {"instances": ROWS, "probabilities": [probability(row, bias) for row in ROWS]}
         (tmp_path / "smoke.json").write_text(json.dumps(smoke))
         (tmp_path / "registration.json").write_text(json.dumps({"version": version}))
@@ -31,6 +31,7 @@ def given(tmp_path, model):
             "registration_path": str(tmp_path),
             "service_name": name,
             "serving": serving,
+            "known_models": list(known),
         }
 
     return arguments
@@ -42,11 +43,11 @@ def children() -> set[str]:
 
 def test_a_model_that_answers_right_is_described_and_no_predictor_stays(given):
     before = children()
-    service = rehearse_service(**given(version="2026.11.21+Main", minimum_replicas=2.0, machine_type="n1-standard-4"))
+    service = rehearse_service(**given(version="2026.11.21+Main", known=["models/7", "models/8"], minimum_replicas=2.0, machine_type="n1-standard-4"))
     assert service._asdict() == {
         "uri": "gs://bucket/model",
         "labels": {"service": "toy", "model-version": "2026-11-21-main"},  # a label takes no other characters
-        "parent_model": "",
+        "parent_model": "models/7",
         "machine_type": "n1-standard-4",
         "minimum_replicas": 2,
         "maximum_replicas": 2,
