@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +126,26 @@ def test_an_event_delivered_twice_is_one_run_and_one_about_something_else_is_non
     assert len(runs(platforms, target)) == 1
     assert "Nothing to do" in said("trigger", FLIGHTS, "--target", target, "--event", str(event), "--match", "other/*")
     assert len(runs(platforms, target)) == 1
+
+
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+def test_the_readmes_commands_run_on_each_platform(platforms, target, tmp_path, monkeypatch):
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps({"specversion": "1.0", "id": "1", "source": "monitor", "type": "drift"}))
+    block = next(each for each in re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL) if "submit" in each)
+    monkeypatch.chdir(ROOT)
+    run = ""
+    for line in re.findall(r"^\$ \S*intermodal (.+)$", block, re.MULTILINE):
+        words = shlex.split(line.replace("event.json", str(event)).replace("RUN", run).replace("--target vertex", f"--target {target}"))
+        output = said(*[word.replace("compiled/vertex", f"compiled/{target}") for word in words])
+        run = found[1] if (found := re.search(r"^Run\s+(\S+)", output, re.MULTILINE)) and words[0] == "submit" else run
+        if words[0] == "submit" and target == "kubeflow":
+            platforms[target].advance(run, "RUNNING", [{"task_id": "1", "display_name": "ingest-tables", "state": "RUNNING"}])
+        elif words[0] == "submit":
+            job = next(iter(runs(platforms, target)))
+            tasks = [{"taskId": "1", "taskName": run}, {"taskId": "2", "parentTaskId": "1", "taskName": "ingest-tables", "state": "RUNNING"}]
+            platforms[target].advance(job, "PIPELINE_STATE_RUNNING", tasks)
+    assert len(runs(platforms, target)) == 2, "one submitted, one for the event"
 
 
 def test_an_events_parameters_are_checked_by_type(platforms, tmp_path):
