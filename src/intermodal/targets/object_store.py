@@ -50,7 +50,7 @@ class _CloudStorage:
     def __init__(self, bucket: str) -> None:
         from google.api_core.exceptions import GoogleAPIError
         from google.auth.exceptions import GoogleAuthError
-        from google.cloud import storage  # type: ignore[attr-defined]
+        from google.cloud import storage
 
         # What the client's own retries let through when they give up.
         self._errors: tuple[type[Exception], ...] = (GoogleAPIError, GoogleAuthError, ConnectionError, TimeoutError)

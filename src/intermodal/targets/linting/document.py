@@ -9,6 +9,10 @@ import yaml
 
 #: Keys and indices from the document's root; the first says which document.
 Place = tuple[str | int, ...]
+#: Of a PipelineJob itself, not of the specification in it.
+_OF_A_JOB = tuple((key,) for key in ("runtimeConfig", "labels", "serviceAccount", "network", "encryptionSpec"))
+#: A compiled pipeline of a thousand tasks has about 10^5 values; aliases can make 10^9 out of ten lines.
+_MOST_VALUES = 2_000_000
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -44,22 +48,23 @@ class Document:
         specification: The pipeline specification, taken out of a PipelineJob where it is in one.
         platform: The second document; None when there is none.
         extra: How many documents there are beyond these.
-        wrapped: Whether the specification is in a PipelineJob.
+        job: The PipelineJob around the specification; None when it stands bare.
+        nodes: The YAML of each document, which knows its lines; none for a pipeline in memory.
     """
 
     path: str
     specification: dict[str, Any]
     platform: dict[str, Any] | None = None
     extra: int = 0
-    wrapped: bool = False
+    job: dict[str, Any] | None = None
     nodes: list[Any] = field(default_factory=list)
 
     def line(self, place: Place) -> int:
-        """Return the line of the deepest thing on the way to a place, from 1."""
+        """Return the line of the deepest thing on the way to a place, from 1; 0 for a pipeline in memory."""
         if not self.nodes or not place:
-            return 1
+            return 1 if self.nodes else 0
         node, line = self.nodes[int(place[0])] if int(place[0]) < len(self.nodes) else None, 1
-        for part in ("pipelineSpec", *place[1:]) if self.wrapped else place[1:]:
+        for part in place[1:] if self.job is None or place[1:2] in _OF_A_JOB else ("pipelineSpec", *place[1:]):
             if isinstance(node, yaml.MappingNode):
                 entry = next(((key, value) for key, value in node.value if key.value == str(part)), None)
             elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
@@ -117,15 +122,36 @@ def read_document(path: Path) -> Document:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        values = list(yaml.load_all(text, _LOADER))
-        nodes = list(yaml.compose_all(text, _LOADER))
     except FileNotFoundError:
         raise UnreadableError("there is no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UnreadableError(f"it cannot be read as text: {error}") from error
+    return read_text(text, str(path))
+
+
+def read_text(text: str, name: str) -> Document:
+    """Read the text of a compiled file; `name` stands for the file's.
+
+    Raises:
+        UnreadableError: It is not YAML, or holds no specification.
+    """
+    try:
+        nodes = list(yaml.compose_all(text, _LOADER))
+        if sum(_size(node, {}) for node in nodes) > _MOST_VALUES:
+            raise UnreadableError("its aliases make it endless, or as good as that")
+        values = list(yaml.load_all(text, _LOADER))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UnreadableError(f"it is not YAML: {' '.join(str(error).split())[:200]}") from error
-    return parse_document(values, str(path), nodes)
+    return parse_document(values, name, nodes)
+
+
+def _size(node: Any, known: dict[int, float]) -> float:
+    """Return how many values a node is, each alias counted where it stands; infinite for one that contains itself."""
+    if id(node) not in known:
+        known[id(node)] = float("inf")
+        children = [each for pair in node.value for each in pair] if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_size(each, known) for each in children) if isinstance(node, yaml.CollectionNode) else 1
+    return known[id(node)]
 
 
 def parse_document(values: list[Any], path: str, nodes: list[Any] | None = None) -> Document:
@@ -137,9 +163,9 @@ def parse_document(values: list[Any], path: str, nodes: list[Any] | None = None)
     if not values or not isinstance(values[0], dict):
         raise UnreadableError(f"it holds {type(values[0]).__name__ if values else 'nothing'}, not a pipeline specification")
     first = values[0]
-    wrapped = isinstance(first.get("pipelineSpec"), dict)
-    specification = first["pipelineSpec"] if wrapped else first
+    job = first if isinstance(first.get("pipelineSpec"), dict) else None
+    specification = first if job is None else job["pipelineSpec"]
     if not {"root", "components", "pipelineInfo", "deploymentSpec", "schemaVersion"} & set(specification):
         raise UnreadableError("it is a mapping, but none of a pipeline specification's keys is in it")
     platform = values[1] if len(values) > 1 and isinstance(values[1], dict) else None
-    return Document(path, specification, platform, max(0, len(values) - (2 if platform is not None else 1)), wrapped, nodes or [])
+    return Document(path, specification, platform, max(0, len(values) - (2 if platform is not None else 1)), job, nodes or [])

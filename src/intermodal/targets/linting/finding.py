@@ -26,6 +26,7 @@ class Finding:
         remedy: What to do.
         basis: How it is known.
         platforms: Where it holds.
+        source: What says so.
     """
 
     rule: str
@@ -36,6 +37,7 @@ class Finding:
     remedy: str
     basis: Basis
     platforms: tuple[Platform, ...]
+    source: str = ""
 
 
 @dataclass(frozen=True)

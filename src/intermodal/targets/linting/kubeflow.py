@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from google.protobuf import json_format
-
 from intermodal.errors import nearest
 from intermodal.targets.linting.document import Document, Place, mapping
 from intermodal.targets.linting.finding import Complaint, Platform, rule
+from intermodal.targets.linting.protos import unparsed
+from intermodal.targets.linting.quantities import asked, resources_of
 
 _KUBEFLOW: tuple[Platform, ...] = ("kubeflow",)
+_COMPILER = "kubeflow/pipelines, backend/src/v2/compiler/visitor.go"
 _SEEN = "a Kubeflow Pipelines 2.17 backend"
 
 
@@ -28,7 +29,7 @@ def _schema(document: Document) -> Iterator[Complaint]:
     source=_SEEN,
 )
 def _wrapped(document: Document) -> Iterator[Complaint]:
-    if document.wrapped:
+    if document.job is not None:
         yield Complaint((0,), "the specification is inside a PipelineJob", "submit the value of pipelineSpec alone")
 
 
@@ -112,10 +113,7 @@ def _platform(document: Document) -> Iterator[Complaint]:
         place: Place = (1, "platforms", "kubernetes", "deploymentSpec", "executors", label)
         if label not in document.executors:
             yield Complaint(place, f"the options are for {label!r}, which is no executor", nearest(str(label), document.executors))
-        try:
-            json_format.ParseDict(executor, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
-        except (json_format.ParseError, TypeError, AttributeError, ValueError) as error:
-            yield Complaint(place, " ".join(str(error).split())[:300], "compile it again with kfp-kubernetes 2.17")
+        yield from unparsed(executor, kubernetes_executor_config_pb2.KubernetesExecutorConfig, place, "compile it again with kfp-kubernetes 2.17")
 
 
 @rule(
@@ -128,3 +126,31 @@ def _platform(document: Document) -> Iterator[Complaint]:
 def _extra(document: Document) -> Iterator[Complaint]:
     if document.extra:
         yield Complaint((2,), f"there are {document.extra} documents too many", "submit one pipeline a file")
+
+
+@rule("kubeflow-executor-kind", platforms=_KUBEFLOW, why="the backend runs containers and importers, and no other executor", source=_COMPILER)
+def _kinds(document: Document) -> Iterator[Complaint]:
+    for label, executor in document.executors.items():
+        for kind in ("resolver", "customJob"):
+            if kind in mapping(executor):
+                yield Complaint((0, "deploymentSpec", "executors", label, kind), f"the executor {label!r} is a {kind}", "run it on vertex, or in a container")
+
+
+@rule("kubeflow-reserved-name", platforms=_KUBEFLOW, why="the backend keeps the name root for the pipeline itself", source=_COMPILER)
+def _reserved(document: Document) -> Iterator[Complaint]:
+    if "root" in document.components:
+        yield Complaint((0, "components", "root"), "a component is called 'root'", "give it another name, and in every componentRef to it")
+
+
+@rule(
+    "kubeflow-request-over-limit",
+    platforms=_KUBEFLOW,
+    why="Kubernetes refuses a container that requests more than its limit",
+    source="Kubernetes documentation, Resource management for pods and containers",
+)
+def _requests(document: Document) -> Iterator[Complaint]:
+    for place, resources in resources_of(document):
+        for kind in ("cpu", "memory"):
+            request, limit = asked(resources, kind, "Request"), asked(resources, kind, "Limit")
+            if request is not None and limit and request > limit:
+                yield Complaint(place, f"{kind} has a request of {request:g} and a limit of {limit:g}", "raise the limit, or lower the request")

@@ -10,11 +10,11 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from intermodal.errors import nearest
 from intermodal.targets.linting.document import Document, Place, mapping
 from intermodal.targets.linting.finding import Complaint, rule
+from intermodal.targets.linting.protos import UNPARSED, unparsed
 
 _PROTO = "kfp-pipeline-spec 2.17, pipeline_spec.proto"
 _COMPILE = "compile it again; a compiled file is not meant to be edited"
-_UNPARSED = (json_format.ParseError, TypeError, ValueError, AttributeError, RecursionError)
-_KINDS: dict[str, Any] = {
+KINDS: dict[str, Any] = {
     "STRING": lambda value: isinstance(value, str),
     "NUMBER_INTEGER": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer(),
     "NUMBER_DOUBLE": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
@@ -26,12 +26,13 @@ _KINDS: dict[str, Any] = {
 
 @rule("specification-proto", why="a field or type that the specification's proto does not have is refused or lost", source=_PROTO)
 def _specification(document: Document) -> Iterator[Complaint]:
-    yield from _parsed(document.specification, pipeline_spec_pb2.PipelineSpec(), (0,))
+    yield from unparsed(document.specification, pipeline_spec_pb2.PipelineSpec, (0,), _COMPILE)
 
 
 @rule("deployment-proto", why="a field or type that the deployment's proto does not have is refused or lost", source=_PROTO)
 def _deployment(document: Document) -> Iterator[Complaint]:
-    yield from _parsed(mapping(document.specification.get("deploymentSpec")), pipeline_spec_pb2.PipelineDeploymentConfig(), (0, "deploymentSpec"))
+    deployment = mapping(document.specification.get("deploymentSpec"))
+    yield from unparsed(deployment, pipeline_spec_pb2.PipelineDeploymentConfig, (0, "deploymentSpec"), _COMPILE)
 
 
 def shaped(document: Document) -> bool:
@@ -40,28 +41,15 @@ def shaped(document: Document) -> bool:
         json_format.ParseDict(document.specification, pipeline_spec_pb2.PipelineSpec(), ignore_unknown_fields=True)
         deployment = mapping(document.specification.get("deploymentSpec"))
         json_format.ParseDict(deployment, pipeline_spec_pb2.PipelineDeploymentConfig(), ignore_unknown_fields=True)
-    except _UNPARSED:
+    except UNPARSED:
         return False
     return True
 
 
-def _parsed(value: dict[str, Any], message: Any, place: Place) -> Iterator[Complaint]:
-    try:
-        json_format.ParseDict(value, message)
-    except _UNPARSED as error:
-        yield Complaint((*place, *_named_in(str(error))), " ".join(str(error).split())[:300], _COMPILE)
-
-
-def _named_in(message: str) -> Place:
-    """Return the path that json_format names in an error, as far as it does."""
-    found = re.search(r"at .?PipelineSpec\.([\w.\-\[\]]+)|parse (\w+) field", message)
-    return tuple(part for part in (found[1] or found[2]).split(".") if part) if found else ()
-
-
-@rule("pipeline-name", why="the name is missing or not lowercase letters, digits and hyphens", source="kfp SDK 2.17, and Vertex's job id pattern")
+@rule("pipeline-name", why="the name is missing, or not 1 to 128 lowercase letters, digits and hyphens", source="kfp SDK 2.17, and Vertex's job id pattern")
 def _name(document: Document) -> Iterator[Complaint]:
     name = mapping(document.specification.get("pipelineInfo")).get("name")
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,127}", name):
         yield Complaint((0, "pipelineInfo", "name"), f"the pipeline's name is {name!r}", "name it with @dsl.pipeline(name=…) and compile again")
 
 
@@ -103,7 +91,12 @@ def _tasks(document: Document) -> Iterator[Complaint]:
                     yield Complaint(
                         (*place, "dependentTasks"), f"{name!r} waits for {before!r}, which is not there", nearest(str(before), graph.tasks)
                     )
-            for where, producer, kind, key in _reads(task):
+            for key, source in mapping(mapping(task.get("inputs")).get("parameters")).items():
+                ended = mapping(mapping(source).get("taskFinalStatus")).get("producerTask")
+                if ended is not None and ended not in graph.tasks:
+                    what = f"{name!r} asks how {ended!r} ended, which is not there"
+                    yield Complaint((*place, "inputs", "parameters", key), what, nearest(str(ended), graph.tasks))
+            for where, producer, kind, key in reads(task):
                 if producer not in graph.tasks:
                     yield Complaint((*place, *where), f"{name!r} reads from {producer!r}, which is not there", nearest(str(producer), graph.tasks))
                 elif (component := document.component_of(graph.tasks[producer])) is not None:
@@ -138,7 +131,7 @@ def _inputs(document: Document) -> Iterator[Complaint]:
                 known = mapping(mapping(component.get("inputDefinitions")).get(kind))
                 given = mapping(mapping(task.get("inputs")).get(kind))
                 place = (*graph.place, "tasks", name, "inputs", kind)
-                for key in set(given) - set(known):
+                for key in sorted(set(given) - set(known)):
                     if not key.startswith("pipelinechannel--"):  # what a condition reads need not be an input of what it guards
                         yield Complaint((*place, key), f"{name!r} is given {key!r}, which its component does not take", nearest(key, known))
                 for key, definition in known.items():
@@ -166,7 +159,7 @@ def _defaults(document: Document) -> Iterator[Complaint]:
     for place, owner in owners:
         for name, definition in mapping(mapping(owner.get("inputDefinitions")).get("parameters")).items():
             definition = mapping(definition)
-            fits = _KINDS.get(str(definition.get("parameterType")))
+            fits = KINDS.get(str(definition.get("parameterType")))
             if fits and definition.get("defaultValue") is not None and not fits(definition["defaultValue"]):
                 what = f"the default of {name!r} is {definition['defaultValue']!r}, not {definition['parameterType']}"
                 yield Complaint(
@@ -174,7 +167,7 @@ def _defaults(document: Document) -> Iterator[Complaint]:
                 )
 
 
-def _reads(task: dict[str, Any]) -> Iterator[tuple[Place, Any, str, Any]]:
+def reads(task: dict[str, Any]) -> Iterator[tuple[Place, Any, str, Any]]:
     """Yield (place in the task, producing task, kind, output) of all that a task reads from others."""
     for kind, member, key in (
         ("parameters", "taskOutputParameter", "outputParameterKey"),
@@ -187,4 +180,4 @@ def _reads(task: dict[str, Any]) -> Iterator[tuple[Place, Any, str, Any]]:
 
 def _before(task: dict[str, Any]) -> set[str]:
     listed = task.get("dependentTasks")
-    return {str(each) for each in (listed if isinstance(listed, list) else [])} | {str(producer) for _, producer, _, _ in _reads(task)}
+    return {str(each) for each in (listed if isinstance(listed, list) else [])} | {str(producer) for _, producer, _, _ in reads(task)}
