@@ -132,7 +132,17 @@ def _goal(target: str, profile: str | None, targets: Path) -> Any:
 
 
 def _platform(target: str, profile: str | None, targets: Path) -> Any:
+    if target == "local":
+        from intermodal.targets.local_runs import LocalRuns
+
+        return LocalRuns(_local(profile, targets).home)
     return _goal(target, profile, targets).open()
+
+
+def _local(profile: str | None, targets: Path) -> Any:
+    from intermodal.targets.settings import LocalSettings, load_targets
+
+    return load_targets(targets).profile(profile).local if targets.exists() or profile else LocalSettings()
 
 
 def _run_here(pipeline: Path, params: Path | None, overrides: list[str] | None, *, cache: bool, profile: str | None, targets: Path) -> None:
@@ -140,10 +150,9 @@ def _run_here(pipeline: Path, params: Path | None, overrides: list[str] | None, 
     from intermodal.local_run import run_configuration
     from intermodal.targets.local import LocalTarget
     from intermodal.targets.parameters import check_parameters, read_parameters
-    from intermodal.targets.settings import LocalSettings, load_targets
     from intermodal.targets.submission import is_compiled, read_pipeline, settings_overrides
 
-    local = load_targets(targets).profile(profile).local if targets.exists() or profile else LocalSettings()
+    local = _local(profile, targets)
     documents = read_pipeline(pipeline)
     if is_compiled(documents):
         parameters = check_parameters(documents[0], read_parameters(params) if params else {})
@@ -235,6 +244,8 @@ def schedule_create(
     from intermodal.targets.cron import check_cron
 
     check_cron(cron, time_zone)
+    if target == "local":
+        raise ConfigurationError(f"--target local: this machine keeps no schedules ({name!r}); have its cron run `intermodal run`")
     goal, submission = _prepared(
         pipeline, target, profile, targets, params=params, configuration=configuration, overrides=overrides, digests=digests, name=name, cache=cache
     )
@@ -295,6 +306,8 @@ def trigger(
         happened = parse_event(sys.stdin.read() if event == "-" else Path(event).read_text(encoding="utf-8"))
     except (FileNotFoundError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"--event {event}: {error}") from error
+    if target == "local":
+        raise ConfigurationError("--target local: an event starts a run on kubeflow or vertex; here, start `intermodal run`")
     if not fnmatchcase(happened.subject, match):
         console.print(f"Nothing to do: the event is about {happened.subject or 'nothing in particular'!r}, not {match!r}")
         return

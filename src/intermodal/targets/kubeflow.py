@@ -64,7 +64,7 @@ class KubeflowTarget:
         experiment = self._experiment()
         body = api.V2beta1Run(
             experiment_id=experiment,
-            display_name=f"{submission.name[:60]} [{submission.key}]",
+            display_name=f"{submission.name} [{submission.key}]",
             description=_note(submission),
             pipeline_spec=_pipeline(submission),
             runtime_config=api.V2beta1RuntimeConfig(parameters=submission.parameters, pipeline_root=self._settings.root),

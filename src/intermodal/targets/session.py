@@ -244,11 +244,12 @@ class Session:
         counts = [f"{states.count(state)} {state}" for state in ("done", "cached", "failed") if state in states]
         counts += [f"{len(self._run.skipped)} skipped"] if self._run.skipped else []
         self._console.print(f"  {', '.join(counts)} in {self._run.seconds:.1f} s", soft_wrap=True)
+        error = f"{self._failures[0][0]}: {self._failures[0][1]}" if self._failures else ""
+        record = {"pipeline": self._name, "seconds": self._run.seconds, "error": error, "tasks": {task.name: task.state for task in self._run.tasks}}
+        write_json(self._run.directory / "run.json", record)
         if self._failures:
             task, sentence, log = self._failures[0]
             raise TaskError(task, sentence, str(_shown(log)))
-        record = {"pipeline": self._name, "seconds": self._run.seconds, "tasks": {task.name: task.state for task in self._run.tasks}}
-        write_json(self._run.directory / "run.json", record)
 
     def _conclude_stopped(self, number: int) -> None:
         what = "interrupted" if number == signal.SIGINT else "terminated"

@@ -18,6 +18,7 @@ from intermodal.targets.settings import KubeflowSettings, Targets, VertexSetting
 from intermodal.targets.specification import Specification
 from intermodal.targets.staging import Staging
 
+_NAME_LENGTH = 60
 RemoteSettings = KubeflowSettings | VertexSettings
 
 
@@ -90,6 +91,9 @@ def prepare(
         ConfigurationError: A file, a setting or a parameter is wrong. All parameters are checked before anything is staged.
         PlatformError: The artifact root cannot be written.
     """
+    title = name or pipeline.stem
+    if not 1 <= len(title) <= _NAME_LENGTH:
+        raise ConfigurationError(f"--name {title[:40]!r}… has {len(title)} characters; a run's name has 1 to {_NAME_LENGTH}")
     values = read_pipeline(pipeline)
     compiled = is_compiled(values)
     described = configuration if compiled else pipeline
@@ -115,7 +119,7 @@ def prepare(
         specification=specification,
         platform=platform,
         parameters=checked,
-        name=name or pipeline.stem,
+        name=title,
         key=key,
         cached=cached if goal.settings.cached else False,
     )

@@ -1,6 +1,7 @@
 """Vertex AI Pipelines, through Google's own client."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -25,6 +26,7 @@ from intermodal.targets.staging import Staging
 
 _KEY, _DIGEST = "intermodal-key", "intermodal-digest"
 _TIMEOUT = 60.0
+_JOB_ID = re.compile(r"[a-z][-a-z0-9]{0,127}")
 _TRANSIENT = (api.TooManyRequests, api.InternalServerError, api.BadGateway, api.ServiceUnavailable, api.GatewayTimeout, RequestException)
 _RUN_STATES: dict[str, State] = {
     "QUEUED": "pending",
@@ -77,7 +79,11 @@ class VertexTarget:
     def submit(self, submission: Submission) -> RemoteRun:
         """Start a run, or return the one that the key already started."""
         job = self._job(submission)
-        identifier = f"{job.pipeline_spec['pipelineInfo']['name']}-{submission.key}"[:128]
+        identifier = f"{job.pipeline_spec['pipelineInfo']['name']}-{submission.key}"
+        if not _JOB_ID.fullmatch(identifier):
+            raise ConfigurationError(
+                f"the job's id would be {identifier!r}: Vertex AI takes 128 lowercase letters, digits and hyphens at most; shorten --key"
+            )
         self._writable()
         try:
             create = partial(self._pipelines.create_pipeline_job, parent=self._parent, pipeline_job=job, pipeline_job_id=identifier)
@@ -184,7 +190,7 @@ class VertexTarget:
             values[key] = json_format.ParseDict(json.loads(json.dumps(value)), struct_pb2.Value())
         settings = self._settings
         job = aiplatform.PipelineJob(
-            display_name=submission.name[:128],
+            display_name=submission.name,
             labels={**settings.labels, **submission.labels, _KEY: submission.key, _DIGEST: submission.digest},
             runtime_config=aiplatform.PipelineJob.RuntimeConfig(
                 gcs_output_directory=settings.root, failure_policy=aiplatform.PipelineFailurePolicy.PIPELINE_FAILURE_POLICY_FAIL_FAST
