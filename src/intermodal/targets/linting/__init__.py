@@ -5,18 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from intermodal.errors import ConfigurationError, nearest
-from intermodal.targets.linting import kubeflow, structure, vertex
-from intermodal.targets.linting.document import Document, UnreadableError, parse_document, read_document
+from intermodal.targets.linting import kubeflow, structure, vertex, wiring
+from intermodal.targets.linting.document import Document, UnreadableError, parse_document, read_document, read_text
 from intermodal.targets.linting.finding import PLATFORMS, RULES, Finding, Platform
 
-__all__ = ["RULES", "Finding", "kubeflow", "lint", "lint_documents", "structure", "vertex"]
+__all__ = ["RULES", "Finding", "kubeflow", "lint", "lint_documents", "structure", "vertex", "wiring"]
 
 
-def lint(path: Path, target: str | None = None) -> list[Finding]:
+def lint(source: Path | str, target: str | None = None) -> list[Finding]:
     """Check a compiled file.
 
     Args:
-        path: A compiled pipeline or component.
+        source: A compiled pipeline or component: the file as a `Path`, or its text as a `str`.
         target: `kubeflow` or `vertex`. Default: both; every finding says where it holds.
 
     Returns:
@@ -26,10 +26,11 @@ def lint(path: Path, target: str | None = None) -> list[Finding]:
         ConfigurationError: There is no such target.
     """
     platforms = _platforms(target)
+    name = str(source) if isinstance(source, Path) else "pipeline"
     try:
-        return _findings(read_document(path), platforms)
+        return _findings(read_document(source) if isinstance(source, Path) else read_text(source, name), platforms)
     except UnreadableError as error:
-        return [_unreadable(str(path), error, platforms)]
+        return [_unreadable(name, error, platforms)]
 
 
 def lint_documents(documents: list[dict[str, Any]], target: str, name: str = "pipeline") -> list[Finding]:
@@ -55,20 +56,30 @@ def _platforms(target: str | None) -> tuple[Platform, ...]:
 
 
 def _findings(document: Document, platforms: Iterable[Platform]) -> list[Finding]:
-    found: dict[tuple[int, Finding], None] = {}
+    found: dict[Finding, int] = {}
     shaped = structure.shaped(document)
     for rule in RULES:
-        if not shaped and not rule.id.endswith("-proto"):
+        if not shaped and not rule.unshaped:
             continue
         holds = tuple(each for each in rule.platforms if each in platforms)
         for complaint in rule.check(document) if holds else ():
             line = document.line(complaint.place)
-            where = f"{document.path}:{line} {'.'.join(map(str, complaint.place[1:]))}".rstrip()
-            found[line, Finding(rule.id, rule.severity, where, complaint.what, rule.why, complaint.remedy, rule.basis, holds)] = None
-    return [finding for _, finding in sorted(found, key=lambda each: (each[1].severity, each[0], each[1].rule))]
+            where = f"{document.path}:{line}" if line else document.path
+            where = f"{where} {'.'.join(map(str, complaint.place[1:]))}".rstrip()
+            finding = Finding(rule.id, rule.severity, where, complaint.what, rule.why, complaint.remedy, rule.basis, holds, rule.source)
+            found[finding] = line
+    return sorted(found, key=lambda each: (each.severity, found[each], each.rule, each.where, each.what))
 
 
 def _unreadable(path: str, error: UnreadableError, platforms: tuple[Platform, ...]) -> Finding:
     return Finding(
-        "readable", "error", path, str(error), "no platform can read it", "give a file that `intermodal compile` or kfp wrote", "enforced", platforms
+        "readable",
+        "error",
+        path,
+        str(error),
+        "no platform can read it",
+        "give a file that `intermodal compile` or kfp wrote",
+        "enforced",
+        platforms,
+        "PyYAML 6, kfp SDK 2.17",
     )

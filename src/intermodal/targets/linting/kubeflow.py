@@ -98,6 +98,7 @@ def _cached_in(document: Document, branch: dict[str, object], place: Place) -> I
     platforms=_KUBEFLOW,
     why="an option that the kubernetes proto does not have is lost",
     source="kfp-kubernetes 2.17, kubernetes_executor_config.proto",
+    unshaped=True,
 )
 def _platform(document: Document) -> Iterator[Complaint]:
     if document.platform is None:
@@ -133,7 +134,9 @@ def _kinds(document: Document) -> Iterator[Complaint]:
     for label, executor in document.executors.items():
         for kind in ("resolver", "customJob"):
             if kind in mapping(executor):
-                yield Complaint((0, "deploymentSpec", "executors", label, kind), f"the executor {label!r} is a {kind}", "run it on vertex, or in a container")
+                yield Complaint(
+                    (0, "deploymentSpec", "executors", label, kind), f"the executor {label!r} is a {kind}", "run it on vertex, or in a container"
+                )
 
 
 @rule("kubeflow-reserved-name", platforms=_KUBEFLOW, why="the backend keeps the name root for the pipeline itself", source=_COMPILER)

@@ -24,12 +24,12 @@ KINDS: dict[str, Any] = {
 }
 
 
-@rule("specification-proto", why="a field or type that the specification's proto does not have is refused or lost", source=_PROTO)
+@rule("specification-proto", why="a field or type that the specification's proto does not have is refused or lost", source=_PROTO, unshaped=True)
 def _specification(document: Document) -> Iterator[Complaint]:
     yield from unparsed(document.specification, pipeline_spec_pb2.PipelineSpec, (0,), _COMPILE)
 
 
-@rule("deployment-proto", why="a field or type that the deployment's proto does not have is refused or lost", source=_PROTO)
+@rule("deployment-proto", why="a field or type that the deployment's proto does not have is refused or lost", source=_PROTO, unshaped=True)
 def _deployment(document: Document) -> Iterator[Complaint]:
     deployment = mapping(document.specification.get("deploymentSpec"))
     yield from unparsed(deployment, pipeline_spec_pb2.PipelineDeploymentConfig, (0, "deploymentSpec"), _COMPILE)
@@ -46,7 +46,11 @@ def shaped(document: Document) -> bool:
     return True
 
 
-@rule("pipeline-name", why="the name is missing, or not 1 to 128 lowercase letters, digits and hyphens", source="kfp SDK 2.17, and Vertex's job id pattern")
+@rule(
+    "pipeline-name",
+    why="the name is missing, or not 1 to 128 lowercase letters, digits and hyphens",
+    source="kfp SDK 2.17, and Vertex's job id pattern",
+)
 def _name(document: Document) -> Iterator[Complaint]:
     name = mapping(document.specification.get("pipelineInfo")).get("name")
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,127}", name):

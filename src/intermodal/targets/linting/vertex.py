@@ -4,15 +4,15 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from intermodal.errors import nearest
 from intermodal.images import image_of
 from intermodal.targets.linting.document import Document, Place, mapping
 from intermodal.targets.linting.finding import Complaint, Platform, rule
+from intermodal.targets.linting.quantities import asked, resources_of
 
 _VERTEX: tuple[Platform, ...] = ("vertex",)
 _CLIENT = "google-cloud-aiplatform 1.165"
 _MACHINES = "Vertex AI documentation, Specify machine types for a pipeline step"
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)([KMGTPE]i?)?")
-_UNITS = {"": 1e-9, "K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3, "Ki": 2**10 / 1e9, "Mi": 2**20 / 1e9, "Gi": 2**30 / 1e9, "Ti": 2**40 / 1e9}
 
 
 @rule(
@@ -31,23 +31,28 @@ def _one_document(document: Document) -> Iterator[Complaint]:
     "vertex-name-length",
     platforms=_VERTEX,
     basis="enforced",
-    why="the client makes the job's id from the name: 113 characters at most, a letter first",
-    source=_CLIENT,
+    why="the client makes the job's id from the name and the time, and refuses one of more than 128 characters or without a letter first",
+    source=f"{_CLIENT}, PipelineJob",
 )
 def _name_length(document: Document) -> Iterator[Complaint]:
     name = mapping(document.specification.get("pipelineInfo")).get("name")
-    if isinstance(name, str) and not re.fullmatch(r"[a-z][-a-z0-9]{0,112}", name):
-        yield Complaint(
-            (0, "pipelineInfo", "name"), f"the name {name[:40]!r} has {len(name)} characters", "choose a shorter one that starts with a letter"
-        )
+    made = re.sub(r"[^-0-9a-z]+", "-", name.lower()).strip("-") if isinstance(name, str) else ""
+    if made and not re.fullmatch(r"[a-z][-a-z0-9]{0,127}", f"{made}-20261231235959"):
+        what = f"the name {made[:40]!r} has {len(made)} characters"
+        yield Complaint((0, "pipelineInfo", "name"), what, "choose one of 113 characters at most that starts with a letter")
 
 
 @rule(
-    "vertex-schema-version", platforms=_VERTEX, basis="enforced", why="the client reads the version to know how parameters are typed", source=_CLIENT
+    "vertex-schema-version",
+    platforms=_VERTEX,
+    basis="enforced",
+    why="the client compares the version with 2.0.0 to know how parameters are typed",
+    source=f"{_CLIENT}, PipelineRuntimeConfigBuilder",
 )
 def _schema(document: Document) -> Iterator[Complaint]:
-    if not isinstance(document.specification.get("schemaVersion"), str):
-        yield Complaint((0, "schemaVersion"), f"schemaVersion is {document.specification.get('schemaVersion')!r}", "compile with kfp 2")
+    version = document.specification.get("schemaVersion")
+    if not isinstance(version, str) or not re.fullmatch(r"\d+(\.\d+)*", version):
+        yield Complaint((0, "schemaVersion"), f"schemaVersion is {version!r}", "compile with kfp 2")
 
 
 @rule(
@@ -57,7 +62,7 @@ def _schema(document: Document) -> Iterator[Complaint]:
     source="aiplatform_v1 AcceleratorType; TPU topologies as tpu-v*",
 )
 def _accelerators(document: Document) -> Iterator[Complaint]:
-    for place, resources in _resources(document):
+    for place, resources in resources_of(document):
         accelerator = mapping(resources.get("accelerator"))
         kind = accelerator.get("resourceType") or accelerator.get("type")
         if kind and not _placeholder(kind) and kind not in _known_accelerators() and not re.fullmatch(r"tpu-?v\d\w*", str(kind), re.IGNORECASE):
@@ -67,18 +72,16 @@ def _accelerators(document: Document) -> Iterator[Complaint]:
 
 @rule("vertex-machine-limits", platforms=_VERTEX, why="no machine has more than 96 CPUs and 624 GB", source=_MACHINES)
 def _limits(document: Document) -> Iterator[Complaint]:
-    for place, resources in _resources(document):
-        cpu, memory = resources.get("cpuLimit", resources.get("resourceCpuLimit")), resources.get("memoryLimit", resources.get("resourceMemoryLimit"))
-        if isinstance(cpu, int | float) and cpu > 96:
-            yield Complaint(place, f"{cpu:g} CPUs are asked for", "ask for 96 at most")
-        size = _gigabytes(memory)
-        if size is not None and size > 624:
-            yield Complaint(place, f"{size:.0f} GB of memory are asked for", "ask for 624G at most")
+    for place, resources in resources_of(document):
+        for kind, most, remedy in (("cpu", 96, "ask for 96 CPUs at most"), ("memory", 624, "ask for 624G at most")):
+            limit = asked(resources, kind, "Limit")
+            if limit is not None and limit > most:
+                yield Complaint(place, f"the {kind} limit is {limit:g}{'' if kind == 'cpu' else ' GB'}", remedy)
 
 
 @rule("vertex-runtime-resources", platforms=_VERTEX, why="a limit cannot come from a parameter at run time", source=_MACHINES)
 def _runtime_resources(document: Document) -> Iterator[Complaint]:
-    for place, resources in _resources(document):
+    for place, resources in resources_of(document):
         for key, value in resources.items():
             if key.startswith("resource") and _placeholder(value):
                 yield Complaint((*place, key), f"{key} is {value!r}", "write the number when compiling")
@@ -86,7 +89,7 @@ def _runtime_resources(document: Document) -> Iterator[Complaint]:
 
 @rule("vertex-requests", platforms=_VERTEX, severity="warning", why="Vertex reads limits alone: a request without one is ignored", source=_MACHINES)
 def _requests(document: Document) -> Iterator[Complaint]:
-    for place, resources in _resources(document):
+    for place, resources in resources_of(document):
         for kind in ("cpu", "memory"):
             asked = {key.lower() for key in resources if kind in key.lower()}
             if any("request" in key for key in asked) and not any("limit" in key for key in asked):
@@ -124,6 +127,9 @@ def _newer(document: Document) -> Iterator[Complaint]:
                 yield Complaint(place, f"{name!r} takes a TASK_CONFIG", "leave the parameter out for vertex")
             if mapping(definition).get("literals"):
                 yield Complaint(place, f"the parameter {key!r} of {name!r} is a Literal", "declare it a str, and check the value in the component")
+    for label, executor in document.executors.items():
+        if mapping(mapping(executor).get("importer")).get("downloadToWorkspace"):
+            yield Complaint((0, "deploymentSpec", "executors", label, "importer"), f"{label!r} downloads to a workspace", "leave it out for vertex")
     for graph in document.graphs():
         for name, task in graph.tasks.items():
             if mapping(task.get("cachingOptions")).get("cacheKey"):
@@ -148,24 +154,59 @@ def _registries(document: Document) -> Iterator[Complaint]:
             return
 
 
-def _resources(document: Document) -> Iterator[tuple[Place, dict[str, Any]]]:
-    for label, executor in document.executors.items():
-        if found := mapping(mapping(mapping(executor).get("container")).get("resources")):
-            yield (0, "deploymentSpec", "executors", label, "container", "resources"), found
-
-
 def _placeholder(value: Any) -> bool:
     return isinstance(value, str) and "{{" in value
-
-
-def _gigabytes(value: Any) -> float | None:
-    if isinstance(value, int | float):
-        return float(value)
-    match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
-    return float(match[1]) * _UNITS.get(match[2] or "", 1e9) if match else None
 
 
 def _known_accelerators() -> set[str]:
     from google.cloud.aiplatform_v1.types import AcceleratorType
 
     return {name for name in AcceleratorType.__members__ if name != "ACCELERATOR_TYPE_UNSPECIFIED"}
+
+
+@rule(
+    "vertex-root",
+    platforms=_VERTEX,
+    severity="warning",
+    why="artifacts go to Cloud Storage: the service refuses another root, unless the submission names one in its place",
+    source="Vertex AI documentation, pipeline root; the client lets it pass",
+)
+def _artifact_root(document: Document) -> Iterator[Complaint]:
+    runtime = mapping(mapping(document.job).get("runtimeConfig")).get("gcsOutputDirectory")
+    for place, root in (((0, "defaultPipelineRoot"), document.specification.get("defaultPipelineRoot")), ((0, "runtimeConfig"), runtime)):
+        if isinstance(root, str) and root and not root.startswith("gs://") and not _placeholder(root):
+            yield Complaint(place, f"the root is {root!r}", "name a gs:// root, or leave it to the target's profile")
+
+
+@rule(
+    "vertex-job-runtime",
+    platforms=_VERTEX,
+    basis="enforced",
+    why="the client reads runtimeConfig of a PipelineJob, and knows the parameters of its specification alone",
+    source=f"{_CLIENT}, PipelineRuntimeConfigBuilder",
+)
+def _job_runtime(document: Document) -> Iterator[Complaint]:
+    if document.job is None:
+        return
+    runtime = document.job.get("runtimeConfig")
+    if not isinstance(runtime, dict):
+        yield Complaint((0, "runtimeConfig"), f"runtimeConfig is {runtime!r}", "write {} there, or give the value of pipelineSpec alone")
+    known = mapping(mapping(mapping(document.specification.get("root")).get("inputDefinitions")).get("parameters"))
+    for kind in ("parameterValues", "parameters"):
+        for name in mapping(mapping(runtime).get(kind)):
+            if name not in known:
+                yield Complaint((0, "runtimeConfig", kind, name), f"there is no parameter {name!r}", nearest(str(name), known))
+
+
+@rule(
+    "vertex-job-dropped",
+    platforms=_VERTEX,
+    severity="warning",
+    basis="enforced",
+    why="the client takes pipelineSpec and runtimeConfig out of a PipelineJob and sends nothing else of it",
+    source=f"{_CLIENT}, PipelineJob",
+)
+def _job_dropped(document: Document) -> Iterator[Complaint]:
+    for key in ("labels", "serviceAccount", "network", "encryptionSpec"):
+        if mapping(document.job).get(key):
+            yield Complaint((0, key), f"the PipelineJob has {key}", "name it in the target's profile")
