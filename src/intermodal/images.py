@@ -13,10 +13,13 @@ IMAGES: Final = {
     "serve": "serving: KServe, TensorFlow",
 }
 
+#: The images that exist with CUDA too, under the same name and a tag that ends in ``-gpu``.
+GPU_IMAGES: Final = frozenset({"train"})
+
 _PREFIX: Final = "intermodal-"
 
 
-def image_reference(image: str, *, repository: str = "", tag: str = __version__, digest: str | None = None) -> str:
+def image_reference(image: str, *, repository: str = "", tag: str = __version__, digest: str | None = None, gpu: bool = False) -> str:
     """Return the reference of one of the project's images.
 
     Args:
@@ -24,6 +27,7 @@ def image_reference(image: str, *, repository: str = "", tag: str = __version__,
         repository: Registry and path to put before the name, for instance ``europe-docker.pkg.dev/my-project/ml``. Default: none.
         tag: The tag. Default: the package's version, never ``latest``, which Kubernetes would pull at every start.
         digest: ``sha256:…``, in the tag's place. Default: by tag.
+        gpu: Whether the variant with CUDA is meant.
 
     Returns:
         For instance ``intermodal-train:0.1.0``.
@@ -33,7 +37,7 @@ def image_reference(image: str, *, repository: str = "", tag: str = __version__,
     """
     if image not in IMAGES:
         raise ValueError(f"there is no image {image!r}; the images are {', '.join(IMAGES)}")
-    name = f"{_PREFIX}{image}" + (f"@{digest}" if digest else f":{tag}")
+    name = f"{_PREFIX}{image}" + (f"@{digest}" if digest else f":{tag}{'-gpu' if gpu else ''}")
     return f"{repository.rstrip('/')}/{name}" if repository else name
 
 

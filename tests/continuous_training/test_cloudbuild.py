@@ -166,9 +166,10 @@ def test_push_writes_a_digest_file_that_the_command_reads(tmp_path):
     )
     docker.chmod(0o755)
     digests = tmp_path / "digests.json"
-    done = ran(f"images/push {digests}", PATH=f"{tmp_path}:{os.environ['PATH']}", REPOSITORY="registry.example/team/", TAG="v1")
+    done = ran(f"images/push {digests} train-gpu", PATH=f"{tmp_path}:{os.environ['PATH']}", REPOSITORY="registry.example/team/", TAG="v1")
     assert done.returncode == 0, done.stderr
-    assert set(read_digests(digests)) == set(IMAGES)
+    assert set(read_digests(digests)) == {*IMAGES, "train-gpu"}
+    assert "intermodal-train:v1-gpu" in (tmp_path / "docker.pushed").read_text()
     assert "registry.example/team/intermodal-train:v1" in (tmp_path / "docker.pushed").read_text()
 
 
@@ -179,6 +180,17 @@ def test_a_registry_that_gives_no_digest_leaves_no_file(tmp_path):
     assert done.returncode == 1
     assert "gave no digest" in done.stderr
     assert not (tmp_path / "digests.json").exists()
+
+
+def test_every_image_has_a_bill_of_materials_that_names_what_the_lock_holds(tmp_path):
+    done = ran(f"images/sbom {tmp_path}", UV=str(ROOT / ".venv" / "bin" / "uv"), HOME=os.environ.get("HOME", "/tmp"))
+    assert done.returncode == 0, done.stderr
+    made = {path.name.partition(".")[0]: json.loads(path.read_text()) for path in tmp_path.glob("*.cdx.json")}
+    assert set(made) == set(IMAGES)
+    for image, package in {"data": "feast", "validate": "tensorflow-data-validation", "train": "keras", "track": "mlflow", "serve": "kserve"}.items():
+        assert (made[image]["bomFormat"], made[image]["specVersion"]) == ("CycloneDX", "1.5")
+        component = next(each for each in made[image]["components"] if each["name"] == package)
+        assert component["purl"].startswith(f"pkg:pypi/{package}@")
 
 
 def test_the_scripts_know_every_image_and_each_has_a_budget():

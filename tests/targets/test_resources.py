@@ -114,6 +114,23 @@ def test_a_shape_with_an_accelerator_brings_its_node_selector_and_labels_reach_e
     assert {label for label, each in executors.items() if each["podMetadata"]["labels"] == {"team": "ml"}} == containers
 
 
+@pytest.mark.parametrize(("name", "settings"), [("kubeflow", KUBEFLOW), ("vertex", VERTEX)])
+def test_a_task_on_a_gpu_runs_in_the_image_with_cuda_and_the_others_do_not(name, settings):
+    specification, _ = compiled(name, settings)
+    images = {label: each["container"]["image"] for label, each in specification["deploymentSpec"]["executors"].items() if "container" in each}
+    assert images["exec-train-model"].endswith("/intermodal-train:0.1.0-gpu")
+    assert images["exec-evaluate-model"].endswith("/intermodal-train:0.1.0")
+
+
+def test_a_digest_file_without_the_image_with_cuda_is_refused_where_it_is_wanted():
+    digests = {"train": "sha256:" + "a" * 64}
+    target = dataclasses.replace(CLUSTER_TARGETS["kubeflow"], settings=KUBEFLOW, shapes={"gpu": GPU}, digests=digests)
+    with pytest.raises(ConfigurationError, match="no train-gpu"):
+        target.compile({})
+    specification = dataclasses.replace(target, digests=digests | {"train-gpu": "sha256:" + "b" * 64}).compile({})
+    assert specification["deploymentSpec"]["executors"]["exec-train-model"]["container"]["image"].endswith("@sha256:" + "b" * 64)
+
+
 def test_a_tpu_brings_its_topology():
     shapes = {"tpu": Shape(accelerator="tpu-v5e", accelerators=4)}
     settings = KUBEFLOW.model_copy(update={"tasks": {"train-model": TaskSettings(shape="tpu", tpu_topology="2x2")}})

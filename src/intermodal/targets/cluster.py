@@ -6,11 +6,12 @@ from types import ModuleType
 from typing import Any
 
 from intermodal.components.deploy_model.component import deploy_model
-from intermodal.errors import MachineError
+from intermodal.errors import ConfigurationError, MachineError
+from intermodal.images import GPU_IMAGES, image_of, image_reference
 from intermodal.pipelines.training import training_pipeline
 from intermodal.targets.compilation import compile_specification, set_images
 from intermodal.targets.kubernetes_options import platform_document
-from intermodal.targets.resources import apply_retries, apply_shape
+from intermodal.targets.resources import accelerator_of, apply_retries, apply_shape, container_of
 from intermodal.targets.settings import KubeflowSettings, Shape, VertexSettings
 from intermodal.targets.specification import Specification, apply_cache_policy
 
@@ -51,9 +52,21 @@ class ClusterTarget:
         if self.settings:
             for task, settings in self.settings.tasks.items():
                 if settings.shape:
-                    apply_shape(specification, task, settings.shape, self.shapes[settings.shape], self.name)
+                    shape = self.shapes[settings.shape]
+                    apply_shape(specification, task, settings.shape, shape, self.name)
+                    if shape.accelerator and accelerator_of(settings.shape, shape).resource == "nvidia.com/gpu":
+                        self._use_gpu_image(specification, task)
             apply_retries(specification, self.settings.retries)
         return specification
+
+    def _use_gpu_image(self, specification: Specification, task: str) -> None:
+        container = container_of(specification, task)
+        image = image_of(container["image"])
+        if image in GPU_IMAGES:
+            digest = self.digests.get(f"{image}-gpu")
+            if self.digests and not digest:
+                raise ConfigurationError(f"tasks.{task} wants a GPU, and the digest file has no {image}-gpu; build and push that image too")
+            container["image"] = image_reference(image, repository=self.image_repository, digest=digest, gpu=True)
 
     def platform_document(self, specification: Specification) -> dict[str, Any]:
         """Return the second document of a compiled file, for Kubeflow; empty on Vertex AI, or when the settings ask for nothing."""

@@ -5,13 +5,13 @@ import re
 from pathlib import Path
 
 from intermodal.errors import ConfigurationError
-from intermodal.images import IMAGES
+from intermodal.images import GPU_IMAGES, IMAGES
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def read_digests(path: Path) -> dict[str, str]:
-    """Read a digest file: a JSON object of image name to ``sha256:…``.
+    """Read a digest file: a JSON object of image name to ``sha256:…``; a variant with CUDA is ``train-gpu``.
 
     Raises:
         ConfigurationError: The file is missing or not such an object, names an unknown image, or leaves one out: a release in which some
@@ -25,7 +25,7 @@ def read_digests(path: Path) -> dict[str, str]:
         raise ConfigurationError(f"{path}: not JSON ({error})") from error
     if not isinstance(values, dict):
         raise ConfigurationError(f'{path}: expected an object such as {{"train": "sha256:…"}}, found {type(values).__name__}')
-    if unknown := sorted(set(values) - set(IMAGES)):
+    if unknown := sorted(set(values) - set(IMAGES) - {f"{image}-gpu" for image in GPU_IMAGES}):
         raise ConfigurationError(f"{path}: there is no image {unknown[0]!r}; the images are {', '.join(IMAGES)}")
     if missing := sorted(set(IMAGES) - set(values)):
         raise ConfigurationError(f"{path}: no digest for the image {missing[0]!r}; a release names every image by digest")
