@@ -16,10 +16,12 @@ from typer.testing import CliRunner
 
 from intermodal import cli
 from intermodal.errors import IntermodalError
+from intermodal.targets.compilation import compile_specification, write_specification
 from tests.servers.faults import Fault
 from tests.servers.kubeflow import KubeflowServer
 from tests.servers.storage import gcs_server, s3_server
 from tests.servers.vertex import VertexServer
+from tests.targets.test_local_runs import greeting
 
 ROOT = Path(__file__).resolve().parent.parent
 FLIGHTS = str(ROOT / "pipelines" / "flights.yaml")
@@ -228,3 +230,19 @@ def test_a_person_sees_one_line_and_status_1_not_a_traceback(tmp_path):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith("error  targets.toml: no such file")
+
+
+def test_a_compiled_file_runs_on_this_machine_and_is_listed_and_read_there(tmp_path, monkeypatch):
+    (tmp_path / "targets.toml").write_text(f'[profiles.dev.local]\nhome = "{tmp_path / "home"}"\n')
+    (tmp_path / "params.yaml").write_text("name: Ada\n")
+    monkeypatch.setenv("INTERMODAL_TARGETS", str(tmp_path / "targets.toml"))
+    write_specification(compile_specification(greeting), tmp_path / "greeting.yaml")
+    file = str(tmp_path / "greeting.yaml")
+    assert "'name' is required" in said("submit", file, "--target", "local", code=1)
+    said("submit", file, "--target", "local", "--params", str(tmp_path / "params.yaml"))
+    (run,) = (each.name for each in (tmp_path / "home" / "runs").iterdir())
+    assert run in said("list", "--target", "local")
+    assert "succeeded" in said("status", run, "--target", "local")
+    assert "hello Ada" in said("logs", run, "--target", "local")
+    for refused in (("cancel", run), ("schedule", "pause", "nightly"), ("schedule", "create", file, "--name", "n", "--cron", "0 3 * * *")):
+        assert "--target local" in said(*refused, "--target", "local", code=1)
