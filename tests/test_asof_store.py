@@ -178,6 +178,41 @@ def test_both_stores_agree_on_any_corrections(corrected, rows, entities, known):
     corrected.equal(entities, filter_by_created_timestamp=known)
 
 
+@EXAMPLES
+@given(rows=st.lists(ROW, min_size=1, max_size=12, unique_by=lambda row: row[:3]), entities=ENTITIES, ordered=st.booleans())
+@pytest.mark.parametrize("kind", ["plain", "endless", "corrected"])
+def test_both_stores_agree_on_rows_joined_in_stretches(kind, rows, entities, ordered, request, monkeypatch):
+    monkeypatch.setattr("intermodal.asof_store._STRETCH", 3)
+    stores = request.getfixturevalue(kind)
+    stores.write(rows)
+    many = entities * 12
+    stores.equal(sorted(many, key=lambda entity: entity[2]) if ordered else many)
+
+
+def test_rows_in_order_are_joined_in_stretches_and_others_at_once(plain, monkeypatch):
+    monkeypatch.setattr("intermodal.asof_store._STRETCH", 10)
+    plain.write([("a", 1, moment, moment, 1.0, 0) for moment in range(10)])
+    moments = [each / 10 for each in range(100)]
+
+    def stretches(order: list[float]) -> int:
+        frame = pd.DataFrame({"shop": "a", "item": 1, "event_timestamp": [minute(each) for each in order]})
+        job = plain.stores["asof"].get_historical_features(entity_df=frame, features=["sales:sold"])
+        assert job.to_arrow().column("sold").to_pylist() == [int(each) for each in order]
+        return len(job._query.load(job._connection))
+
+    assert stretches(moments) == 10
+    assert stretches(moments[::-1]) == 1
+    assert stretches(moments[50:] + moments[:50]) == 1
+
+
+def test_rows_without_a_moment_get_nothing(plain, monkeypatch):
+    monkeypatch.setattr("intermodal.asof_store._STRETCH", 2)
+    plain.write([("a", 1, 0, 7, 1.5, 0)])
+    frame = pd.DataFrame({"shop": "a", "item": 1, "event_timestamp": pd.to_datetime([None, None, minute(1), minute(2), None] * 3, utc=True)})
+    found = plain.stores["asof"].get_historical_features(entity_df=frame, features=["sales:sold"]).to_arrow()
+    assert found.column("sold").to_pylist() == [None, None, 7, 7, None] * 3
+
+
 def test_a_select_gives_the_same_as_a_frame(plain, tmp_path):
     plain.write([("a", 1, 0, 7, 1.5, 0), ("b", 1, 1, 8, 2.5, 0)])
     pq.write_table(

@@ -73,6 +73,13 @@ def test_views_in_lists_are_found_and_relative_sources_start_from_the_tables(def
     assert repository.service("stock").name == "stock"
 
 
+def test_tables_may_be_given_relative_to_the_working_directory(define, tmp_path, monkeypatch):
+    define(definitions=DEFINITIONS)
+    monkeypatch.chdir(tmp_path)
+    repository = FeatureRepository(tmp_path / "repository", "tables")
+    assert repository.views[0].batch_source.file_options.uri.startswith(f"{tmp_path}/tables/")
+
+
 @pytest.mark.parametrize("uri", ["/data/sales.parquet", "gs://bucket/sales.parquet", "s3://bucket/sales.parquet"])
 def test_absolute_sources_stay_where_they_are(define, uri):
     repository = define(definitions=DEFINITIONS.replace('f"{name}.parquet"', repr(uri)))

@@ -60,7 +60,7 @@ def _join(store: FeatureStore, service: FeatureService, rows: Path) -> pa.Record
     """Return the spine's rows in order, the features beside them; they stream where the offline store is our own."""
     if store.config.offline_store.type == AsofOfflineStoreConfig().type:
         selected = f"SELECT * FROM read_parquet('{str(rows).replace(chr(39), chr(39) * 2)}')"  # noqa: S608 - a path, its quotes doubled
-        return store.get_historical_features(entity_df=selected, features=service).relation().to_arrow_reader(_ROW_GROUP)
+        return store.get_historical_features(entity_df=selected, features=service).reader()
     spine = pq.read_table(rows)
     frame = spine.append_column(_ROW, pa.array(range(spine.num_rows))).to_pandas()
     joined = store.get_historical_features(entity_df=frame, features=service).to_arrow().sort_by(_ROW)

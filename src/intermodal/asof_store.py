@@ -4,7 +4,7 @@ Feast's shipped DuckDB store gives the same values through an inequality join an
 rows where keys are few. Named in feature_store.yaml by its class path, `intermodal.asof_store.AsofOfflineStore`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from feast.feature_view import FeatureView
 from feast.infra.offline_stores.duckdb import DuckDBOfflineStore, DuckDBOfflineStoreConfig
 from feast.infra.offline_stores.file_source import FileSource
@@ -25,6 +26,10 @@ from intermodal.errors import ConfigurationError, DataError
 
 _MOMENT = "event_timestamp"
 _ROW = "__row"
+_ENTITIES = "__entities"
+#: Rows joined at once where the sources allow it: sorting that many again needs little memory.
+_STRETCH = 1 << 17
+_BATCH = 1 << 16
 
 
 class AsofOfflineStoreConfig(DuckDBOfflineStoreConfig):  # type: ignore[misc]
@@ -81,7 +86,7 @@ class AsofOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
         for join in joins:
             if lacking := [key for key in join.keys if key not in schema.names]:
                 raise DataError(f"feature view {join.view!r}: the rows to join to have no column {lacking[0]!r}; their columns are {schema.names}")
-        return AsofRetrievalJob(connection, _query(entities, schema.names, moment, joins), _KeyTypes(entities, joins), full_feature_names)
+        return AsofRetrievalJob(connection, _Query(entities, schema.names, moment, joins), full_feature_names)
 
 
 @dataclass(frozen=True)
@@ -123,8 +128,8 @@ class _Join:
             filter_created=filter_created,
         )
 
-    def relation(self) -> str:
-        """Return the SELECT that reads the view's rows, one a key and moment."""
+    def relation(self, stretch: "_Stretch | None" = None) -> str:
+        """Return the SELECT that reads the view's rows, one a key and moment; of a stretch those alone that may count in it."""
         path = self.source.replace("'", "''")
         columns = ", ".join(
             _quoted(name) for name in dict.fromkeys([*self.source_keys, self.timestamp, *self.columns, *([self.created] if self.created else [])])
@@ -135,27 +140,28 @@ class _Join:
             if self.created and not self.filter_created
             else ""
         )
-        return f"(SELECT {columns} FROM read_parquet('{path}'){last})"
+        where = f" WHERE {stretch.bounds(_quoted(self.timestamp), self.ttl)}" if stretch else ""
+        return f"(SELECT {columns} FROM read_parquet('{path}'){where}{last})"
+
+    def rows(self, connection: duckdb.DuckDBPyConnection) -> int:
+        """Return how many rows the source has, which its file says without being read."""
+        path = self.source.replace("'", "''")
+        return int(_one(connection, f"SELECT count(*) FROM read_parquet('{path}')")[0])
 
 
 @dataclass(frozen=True)
-class _KeyTypes:
-    """The types of the join keys on both sides, which DuckDB would rather cast than refuse: the text "1" would match the number 1."""
+class _Stretch:
+    """Entity rows that follow each other, and the moments they span: as text, for these may be finer or further than Python's."""
 
-    entities: str
-    joins: Sequence[_Join]
+    first: int
+    last: int
+    earliest: str
+    latest: str
 
-    def check(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Raise `DataError` where a key is text on one side and a number, say, on the other."""
-        rows = _types(connection.sql(f"SELECT * FROM {self.entities} LIMIT 0"))
-        for join in self.joins:
-            source = _types(connection.sql(f"SELECT * FROM {join.relation()} LIMIT 0"))
-            for key, stored in zip(join.keys, join.source_keys, strict=True):
-                if _family(rows[key]) != _family(source[stored]):
-                    raise DataError(
-                        f"feature view {join.view!r}: key {key!r} is {rows[key]} in the rows to join to and {source[stored]} in {join.source}; "
-                        "cast one of them"
-                    )
+    def bounds(self, timestamp: str, ttl: timedelta) -> str:
+        """Return the condition on a source's rows that may count in the stretch."""
+        latest = f"{timestamp} <= TIMESTAMPTZ '{self.latest}'"
+        return f"{latest} AND {timestamp} >= TIMESTAMPTZ '{self.earliest}' - {_interval(ttl)}" if ttl else latest
 
 
 def _types(relation: duckdb.DuckDBPyRelation) -> dict[str, str]:
@@ -169,47 +175,99 @@ def _family(kind: str) -> str:
     return "VARCHAR" if kind.startswith("ENUM") else kind
 
 
-def _query(entities: str, columns: Sequence[str], moment: str, joins: Sequence[_Join]) -> str:
-    """Return one SELECT: the entity rows in order, and each view's features beside them."""
-    taken = set(columns)
-    selected = [f"e.{_quoted(name)}" for name in columns]
-    joined = []
-    for number, join in enumerate(joins):
-        alias = f"v{number}"
-        stamp = f"{alias}.{_quoted(join.timestamp)}"
-        fresh = f"{stamp} >= e.{_quoted(moment)} - to_microseconds({int(join.ttl.total_seconds() * 1_000_000)})" if join.ttl else "true"
-        for stored, name in join.columns.items():
-            if name in taken:
-                raise ConfigurationError(f"feature {join.view}:{name}: there is a column of that name already; rename one")
-            taken.add(name)
-            selected.append(f"CASE WHEN {fresh} THEN {alias}.{_quoted(stored)} END AS {_quoted(name)}")
-        on = " AND ".join(f"e.{_quoted(key)} = {alias}.{_quoted(stored)}" for key, stored in zip(join.keys, join.source_keys, strict=True))
-        if join.filter_created and join.created:
-            # What was created later was not known; the ASOF join takes one inequality, so such rows go by the later of their two times.
-            joined.append(_created_join(entities, moment, join, alias))
-        else:
-            joined.append(f"ASOF LEFT JOIN {join.relation()} {alias} ON {on}{' AND ' if on else ''}e.{_quoted(moment)} >= {stamp}")
-    return f"SELECT {', '.join(selected)} FROM (SELECT *, row_number() OVER () AS {_ROW} FROM {entities}) e {' '.join(joined)} ORDER BY e.{_ROW}"
+@dataclass(frozen=True)
+class _Query:
+    """The join of views to entity rows, in stretches: sorting all rows back into their order at once costs more than the join."""
+
+    entities: str
+    columns: Sequence[str]
+    moment: str
+    joins: Sequence[_Join]
+
+    def check_keys(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Raise `DataError` where a key is text on one side and a number, say, on the other: DuckDB would cast, and match "1" with 1."""
+        rows = _types(connection.sql(f"SELECT * FROM {self.entities} LIMIT 0"))
+        for join in self.joins:
+            source = _types(connection.sql(f"SELECT * FROM {join.relation()} LIMIT 0"))
+            for key, stored in zip(join.keys, join.source_keys, strict=True):
+                if _family(rows[key]) != _family(source[stored]):
+                    raise DataError(
+                        f"feature view {join.view!r}: key {key!r} is {rows[key]} in the rows to join to and {source[stored]} in {join.source}; "
+                        "cast one of them"
+                    )
+
+    def load(self, connection: duckdb.DuckDBPyConnection) -> list[_Stretch | None]:
+        """Number the entity rows, and return the stretches to join one after the other; one of all, None, where more would not pay."""
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {_ENTITIES} AS SELECT *, row_number() OVER () AS {_ROW} FROM {self.entities}")
+        moment = _quoted(self.moment)
+        rows, seconds = _one(connection, f"SELECT count(*), date_diff('second', min({moment}), max({moment})) FROM {_ENTITIES}")
+        # Each stretch reads again what is within the TTL before it: of that no more than there are rows to join to.
+        again = sum(join.rows(connection) * (min(1.0, join.ttl.total_seconds() / max(seconds or 0, 1)) if join.ttl else 1) for join in self.joins)
+        size = -(-rows // max(1, min(-(-rows // _STRETCH), int(rows / max(again, 1)))))
+        if size in (0, rows):
+            return [None]
+        found = connection.execute(
+            f"SELECT min({_ROW}), max({_ROW}), min({moment})::VARCHAR, (max({moment}) + INTERVAL 1 MICROSECOND)::VARCHAR, "
+            f"coalesce(min({moment}) >= lag(max({moment})) OVER (ORDER BY min({_ROW})), min({_ROW}) = 1) "
+            f"FROM {_ENTITIES} GROUP BY ({_ROW} - 1) // {size} ORDER BY 1"
+        ).fetchall()
+        # Rows out of order: every stretch would read nearly all of the sources.
+        return [_Stretch(*stretch) for *stretch, _ in found] if all(in_order for *_, in_order in found) else [None]
+
+    def sql(self, stretch: _Stretch | None = None) -> str:
+        """Return one SELECT: the entity rows in order, and each view's features beside them."""
+        taken = set(self.columns)
+        moment = f"e.{_quoted(self.moment)}"
+        entities = f"(SELECT * FROM {_ENTITIES}{f' WHERE {_ROW} BETWEEN {stretch.first} AND {stretch.last}' if stretch else ''})"
+        selected = [f"e.{_quoted(name)}" for name in self.columns]
+        joined = []
+        for number, join in enumerate(self.joins):
+            alias = f"v{number}"
+            stamp = f"{alias}.{_quoted(join.timestamp)}"
+            fresh = f"{stamp} >= {moment} - {_interval(join.ttl)}" if join.ttl else "true"
+            for stored, name in join.columns.items():
+                if name in taken:
+                    raise ConfigurationError(f"feature {join.view}:{name}: there is a column of that name already; rename one")
+                taken.add(name)
+                selected.append(f"CASE WHEN {fresh} THEN {alias}.{_quoted(stored)} END AS {_quoted(name)}")
+            on = " AND ".join(f"e.{_quoted(key)} = {alias}.{_quoted(stored)}" for key, stored in zip(join.keys, join.source_keys, strict=True))
+            source = join.relation(stretch)
+            if join.filter_created and join.created:
+                # What was created later was not known; the ASOF join takes one inequality, so such rows go by the later of their two times.
+                joined.append(_created_join(entities, self.moment, join, source, alias))
+            else:
+                joined.append(f"ASOF LEFT JOIN {source} {alias} ON {on}{' AND ' if on else ''}{moment} >= {stamp}")
+        return f"SELECT {', '.join(selected)} FROM {entities} e {' '.join(joined)} ORDER BY e.{_ROW}"
 
 
-def _created_join(entities: str, moment: str, join: _Join, alias: str) -> str:
+def _created_join(entities: str, moment: str, join: _Join, source: str, alias: str) -> str:
     keys = " AND ".join(f"r.{_quoted(key)} = s.{_quoted(stored)}" for key, stored in zip(join.keys, join.source_keys, strict=True)) or "true"
     stamp, created = _quoted(join.timestamp), _quoted(str(join.created))
     return (
-        f"LEFT JOIN (SELECT r.{_ROW}, s.* FROM (SELECT *, row_number() OVER () AS {_ROW} FROM {entities}) r JOIN {join.relation()} s "
+        f"LEFT JOIN (SELECT r.{_ROW}, s.* FROM {entities} r JOIN {source} s "
         f"ON {keys} AND r.{_quoted(moment)} >= s.{stamp} AND r.{_quoted(moment)} >= s.{created} "
         f"QUALIFY row_number() OVER (PARTITION BY r.{_ROW} ORDER BY s.{stamp} DESC, s.{created} DESC) = 1) {alias} ON {alias}.{_ROW} = e.{_ROW}"
     )
 
 
+def _interval(ttl: timedelta) -> str:
+    return f"to_microseconds({int(ttl.total_seconds() * 1_000_000)})"
+
+
+def _one(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
+    row: tuple[Any, ...] | None = connection.execute(query).fetchone()
+    assert row is not None
+    return row
+
+
 class AsofRetrievalJob(RetrievalJob):  # type: ignore[misc]
     """A point-in-time join that has not been run yet."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, query: str, keys: _KeyTypes, full_feature_names: bool) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, query: _Query, full_feature_names: bool) -> None:
         self._connection = connection
         self._query = query
-        self._keys = keys
         self._full_feature_names = full_feature_names
+        query.sql()  # refuses names that are taken, before anything is read
 
     @property
     def full_feature_names(self) -> bool:
@@ -226,31 +284,41 @@ class AsofRetrievalJob(RetrievalJob):  # type: ignore[misc]
         """None is kept."""
         return
 
-    def relation(self) -> duckdb.DuckDBPyRelation:
-        """Return the result as a DuckDB relation, which can be written or read in batches without holding it whole.
+    def reader(self) -> pa.RecordBatchReader:
+        """Return the result in batches, in the entity rows' order, joined as they are read.
 
         Raises:
-            DataError: A source's file is missing or broken, or keys' types do not match.
+            DataError: A source's file is missing or broken, or keys' types do not match; the former possibly while batches are read.
         """
         try:
-            self._keys.check(self._connection)
-            return self._connection.sql(self._query)
+            self._query.check_keys(self._connection)
+            first, *others = self._query.load(self._connection)
+            head = self._connection.sql(self._query.sql(first)).to_arrow_reader(_BATCH)
         except duckdb.Error as error:
             raise DataError(f"features cannot be joined: {error}") from error
+        return pa.RecordBatchReader.from_batches(head.schema, self._batches(head, others))
+
+    def _batches(self, head: pa.RecordBatchReader, others: Sequence[_Stretch | None]) -> Iterator[pa.RecordBatch]:
+        yield from head
+        for stretch in others:
+            yield from self._connection.sql(self._query.sql(stretch)).to_arrow_reader(_BATCH)
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
         frame: pd.DataFrame = self._to_arrow_internal(timeout).to_pandas()
         return frame
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
-        return self.relation().to_arrow_table()
+        return self.reader().read_all()
 
     def persist(self, storage: Any, allow_overwrite: bool = False, timeout: int | None = None) -> None:
         """Write the result to a saved dataset's Parquet file."""
         path = Path(storage.file_options.uri)
         if path.exists() and not allow_overwrite:
             raise ConfigurationError(f"{path}: it exists; name another file, or allow overwriting")
-        self.relation().write_parquet(str(path))
+        reader = self.reader()
+        with pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
+            for batch in reader:
+                writer.write_batch(batch)
 
 
 def _quoted(name: str) -> str:

@@ -58,7 +58,9 @@ class FeatureRepository:
         for view in self.views:
             source = view.batch_source
             if isinstance(source, FileSource) and "://" not in source.file_options.uri and not Path(source.file_options.uri).is_absolute():
-                source.file_options.uri = f"{str(tables).rstrip('/')}/{source.file_options.uri}"
+                # Feast takes a path that is still relative to start from the repository.
+                folder = str(tables) if "://" in str(tables) else str(Path(tables).absolute())
+                source.file_options.uri = f"{folder.rstrip('/')}/{source.file_options.uri}"
 
     @property
     def views(self) -> list[Any]:
