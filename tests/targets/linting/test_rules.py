@@ -1,7 +1,7 @@
 """Every rule fires on what it is for, names the place, and on nothing else; no file at all makes the linter fall over."""
 
 import copy
-import json
+import datetime
 import re
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from kfp import compiler, dsl, kubernetes
 from intermodal.errors import ConfigurationError
 from intermodal.targets.compilation import compile_specification
 from intermodal.targets.linting import RULES, lint, lint_documents
+from tests.targets.linting import wired
+from tests.targets.linting.wired import WIRED, changed
 from tests.targets.pipelines import conditional, say
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -49,26 +51,15 @@ def documents(pipeline, path):
     return list(yaml.safe_load_all(path.read_text()))
 
 
-def changed(specification, where, value):
-    """Return a copy in which the value at a dotted path is another; `...` removes it."""
-    made = copy.deepcopy(specification)
-    at = made
-    *parents, last = where.split(".")
-    for part in parents:
-        at = at.setdefault(part, {})
-    if value is ...:
-        del at[last]
-    else:
-        at[last] = value
-    return made
-
-
 RESOURCES = f"{CONTAINER}.resources"
 CASES = [
     # rule, target, specification, place that the finding names
-    ("specification-proto", "vertex", changed(CONDITIONAL, "root.dag.tsaks", {}), ""),
-    ("specification-proto", "vertex", changed(CONDITIONAL, "components.comp-say.executorLabel", 5), ""),
-    ("deployment-proto", "kubeflow", changed(CONDITIONAL, f"{CONTAINER}.comand", ["sh"]), "deploymentSpec"),
+    ("specification-proto", "vertex", changed(CONDITIONAL, "root.dag.tsaks", {}), "root.dag.tsaks"),
+    ("specification-proto", "vertex", changed(CONDITIONAL, "components.comp-say.executorLabel", 5), "components.comp-say.executorLabel"),
+    ("specification-proto", "kubeflow", changed(CONDITIONAL, "root.dag.tasks.say.dependentTasks", "all"), "root.dag.tasks.say.dependentTasks"),
+    ("specification-proto", "kubeflow", changed(CONDITIONAL, "root.inputDefinitions.parameters.text.parameterType", "TEXT"), "text.parameterType"),
+    ("deployment-proto", "kubeflow", changed(CONDITIONAL, f"{CONTAINER}.comand", ["sh"]), f"{CONTAINER}.comand"),
+    ("deployment-proto", "vertex", changed(CONDITIONAL, f"{CONTAINER}.resources", {"cpuLimit": "a lot"}), f"{CONTAINER}.resources.cpuLimit"),
     ("pipeline-name", "kubeflow", changed(CONDITIONAL, "pipelineInfo.name", "My Pipeline"), "pipelineInfo.name"),
     ("pipeline-name", "vertex", changed(CONDITIONAL, "pipelineInfo", ...), "pipelineInfo.name"),
     ("root", "vertex", changed(CONDITIONAL, "root.dag.tasks", {}), "root"),
@@ -135,6 +126,7 @@ CASES = [
     ("kubeflow-image-tag", "kubeflow", changed(CONDITIONAL, f"{CONTAINER}.image", "registry.example:5000/say"), f"{CONTAINER}.image"),
     ("kubeflow-image-tag", "kubeflow", changed(CONDITIONAL, f"{CONTAINER}.image", "registry.example/say:latest"), f"{CONTAINER}.image"),
     ("kubeflow-cached-branch", "kubeflow", compile_specification(chosen), "dag.outputs.parameters"),
+    *wired.CASES,
 ]
 
 
@@ -145,7 +137,7 @@ def test_the_rule_fires_with_the_place_and_a_remedy(tmp_path, rule, target, spec
     found = [each for each in lint(path, target) if each.rule == rule]
     assert found, [each.rule for each in lint(path, target)]
     assert any(place in each.where for each in found)
-    assert all(each.what and each.why and each.remedy and target in each.platforms for each in found)
+    assert all(each.what and each.why and each.remedy and each.source and target in each.platforms for each in found)
     assert all(re.search(r"pipeline\.yaml:\d+", each.where) for each in found)
 
 
@@ -167,7 +159,7 @@ def test_an_option_that_kubernetes_does_not_have_and_one_for_no_task_are_found(t
 
 
 def test_every_rule_has_a_case_above():
-    elsewhere = {"vertex-one-document", "kubeflow-platform-proto", "kubeflow-extra-documents"}
+    elsewhere = {"vertex-one-document", "kubeflow-platform-proto", "kubeflow-extra-documents", "duplicate-key"}
     assert {rule.id for rule in RULES} == {case[0] for case in CASES} | elsewhere
 
 
@@ -182,6 +174,39 @@ def test_what_this_project_ships_has_no_errors(path):
     assert {each.rule for each in lint(path, target)} <= {"image-registry"}
 
 
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+def test_all_that_kfp_can_wire_is_clean(target):
+    assert lint_documents([WIRED], target) == []
+
+
+def test_every_fault_of_a_file_is_found_at_once():
+    made = changed(changed(changed(CONDITIONAL, "root.dag.tsaks", {}), "components.comp-say.executorLabel", 5), "sdkversion", "")
+    found = [each for each in lint_documents([made], "vertex") if each.rule == "specification-proto"]
+    assert sorted(each.where.split()[1] for each in found) == ["components.comp-say.executorLabel", "root.dag.tsaks", "sdkversion"]
+    assert {each.remedy.partition(";")[0] for each in found} >= {"did you mean 'tasks'?", "did you mean 'sdkVersion'?"}
+
+
+def test_text_is_read_as_a_file_is(tmp_path):
+    text = yaml.safe_dump(changed(CONDITIONAL, "schemaVersion", "2.0.0"))
+    (tmp_path / "pipeline.yaml").write_text(text)
+    (of_text,), (of_file,) = lint(text, "kubeflow"), lint(tmp_path / "pipeline.yaml", "kubeflow")
+    assert of_text.where.removeprefix("pipeline:") == of_file.where.partition(".yaml:")[2]
+
+
+def test_a_key_that_is_there_twice_is_found_on_its_line():
+    text = yaml.safe_dump(CONDITIONAL)
+    (finding,) = lint(text + "schemaVersion: 2.1.0\n".replace("2.1.0", "'2.1.0'"), "vertex")
+    assert (finding.rule, finding.severity) == ("duplicate-key", "warning")
+    assert finding.where.endswith(" schemaVersion")
+
+
+def test_a_finding_in_a_pipelinejob_has_its_own_line(tmp_path):
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump({"pipelineSpec": changed(WIRED, "root.dag.tasks.say.componentRef.name", "comp-sya"), "runtimeConfig": {}}))
+    (finding,) = lint(path, "vertex")
+    assert "comp-sya" in path.read_text().splitlines()[int(finding.where.split(":")[1].split()[0])]
+
+
 def test_a_line_is_the_one_a_person_would_look_at(tmp_path):
     path = tmp_path / "pipeline.yaml"
     path.write_text(yaml.safe_dump(changed(CONDITIONAL, f"{CONTAINER}.image", "registry.example/say:latest")))
@@ -190,9 +215,18 @@ def test_a_line_is_the_one_a_person_would_look_at(tmp_path):
     assert "say:latest" in path.read_text().splitlines()[line - 1]
 
 
+HOSTILE = [
+    b"{root: " * 100_000,  # libyaml's composer overflows the stack on it
+    b"- " * 100_000,
+    b"root: &root\n  dag: *root\n",
+    b"a0: &a0 [x, x]\n" + b"".join(b"a%d: &a%d [*a%d, *a%d]\n" % (n, n, n - 1, n - 1) for n in range(1, 60)) + b"root: *a59\n",
+    b"root: !!python/object/apply:os.getpid []\n",
+]
+
+
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\x00\xff\xfe", b"- a\n- b\n", b"a: [", b"text", b"{}", b"key: value\n", b"[" * 5000, b"&a [*a]", b"---\n---\n"],
+    [b"", b"\x00\xff\xfe", b"- a\n- b\n", b"a: [", b"text", b"{}", b"key: value\n", b"[" * 5000, b"&a [*a]", b"---\n---\n", *HOSTILE],
 )
 def test_what_is_no_pipeline_gives_one_clear_finding(tmp_path, content):
     path = tmp_path / "broken.yaml"
@@ -215,19 +249,17 @@ def paths(value, at=()):
         yield from paths(each, (*at, key))
 
 
-PLACES = [place for place in paths(CONDITIONAL) if place]
+EDITED = {"conditional": CONDITIONAL, "wired": WIRED}
+PLACES = [(name, place) for name, specification in EDITED.items() for place in paths(specification) if place]
+VALUES = [..., None, 0, -1.5, "", "x", [], ["x"], {}, {"x": 1}, True, float("nan"), datetime.date(2026, 1, 1), {5: 5}]
 
 
 @settings(max_examples=200, deadline=None)
-@given(
-    edits=st.lists(
-        st.tuples(st.sampled_from(PLACES), st.sampled_from([..., None, 0, -1.5, "", "x", [], ["x"], {}, {"x": 1}, True])), min_size=1, max_size=4
-    )
-)
+@given(edits=st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(VALUES)), min_size=1, max_size=4))
 def test_no_edit_by_hand_makes_the_linter_fall_over(edits):
-    made = json.loads(json.dumps(CONDITIONAL))
-    for place, value in edits:
-        at = made
+    made = copy.deepcopy(EDITED)
+    for (name, place), value in edits:
+        at = made[name]
         try:
             for part in place[:-1]:
                 at = at[part]
@@ -235,7 +267,8 @@ def test_no_edit_by_hand_makes_the_linter_fall_over(edits):
                 del at[place[-1]]
             else:
                 at[place[-1]] = value
-        except (KeyError, IndexError, TypeError):
+        except (KeyError, IndexError, TypeError):  # an earlier edit took it away
             continue
-    for target in ("kubeflow", "vertex"):
-        assert all(each.what for each in lint_documents([made], target))
+    for specification in made.values():
+        for target in ("kubeflow", "vertex"):
+            assert all(each.what and each.remedy for each in lint_documents([specification], target))

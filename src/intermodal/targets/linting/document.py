@@ -13,6 +13,8 @@ Place = tuple[str | int, ...]
 _OF_A_JOB = tuple((key,) for key in ("runtimeConfig", "labels", "serviceAccount", "network", "encryptionSpec"))
 #: A compiled pipeline of a thousand tasks has about 10^5 values; aliases can make 10^9 out of ten lines.
 _MOST_VALUES = 2_000_000
+#: The protos' parsers go 100 levels deep; a compiled file has about 20.
+_DEEPEST = 100
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -136,6 +138,7 @@ def read_text(text: str, name: str) -> Document:
         UnreadableError: It is not YAML, or holds no specification.
     """
     try:
+        _check_depth(text)
         nodes = list(yaml.compose_all(text, _LOADER))
         if sum(_size(node, {}) for node in nodes) > _MOST_VALUES:
             raise UnreadableError("its aliases make it endless, or as good as that")
@@ -143,6 +146,15 @@ def read_text(text: str, name: str) -> Document:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UnreadableError(f"it is not YAML: {' '.join(str(error).split())[:200]}") from error
     return parse_document(values, name, nodes)
+
+
+def _check_depth(text: str) -> None:
+    """Refuse what is nested too deeply, before libyaml's composer recurses into it and takes the process down."""
+    depth = 0
+    for event in yaml.parse(text, _LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise UnreadableError(f"it is nested more than {_DEEPEST} levels deep")
 
 
 def _size(node: Any, known: dict[int, float]) -> float:

@@ -148,11 +148,9 @@ def _inputs(document: Document) -> Iterator[Complaint]:
 def _cycles(document: Document) -> Iterator[Complaint]:
     for graph in document.graphs():
         before = {name: _before(task) & set(graph.tasks) for name, task in graph.tasks.items()}
-        while free := [name for name, others in before.items() if not others & set(before)]:
-            for name in free:
-                del before[name]
-        for name in sorted(before)[:1]:
-            what = f"{', '.join(sorted(before))} wait for each other"
+        tangled = knot(before)
+        for name in tangled[:1]:
+            what = f"{', '.join(tangled)} wait for each other"
             yield Complaint((*graph.place, "tasks", name), what, _COMPILE)
 
 
@@ -169,6 +167,18 @@ def _defaults(document: Document) -> Iterator[Complaint]:
                 yield Complaint(
                     (*place, "inputDefinitions", "parameters", name, "defaultValue"), what, "give a default of that type and compile again"
                 )
+
+
+def knot(edges: dict[str, set[str]]) -> list[str]:
+    """Return the names that a cycle runs through: without those that lead nowhere, and those that nothing leads to."""
+    left = dict(edges)
+    while True:
+        reached = {name for others in left.values() for name in others}
+        free = [name for name, others in left.items() if not others & set(left) or name not in reached]
+        if not free:
+            return sorted(left)
+        for name in free:
+            del left[name]
 
 
 def reads(task: dict[str, Any]) -> Iterator[tuple[Place, Any, str, Any]]:

@@ -10,7 +10,7 @@ import yaml
 from intermodal.errors import nearest
 from intermodal.targets.linting.document import Document, Place, mapping
 from intermodal.targets.linting.finding import Complaint, rule
-from intermodal.targets.linting.structure import KINDS, reads
+from intermodal.targets.linting.structure import KINDS, knot, reads
 
 _PROTO = "kfp-pipeline-spec 2.17, pipeline_spec.proto"
 _COMPILE = "compile it again; a compiled file is not meant to be edited"
@@ -43,11 +43,9 @@ def _nesting(document: Document) -> Iterator[Complaint]:
         for graph in document.graphs()
         if graph.place[1] == "components"
     }
-    while free := [name for name, used in uses.items() if not used & set(uses)]:
-        for name in free:
-            del uses[name]
-    for name in sorted(uses)[:1]:
-        yield Complaint((0, "components", name), f"{', '.join(sorted(uses))} contain each other", _COMPILE)
+    tangled = knot(uses)
+    for name in tangled[:1]:
+        yield Complaint((0, "components", name), f"{', '.join(tangled)} contain each other", _COMPILE)
 
 
 @rule("loop", why="a loop runs over an input of its task or a list in the file, and hands each item to an input of its component", source=_PROTO)
