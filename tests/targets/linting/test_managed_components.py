@@ -16,30 +16,34 @@ ROOT = Path(google_cloud_pipeline_components.__file__).parent
 
 
 def shipped():
-    """Yield (name, specification) of all component objects in the package's public folders."""
-    seen = set()
-    for folder in ("v1", "preview"):
-        package = importlib.import_module(f"google_cloud_pipeline_components.{folder}")
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.", onerror=lambda _: None):
-            try:
-                members = vars(importlib.import_module(module.name))
-            except Exception:  # nine modules of the package do not import beside kfp 2.17
-                continue
-            for name, value in members.items():
-                if isinstance(value, base_component.BaseComponent) and id(value) not in seen:
-                    seen.add(id(value))
-                    yield f"{module.name}.{name}", json_format.MessageToDict(value.pipeline_spec)
+    """Return (modules that import, those that do not, specifications by name) of the whole package."""
+    imported, refused, components = 0, [], {}
+    for module in pkgutil.walk_packages(google_cloud_pipeline_components.__path__, "google_cloud_pipeline_components.", onerror=refused.append):
+        try:
+            members = vars(importlib.import_module(module.name))
+        except (ImportError, TypeError):  # code of its images, and what this kfp or protobuf refuses; counted below
+            refused.append(module.name)
+            continue
+        imported += 1
+        components |= {id(each): (f"{module.name}.{name}", each) for name, each in members.items() if isinstance(each, base_component.BaseComponent)}
+    return imported, refused, {name: json_format.MessageToDict(each.pipeline_spec) for name, each in components.values()}
 
 
 @pytest.fixture(scope="module")
-def findings():
+def package():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return {name: lint_documents([specification], "vertex", name) for name, specification in shipped()}
+        return shipped()
 
 
-def test_there_are_many(findings):
-    assert len(findings) > 150
+@pytest.fixture(scope="module")
+def findings(package):
+    return {name: lint_documents([specification], None, name) for name, specification in package[2].items()}
+
+
+def test_it_is_the_whole_package(package):
+    imported, refused, specifications = package
+    assert (imported > 505, len(refused) < 15, len(specifications) > 200) == (True, True, True)
 
 
 def test_none_has_an_error(findings):
@@ -47,8 +51,14 @@ def test_none_has_an_error(findings):
     assert {name: found for name, found in errors.items() if found} == {}
 
 
-def test_none_has_a_warning(findings):
-    assert {name: [(each.rule, each.what) for each in found] for name, found in findings.items() if found} == {}
+def test_none_has_a_warning_on_vertex_for_which_it_is_made(findings):
+    warned = {name: {each.rule for each in found if "vertex" in each.platforms} for name, found in findings.items()}
+    assert {name: rules for name, rules in warned.items() if rules} == {}
+
+
+def test_on_kubeflow_only_what_is_true_is_said(findings):
+    """Some of its pipelines feed a OneOf from cached tasks, and one image is tagged latest."""
+    assert {each.rule for found in findings.values() for each in found} <= {"kubeflow-cached-branch", "kubeflow-image-tag"}
 
 
 def test_the_yaml_files_of_the_package_have_no_errors():

@@ -33,12 +33,12 @@ def lint(source: Path | str, target: str | None = None) -> list[Finding]:
         return [_unreadable(name, error, platforms)]
 
 
-def lint_documents(documents: list[dict[str, Any]], target: str, name: str = "pipeline") -> list[Finding]:
+def lint_documents(documents: list[dict[str, Any]], target: str | None, name: str = "pipeline") -> list[Finding]:
     """Check a pipeline in memory; see `lint`.
 
     Args:
         documents: The specification, and the platform's document if there is one.
-        target: `kubeflow` or `vertex`.
+        target: `kubeflow`, `vertex`, or None for both.
         name: What stands for the file's name in findings.
     """
     platforms = _platforms(target)
