@@ -116,7 +116,7 @@ def _importers(document: Document) -> Iterator[Complaint]:
     platforms=_VERTEX,
     basis="inferred",
     why="the service does not know this feature of kfp's newer specification",
-    source="FACTS of this project: refused or ignored",
+    source="kfp-pipeline-spec 2.17 has it; no page of the Vertex AI documentation does",
 )
 def _newer(document: Document) -> Iterator[Complaint]:
     for name, component in document.components.items():

@@ -78,7 +78,7 @@ def _conditions(document: Document) -> Iterator[Complaint]:
                 yield Complaint(place, f"{name!r} depends on {wanted!r}, which it is not given", nearest(wanted, given))
 
 
-@rule("parameter-type", why="a parameter of another type than the component's is refused or misread", source=_PROTO)
+@rule("parameter-type", why="a parameter of another type than the component's is refused or misread", source="kfp SDK 2.17, which refuses to compile it")
 def _types(document: Document) -> Iterator[Complaint]:
     for graph in document.graphs():
         for name, task in graph.tasks.items():
@@ -104,7 +104,7 @@ def _types(document: Document) -> Iterator[Complaint]:
     severity="warning",
     basis="inferred",
     why="a placeholder that names nothing reaches the program as it is written",
-    source="kubeflow/pipelines, backend/src/v2/component/launcher_v2.go",
+    source="kfp SDK 2.17, placeholders of a container component",
 )
 def _placeholders(document: Document) -> Iterator[Complaint]:
     users: dict[str, list[dict[str, Any]]] = {}
