@@ -179,6 +179,21 @@ def test_all_that_kfp_can_wire_is_clean(target):
     assert lint_documents([WIRED], target) == []
 
 
+def test_a_loop_that_kfp_wires_wrongly_is_found_and_the_remedies_of_the_page_are_clean():
+    @dsl.pipeline(name="handled")
+    def handled():
+        with dsl.ExitHandler(say(text="over")), dsl.ParallelFor([{"a": "x"}]) as row:
+            say(text=row.a)
+
+    @dsl.pipeline(name="given")
+    def given_rows(rows: list[dict]):
+        with dsl.ExitHandler(say(text="over")), dsl.ParallelFor(rows) as row:
+            say(text=row.a)
+
+    assert {each.rule for each in lint_documents([compile_specification(handled)], "kubeflow")} == {"input-reference"}
+    assert lint_documents([compile_specification(given_rows)], "kubeflow") == []
+
+
 def test_every_fault_of_a_file_is_found_at_once():
     made = changed(changed(changed(CONDITIONAL, "root.dag.tsaks", {}), "components.comp-say.executorLabel", 5), "sdkversion", "")
     found = [each for each in lint_documents([made], "vertex") if each.rule == "specification-proto"]

@@ -78,7 +78,9 @@ def _conditions(document: Document) -> Iterator[Complaint]:
                 yield Complaint(place, f"{name!r} depends on {wanted!r}, which it is not given", nearest(wanted, given))
 
 
-@rule("parameter-type", why="a parameter of another type than the component's is refused or misread", source="kfp SDK 2.17, which refuses to compile it")
+@rule(
+    "parameter-type", why="a parameter of another type than the component's is refused or misread", source="kfp SDK 2.17, which refuses to compile it"
+)
 def _types(document: Document) -> Iterator[Complaint]:
     for graph in document.graphs():
         for name, task in graph.tasks.items():
