@@ -269,7 +269,7 @@ PLACES = [(name, place) for name, specification in EDITED.items() for place in p
 VALUES = [..., None, 0, -1.5, "", "x", [], ["x"], {}, {"x": 1}, True, float("nan"), datetime.date(2026, 1, 1), {5: 5}]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(edits=st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(VALUES)), min_size=1, max_size=4))
 def test_no_edit_by_hand_makes_the_linter_fall_over(edits):
     made = copy.deepcopy(EDITED)

@@ -142,7 +142,8 @@ def read_text(text: str, name: str) -> Document:
         nodes = list(yaml.compose_all(text, _LOADER))
         if sum(_size(node, {}) for node in nodes) > _MOST_VALUES:
             raise UnreadableError("its aliases make it endless, or as good as that")
-        values = list(yaml.load_all(text, _LOADER))
+        loader = _LOADER("")
+        values = [loader.construct_document(node) for node in nodes]
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UnreadableError(f"it is not YAML: {' '.join(str(error).split())[:200]}") from error
     return parse_document(values, name, nodes)
