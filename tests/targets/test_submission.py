@@ -1,13 +1,14 @@
 """From a configuration or a compiled file to a submission: what is staged, what is checked first, what is refused."""
 
 import json
+import sys
 from pathlib import Path
 
 import boto3
 import pytest
 import yaml
 
-from intermodal.errors import ConfigurationError, PlatformError
+from intermodal.errors import ConfigurationError, MachineError, PlatformError
 from intermodal.images import IMAGES
 from intermodal.targets.compilation import write_specification
 from intermodal.targets.settings import load_targets
@@ -150,3 +151,10 @@ def test_a_file_edited_by_hand_is_refused_with_the_rule_and_nothing_is_staged(bu
         prepare(compiled, goal, configuration=FLIGHTS, key="k")
     assert "did you mean 'comp-train-model'" in str(caught.value)
     assert bucket() == []
+
+
+def test_a_client_that_is_not_installed_is_named_with_the_command_that_installs_it(goal, monkeypatch):
+    monkeypatch.setitem(sys.modules, "google.cloud.aiplatform_v1", None)
+    monkeypatch.delitem(sys.modules, "intermodal.targets.vertex", raising=False)
+    with pytest.raises(MachineError, match=r"pip install 'intermodal\[vertex\]'"):
+        destination(goal.targets, "vertex", "dev").open()

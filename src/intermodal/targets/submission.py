@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from intermodal.configuration import TrainingConfiguration, load_configuration
-from intermodal.errors import ConfigurationError
+from intermodal.errors import ConfigurationError, MachineError
 from intermodal.images import image_reference
 from intermodal.sources import resolve_sources, split_glob
 from intermodal.targets.cluster import CLUSTER_TARGETS
@@ -37,10 +37,16 @@ class Destination:
     targets: Targets
 
     def open(self) -> RemoteTarget:
-        """Return the platform behind it; nothing is asked of it yet."""
-        if isinstance(self.settings, VertexSettings):
-            from intermodal.targets.vertex import VertexTarget
+        """Return the platform behind it; nothing is asked of it yet.
 
+        Raises:
+            MachineError: The platform's client is not installed.
+        """
+        if isinstance(self.settings, VertexSettings):
+            try:
+                from intermodal.targets.vertex import VertexTarget
+            except ModuleNotFoundError as error:
+                raise MachineError(f"the client of Vertex AI is not installed ({error.name}): pip install 'intermodal[vertex]'") from error
             return VertexTarget(self.settings)
         from intermodal.targets.kubeflow import KubeflowTarget
 
