@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from intermodal.errors import nearest
+from intermodal.errors import MachineError, nearest
 from intermodal.images import image_of
 from intermodal.targets.linting.document import Document, Place, mapping
 from intermodal.targets.linting.finding import Complaint, Platform, rule
@@ -159,8 +159,10 @@ def _placeholder(value: Any) -> bool:
 
 
 def _known_accelerators() -> set[str]:
-    from google.cloud.aiplatform_v1.types import AcceleratorType
-
+    try:
+        from google.cloud.aiplatform_v1.types import AcceleratorType
+    except ModuleNotFoundError as error:
+        raise MachineError(f"to judge accelerators for vertex, its client is needed ({error.name}): pip install 'intermodal[vertex]'") from error
     return {name for name in AcceleratorType.__members__ if name != "ACCELERATOR_TYPE_UNSPECIFIED"}
 
 
