@@ -13,9 +13,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+import pyarrow as pa
 from pyarrow import fs
 
-from intermodal.errors import DataError
+from intermodal.errors import DataError, StoreError
 
 _KINDS = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 _WRAPPINGS = {".zip", ".gz"}
@@ -86,9 +87,23 @@ def find_files(uri: str, kind: str | None) -> list[TableFile]:
         kind: `csv` or `parquet`; None: told from each name.
 
     Raises:
-        DataError: There is nothing there, or a name does not tell its format.
+        DataError: There is nothing there, the URI cannot be understood, or a name does not tell its format.
+        StoreError: The object store cannot be reached, or refuses.
     """
-    system, path = _locate(uri)
+    if "://" not in uri:
+        return _found(uri, fs.LocalFileSystem(), str(Path(uri).absolute()), kind)
+    try:
+        system, path = fs.FileSystem.from_uri(uri)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{uri}: not a URI of an object store ({error}); write gs://bucket/path or s3://bucket/path") from error
+    try:
+        return _found(uri, system, path, kind)
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise StoreError(f"{uri}: the store cannot be reached or refuses ({reason}); check the task's endpoint, credentials and rights") from error
+
+
+def _found(uri: str, system: Any, path: str, kind: str | None) -> list[TableFile]:
     prefix = "" if isinstance(system, fs.LocalFileSystem) else uri.partition("://")[0] + "://"
     info = system.get_file_info(path)
     if info.type == fs.FileType.NotFound and glob.has_magic(path):
@@ -102,13 +117,6 @@ def find_files(uri: str, kind: str | None) -> list[TableFile]:
         if not paths:
             raise DataError(f"{uri}: the directory holds no CSV or Parquet file")
     return [TableFile(prefix + each, system, each, kind or _kind(prefix + each)) for each in paths]
-
-
-def _locate(uri: str) -> tuple[Any, str]:
-    if "://" not in uri:
-        return fs.LocalFileSystem(), str(Path(uri).absolute())
-    system, path = fs.FileSystem.from_uri(uri)
-    return system, path
 
 
 def _below(system: Any, path: str) -> list[str]:
