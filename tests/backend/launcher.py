@@ -205,7 +205,7 @@ class Backend:
         parents = sorted({str(each) for _, target in binds for each in Path(target).parents} - {"/", "/usr", "/etc"})
         return [
             "bwrap",
-            *("--tmpfs", "/", "--dev", "/dev", "--proc", "/proc"),
+            *("--tmpfs", "/", "--dev", "/dev", "--proc", "/proc", "--bind", str(place / "tmp"), "/tmp"),
             *(word for name in ("bin", "lib", "lib64", "sbin") for word in ("--symlink", f"usr/{name}", f"/{name}")),
             # bubblewrap makes a bind's parents for root alone.
             *(word for name in parents for word in ("--perms", "0755", "--dir", name)),
