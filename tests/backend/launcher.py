@@ -210,20 +210,7 @@ class Backend:
             # bubblewrap makes a bind's parents for root alone.
             *(word for name in parents for word in ("--perms", "0755", "--dir", name)),
             *(word for source, target in binds for word in ("--ro-bind", source, target)),
-            *(
-                "--bind",
-                str(place / "tmp"),
-                "/tmp",
-                "--bind",
-                str(place / "s3"),
-                "/s3",
-                "--remount-ro",
-                "/",
-                "--chdir",
-                "/tmp",
-                "--clearenv",
-                "--die-with-parent",
-            ),
+            *("--bind", str(place / "s3"), "/s3", "--remount-ro", "/", "--chdir", "/tmp", "--clearenv", "--die-with-parent"),
             *(word for key, value in variables.items() for word in ("--setenv", key, value)),
             *("setpriv", f"--reuid={USER}", f"--regid={GROUP}", "--clear-groups", "--no-new-privs"),
         ]
