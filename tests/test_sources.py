@@ -73,3 +73,9 @@ def test_the_fingerprint_is_the_same_wherever_the_folder_lies(tmp_path):
         (tmp_path / name / "a.csv").write_text("id\n1\n")
         fingerprints.add(resolved("a.csv", tmp_path / name)[1])
     assert len(fingerprints) == 1
+
+
+def test_a_password_in_a_uri_is_refused_and_not_shown(tmp_path):
+    with pytest.raises(ConfigurationError, match="carries a password") as caught:
+        resolved("s3://AKIAEXAMPLE:hunter2@bucket/rows.csv", tmp_path)
+    assert "hunter2" not in str(caught.value)

@@ -5,6 +5,7 @@ import importlib.util
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from intermodal.errors import ConfigurationError
 
@@ -21,7 +22,7 @@ def resolve_sources(sources: list[dict[str, Any]], base: Path) -> tuple[list[dic
         without importing it); and a fingerprint that changes with the content of local files. Of gs:// and s3:// only the text counts.
 
     Raises:
-        ConfigurationError: A package or a file is not there.
+        ConfigurationError: A package or a file is not there, or a URI carries a password.
     """
     digest = hashlib.sha256()
     resolved = []
@@ -45,6 +46,11 @@ def _resolved(uri: str, base: Path) -> str:
         if not path.exists():
             raise ConfigurationError(f"{uri}: the package {package!r} has no such file")
         return str(path)
+    if "://" in uri and urlsplit(uri).password:
+        # Not shown: the URI becomes a parameter, and stands in manifests and messages.
+        raise ConfigurationError(
+            f"a source's uri ({urlsplit(uri).scheme}://…) carries a password; give the task a secret instead (tasks.NAME.secrets)"
+        )
     return uri if "://" in uri else os.path.normpath(base / uri)
 
 
