@@ -82,9 +82,8 @@ def _start(platform: Any, submission: Any, *, wait: bool) -> None:
         console.print(f"The run goes on; `intermodal cancel {run.id} --target {platform.name}` ends it.", soft_wrap=True)
         sys.exit(130)
     if run.state != "succeeded":
-        raise PlatformError(
-            f"the run {run.id} {run.state}: {run.error or 'the platform gives no reason'}; `intermodal logs {run.id}` shows what its tasks said"
-        )
+        reason = (run.error or "the platform gives no reason").rstrip(".")
+        raise PlatformError(f"the run {run.id} {run.state}: {reason}; `intermodal logs {run.id} --target {platform.name}` shows what its tasks said")
     console.print(f"Done     {run.id}")
 
 
