@@ -1,4 +1,4 @@
-# Topics whose messages start runs: new raw data, drift. What cannot be delivered goes to a topic of its own.
+# Topics whose messages start runs: new raw data, drift. The subscriptions are Cloud Build's own, which its triggers make.
 variable "project" {
   description = "Project id."
   type        = string
@@ -14,17 +14,9 @@ data "google_storage_project_service_account" "storage" {
 }
 
 resource "google_pubsub_topic" "events" {
-  for_each                   = toset(["new-data", "drift", "undelivered"])
+  for_each                   = toset(["new-data", "drift"])
   project                    = var.project
   name                       = "intermodal-${each.key}"
-  message_retention_duration = "604800s"
-}
-
-# Kept, so that undelivered messages can be read.
-resource "google_pubsub_subscription" "undelivered" {
-  project                    = var.project
-  name                       = "intermodal-undelivered"
-  topic                      = google_pubsub_topic.events["undelivered"].id
   message_retention_duration = "604800s"
 }
 
@@ -45,5 +37,5 @@ resource "google_storage_notification" "new_data" {
 
 output "topics" {
   description = "Event (new-data, drift) to its topic."
-  value       = { for name in ["new-data", "drift"] : name => google_pubsub_topic.events[name].id }
+  value       = { for name, topic in google_pubsub_topic.events : name => topic.id }
 }
