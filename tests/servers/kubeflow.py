@@ -1,9 +1,11 @@
 """The API server of Kubeflow Pipelines (v2beta1) on loopback.
 
 Every body is read by the types of the generated client: a field or a type that they do not know is refused, and so is a pipeline that does not
-parse into its own protos. `/apis/v1alpha1/runs/{run}/nodes/{node}/log` is where the backend's `main.go` serves the logs of a pod.
+parse into its own protos. `/apis/v1alpha1/runs/{run}/nodes/{node}/log` is where the backend's `main.go` serves the logs; `node` is the name of a
+pod, and whatever keeps the server from a log is status 500 and an `error_message` (its `run_log_server.go`).
 """
 
+import functools
 import json
 import re
 import uuid
@@ -27,11 +29,12 @@ class KubeflowServer(FaultyServer):
     """See the module.
 
     `token`: when set, a request without it is answered 401. `namespaces`: when set, the installation is multi-user, and an experiment in any other
-    namespace, or in none, is answered 403.
+    namespace, or in none, is answered 403. `log_route`: where logs are; the backend's next version moves them to `/apis/v2beta1`.
     """
 
     token: str = ""
     namespaces: frozenset[str] = frozenset()
+    log_route: str = "/apis/v1alpha1"
 
     def __init__(self) -> None:
         super().__init__(state={"experiments": {}, "runs": {}, "recurringruns": {}, "pipelines": {}, "versions": {}, "logs": {}, "count": 0})
@@ -42,7 +45,7 @@ class KubeflowServer(FaultyServer):
     def respond(self, request: Request, state: Any) -> tuple[int, Any]:
         if self.token and request.headers.get("authorization") != f"Bearer {self.token}":
             raise Refusal(401, "Unauthenticated: request header error")
-        if match := re.fullmatch(r"/apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log", request.path):
+        if match := re.fullmatch(self.log_route + r"/runs/([^/]+)/nodes/([^/]+)/log", request.path):
             return self._log(match[1], match[2], state)
         if not request.path.startswith(_API):
             raise Refusal(404, "Not Found")
@@ -116,9 +119,9 @@ class KubeflowServer(FaultyServer):
         return {}
 
     def _log(self, run: str, node: str, state: Any) -> tuple[int, bytes]:
-        _found(state["runs"], run)
-        if node not in state["logs"]:
-            raise Refusal(404, f"pods {node!r} not found")
+        if run not in state["runs"] or node not in state["logs"]:
+            message = f"BadRequestError: Failed to read logs for run {run}: pods {node!r} not found"
+            return 500, json.dumps({"error_message": message, "error_details": message}).encode()
         return 200, state["logs"][node].encode()
 
     # Recurring runs.
@@ -229,6 +232,31 @@ _ROUTES: list[tuple[str, str, str]] = [
     ("GET", "pipelines", "_list_pipelines"),
     ("GET", "pipelines/([^/:]+)/versions", "_list_versions"),
 ]
+
+
+def workflow_nodes(workflow: str, tree: dict[str, tuple[str, list[str]]]) -> list[dict[str, Any]]:
+    """Return task details as the backend's `toApiPipelineTaskDetail` fills them from the nodes of a workflow, sorted by nothing.
+
+    Args:
+        workflow: Its name.
+        tree: Full name below the workflow, such as `root.say.executor` (empty: the workflow) → state, and the full names of the nodes after it.
+            They start a second after each other, in this order.
+    """
+    found = []
+    for position, (name, (state, after)) in enumerate(tree.items()):
+        time = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=position)
+        children = [{"pod_name": f"{workflow}-{node_hash(f'{workflow}.{each}')}"} for each in after]
+        # A node that did not start has Go's zero time.
+        start = time.isoformat().replace("+00:00", "Z") if state not in ("PENDING", "RUNTIME_STATE_UNSPECIFIED") else "0001-01-01T00:00:00Z"
+        end = start if state != "RUNNING" else "1970-01-01T00:00:00Z"
+        detail = {"task_id": str(uuid.uuid5(uuid.NAMESPACE_OID, name)), "display_name": name.rpartition(".")[2] or workflow, "state": state}
+        found.append(detail | {"start_time": start, "end_time": end} | ({"child_tasks": children} if children else {}))
+    return sorted(found, key=lambda each: each["task_id"])
+
+
+def node_hash(name: str) -> int:
+    """Return Argo's hash of a node's full name: FNV-1a of 32 bits (`workflow/util/pod_name.go`)."""
+    return functools.reduce(lambda value, byte: (value ^ byte) * 16777619 % 2**32, name.encode(), 2166136261)
 
 
 def _strictly(value: Any, kind: str, where: str) -> Any:

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import re
+import time
 
 import kfp
 import pytest
@@ -12,11 +13,12 @@ from hypothesis import strategies as st
 from intermodal.errors import ConfigurationError, PlatformError
 from intermodal.targets.compilation import compile_specification, write_specification
 from intermodal.targets.kubeflow import KubeflowTarget
+from intermodal.targets.kubeflow_tasks import fnv1a
 from intermodal.targets.remote import Submission
 from intermodal.targets.settings import KubeflowSettings, TokenSource
 from intermodal.targets.specification import graphs
 from tests.servers.faults import Fault
-from tests.servers.kubeflow import KubeflowServer
+from tests.servers.kubeflow import KubeflowServer, node_hash, workflow_nodes
 from tests.servers.storage import free_port
 from tests.targets.pipelines import conditional
 
@@ -171,6 +173,15 @@ def test_the_token_comes_from_its_file_or_command(server, token_file):
     assert made_for(server, token=TokenSource(command=["echo", "right"])).runs() == []
 
 
+def test_a_token_that_was_renewed_in_its_file_is_read_again(server, token_file):
+    server.token = "right"
+    target = made_for(server, token=token_file)
+    run = target.submit(submission())
+    server.token = "newer"
+    token_file.file.write_text("newer\n")
+    assert target.run(run.id).id == run.id
+
+
 def test_an_expired_token_says_where_a_new_one_goes_and_is_not_shown(server, token_file):
     server.token = "newer"
     with pytest.raises(PlatformError, match=r"targets\.toml") as caught:
@@ -191,32 +202,132 @@ def test_a_namespace_that_is_not_ours_is_refused_in_words(server):
         made_for(server, namespace="another").submit(submission())
 
 
+@pytest.mark.parametrize(("status", "word"), [(200, "not the API"), (302, "another address")])
+def test_a_login_page_in_the_way_is_named(server, target, monkeypatch, status, word):
+    monkeypatch.setattr(server, "respond", lambda request, state: (status, b"<html>sign in</html>"))
+    for ask in (target.runs, target.schedules, lambda: target.run("a"), lambda: target.submit(submission())):
+        with pytest.raises(PlatformError, match=f"{word}.*targets"):
+            ask()
+
+
 # Following.
 
-TASKS = [
-    {"task_id": "1", "display_name": "root", "state": "RUNNING"},
-    {"task_id": "2", "display_name": "say-driver", "state": "SUCCEEDED", "parent_task_id": "1"},
+# Full names of the nodes below the workflow, as Argo gives them to what Kubeflow's compiler writes: a cached task, one that failed twice, one left
+# out, a loop of two and an importer.
+WORKFLOW = "a-run-x7k2p"
+TREE = (
     {
-        "task_id": "3",
-        "display_name": "say",
-        "state": "SUCCEEDED",
-        "parent_task_id": "1",
-        "start_time": "2026-01-01T00:00:00Z",
-        "end_time": "2026-01-01T00:00:09Z",
-        "child_tasks": [{"pod_name": "say-pod"}],
-    },
-    {"task_id": "4", "display_name": "say-2", "state": "FAILED", "error": {"code": 2, "message": "it broke"}, "child_tasks": [{"pod_name": "gone"}]},
-    {"task_id": "5", "display_name": "say-3", "state": "SKIPPED"},
-]
+        "": ("FAILED", ["root-driver"]),
+        "root-driver": ("SUCCEEDED", ["root"]),
+        "root": ("FAILED", ["root.load-driver"]),
+        "root.load-driver": ("SUCCEEDED", ["root.load"]),
+        "root.load": ("SUCCEEDED", ["root.load.executor"]),
+        "root.load.executor": ("SKIPPED", ["root.read", "root.say-driver", "root.skipped-driver", "root.loop"]),
+        "root.read": ("SUCCEEDED", []),
+        "root.say-driver": ("SUCCEEDED", ["root.say"]),
+        "root.say": ("FAILED", ["root.say.executor"]),
+        "root.say.executor": ("FAILED", ["root.say.executor(0)", "root.say.executor(1)"]),
+        "root.say.executor(0)": ("FAILED", []),
+        "root.say.executor(1)": ("FAILED", ["root.after-driver"]),
+        "root.skipped-driver": ("SUCCEEDED", ["root.skipped"]),
+        "root.skipped": ("SKIPPED", []),
+        "root.loop": ("SUCCEEDED", ["root.loop.iteration-driver"]),
+        "root.loop.iteration-driver": ("SUCCEEDED", ["root.loop.iteration-iterations"]),
+        "root.loop.iteration-iterations": ("SUCCEEDED", ["root.loop.iteration-iterations(0:0)", "root.loop.iteration-iterations(1:1)"]),
+    }
+    | {
+        f"root.loop.iteration-iterations({each}:{each}){name}": (
+            "SUCCEEDED",
+            [f"root.loop.iteration-iterations({each}:{each}){after}"] if after else [],
+        )
+        for each in (0, 1)
+        for name, after in [
+            ("", ".iteration-item-driver"),
+            (".iteration-item-driver", ".iteration-item"),
+            (".iteration-item", ".iteration-item.step-driver"),
+            (".iteration-item.step-driver", ".iteration-item.step"),
+            (".iteration-item.step", ".iteration-item.step.executor"),
+            (".iteration-item.step.executor", ""),
+        ]
+    }
+    | {"root.after-driver": ("RUNTIME_STATE_UNSPECIFIED", ["root.after"]), "root.after": ("RUNTIME_STATE_UNSPECIFIED", [])}
+)
 
 
-def test_a_run_shows_its_tasks_states_and_errors(server, target):
+def tasks():
+    found = workflow_nodes(WORKFLOW, TREE)
+    # Containers last until their content ends; a cached one's executor is left out within.
+    ends = {"load": "2026-01-01T00:00:05Z", "say": "2026-01-01T00:00:11Z", "loop": "2026-01-01T00:00:28Z"}
+    return [each | ({"end_time": ends[each["display_name"]]} if each["display_name"] in ends else {}) for each in found]
+
+
+def pod(template, name):
+    return f"{WORKFLOW}-{template}-{node_hash(f'{WORKFLOW}.{name}')}"
+
+
+@pytest.mark.parametrize(("text", "value"), [("", 0x811C9DC5), ("a", 0xE40C292C), ("foobar", 0xBF9CF968)])
+def test_the_hash_is_fnv_1a(text, value):
+    assert fnv1a(text) == node_hash(text) == value
+
+
+def test_a_run_shows_its_tasks_in_order_with_their_states(server, target):
     run = target.submit(submission())
-    server.advance(run.id, "FAILED", TASKS, error="a task failed")
+    server.advance(run.id, "FAILED", tasks(), error="a task failed")
     found = target.run(run.id)
-    assert [(task.name, task.state) for task in found.tasks] == [("say", "succeeded"), ("say-2", "failed"), ("say-3", "skipped")]
+    assert [(task.name, task.state) for task in found.tasks] == [
+        ("load", "cached"),
+        ("read", "succeeded"),
+        ("say", "failed"),
+        ("skipped", "skipped"),
+        ("loop", "succeeded"),
+        ("step", "succeeded"),
+        ("step", "succeeded"),
+        ("after", "skipped"),
+    ]
     assert (found.state, found.error, found.over) == ("failed", "a task failed", True)
-    assert (found.tasks[0].ended - found.tasks[0].started).total_seconds() == 9
+    assert (found.tasks[0].ended - found.tasks[0].started).total_seconds() == 1
+    assert found.tasks[-1].started is None
+
+
+def test_a_task_called_a_driver_is_a_task(server, target):
+    run = target.submit(submission())
+    tree = {
+        "": ("RUNNING", ["root-driver"]),
+        "root-driver": ("SUCCEEDED", ["root"]),
+        "root": ("RUNNING", ["root.screw-driver-driver"]),
+        "root.screw-driver-driver": ("SUCCEEDED", ["root.screw-driver"]),
+        "root.screw-driver": ("RUNNING", ["root.screw-driver.executor"]),
+        "root.screw-driver.executor": ("RUNNING", []),
+    }
+    server.advance(run.id, "RUNNING", workflow_nodes(WORKFLOW, tree))
+    assert [(task.name, task.state, task.ended) for task in target.run(run.id).tasks] == [("screw-driver", "running", None)]
+
+
+def test_of_parallel_tasks_none_is_called_cached_unless_it_surely_is(server, target):
+    run = target.submit(submission())
+    tree = {
+        "": ("SUCCEEDED", ["root"]),
+        "root": ("SUCCEEDED", ["root.one", "root.two"]),
+        "root.one": ("SUCCEEDED", ["root.one.executor"]),
+        "root.one.executor": ("SKIPPED", []),
+        "root.two": ("SUCCEEDED", ["root.two.executor"]),
+        "root.two.executor": ("SUCCEEDED", []),
+    }
+    same = {"start_time": "2026-01-01T00:00:00Z", "end_time": "2026-01-01T00:00:00Z"}
+    server.advance(run.id, "SUCCEEDED", [each | same for each in workflow_nodes(WORKFLOW, tree)])
+    assert {task.state for task in target.run(run.id).tasks} == {"succeeded"}
+
+
+def test_a_thousand_tasks_are_read_in_a_moment(server, target):
+    run = target.submit(submission())
+    tree = {"": ("RUNNING", ["root"]), "root": ("RUNNING", [f"root.t{each}-driver" for each in range(300)])}
+    for each in range(300):
+        tree |= {f"root.t{each}-driver": ("SUCCEEDED", [f"root.t{each}"]), f"root.t{each}": ("SUCCEEDED", [f"root.t{each}.executor"])}
+        tree |= {f"root.t{each}.executor": ("SUCCEEDED", [])}
+    server.advance(run.id, "RUNNING", workflow_nodes(WORKFLOW, tree))
+    before = time.monotonic()
+    assert len(target.run(run.id).tasks) == 300
+    assert time.monotonic() - before < 3
 
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING", "SUCCEEDED", "SKIPPED", "FAILED", "CANCELING", "CANCELED", "PAUSED"])
@@ -237,14 +348,38 @@ def test_the_newest_runs_come_first(target):
     assert [run.key for run in target.runs(2)] == ["c", "b"]
 
 
-def test_logs_are_those_of_the_tasks_pods_and_a_pod_that_is_gone_says_so(server, target):
+def test_logs_are_those_of_the_tasks_pods(server, target):
     run = target.submit(submission())
-    server.advance(run.id, "FAILED", TASKS)
-    server.state["logs"]["say-pod"] = "first\nsecond\n"
-    assert list(target.logs(run.id, "say")) == [("say", "first"), ("say", "second")]
-    assert any("is gone" in line for _, line in target.logs(run.id, "say-2"))
+    server.advance(run.id, "FAILED", tasks())
+    for attempt in (0, 1):
+        server.state["logs"][pod("retry-system-container-impl", f"root.say.executor({attempt})")] = f"attempt {attempt}\nit broke\n"
+        server.state["logs"][pod("system-container-impl", f"root.loop.iteration-iterations({attempt}:{attempt}).iteration-item.step.executor")] = (
+            f"step {attempt}\n"
+        )
+    server.state["logs"][pod("system-importer", "root.read")] = "imported\n"
+    assert list(target.logs(run.id, "say")) == [("say", "attempt 0"), ("say", "it broke"), ("say", "attempt 1"), ("say", "it broke")]
+    assert sorted(target.logs(run.id, "step")) == [("step", "step 0"), ("step", "step 1")]
+    assert list(target.logs(run.id, "read")) == [("read", "imported")]
     with pytest.raises(PlatformError, match="no task 'sya'"):
         list(target.logs(run.id, "sya"))
+
+
+def test_a_pod_that_is_gone_is_told_at_once(server):
+    waits = []
+    target = KubeflowTarget(SETTINGS.model_copy(update={"endpoint": server.url}), sleep=waits.append)
+    run = target.submit(submission())
+    server.advance(run.id, "FAILED", tasks())
+    (line,) = [line for _, line in target.logs(run.id, "load")]
+    assert "no log is kept" in line
+    assert waits == []
+
+
+def test_logs_come_from_the_route_that_the_installation_has(server, target, monkeypatch):
+    run = target.submit(submission())
+    server.advance(run.id, "FAILED", tasks())
+    server.state["logs"][pod("system-importer", "root.read")] = "imported\n"
+    server.log_route = "/apis/v2beta1"
+    assert list(target.logs(run.id, "read")) == [("read", "imported")]
 
 
 def test_cancelling_ends_it_and_cancelling_again_is_no_error(server, target):
@@ -314,7 +449,7 @@ COMMANDS = {
 @pytest.mark.parametrize(("command", "name"), list(itertools.product(COMMANDS, FAULTS)))
 def test_every_command_survives(server, target, command, name):
     run = target.submit(submission()).id
-    server.advance(run, "RUNNING", TASKS)
+    server.advance(run, "RUNNING", tasks())
     target.create_schedule("nightly", "0 3 * * *", "UTC", submission())
     server.faults.append(injected(FAULTS[name]))
     if name == "stale":

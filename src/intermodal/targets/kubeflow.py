@@ -15,7 +15,8 @@ import yaml
 from urllib3.exceptions import HTTPError
 
 from intermodal.errors import ConfigurationError, PlatformError, nearest
-from intermodal.targets.remote import RemoteRun, RemoteSchedule, RemoteTask, State, Submission
+from intermodal.targets.kubeflow_tasks import moment, pods_of, state_of, task_details, tasks_of
+from intermodal.targets.remote import RemoteRun, RemoteSchedule, Submission
 from intermodal.targets.settings import KubeflowSettings, TokenSource
 from intermodal.targets.specification import forbid_caching
 
@@ -23,17 +24,8 @@ _TIMEOUT = 60
 _PAGE = 100
 _IN_CLUSTER_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 _TRANSIENT = (429, 500, 502, 503, 504)
-_STATES: dict[str, State] = {
-    "PENDING": "pending",
-    "RUNNING": "running",
-    "SUCCEEDED": "succeeded",
-    "SKIPPED": "skipped",
-    "FAILED": "failed",
-    "CANCELING": "running",
-    "CANCELED": "cancelled",
-    "PAUSED": "paused",
-    "CACHED": "cached",
-}
+# The generated client lacks the route of the logs. The second is where the backend's next version has them.
+_LOGS = ("/apis/v1alpha1/runs/{run}/nodes/{pod}/log", "/apis/v2beta1/runs/{run}/nodes/{pod}/log")
 
 T = TypeVar("T")
 
@@ -103,13 +95,12 @@ class KubeflowTarget:
 
     def logs(self, run_id: str, task: str | None = None) -> Iterator[tuple[str, str]]:
         """Yield (task, line) of the tasks' pods, as far as the installation still has them."""
-        details = [each for each in _details(self._get(run_id)) if task in (None, each.display_name)]
-        if task and not details:
+        run = self._get(run_id)
+        if task and task not in [each.display_name for each in task_details(run)]:
             raise PlatformError(f"{run_id}: there is no task {task!r} yet; `intermodal status {run_id}` lists them")
-        for detail in details:
-            for pod in [each.pod_name for each in detail.child_tasks or [] if each.pod_name] or ([detail.pod_name] if detail.pod_name else []):
-                for line in self._log(run_id, pod).splitlines():
-                    yield detail.display_name, line
+        for name, pods in pods_of(run, task):
+            for line in self._log(run_id, pods).splitlines():
+                yield name, line
 
     def cancel(self, run_id: str) -> RemoteRun:
         """End a run; one that has ended stays as it is."""
@@ -138,8 +129,8 @@ class KubeflowTarget:
             path.write_text(yaml.safe_dump_all(documents), encoding="utf-8")
             pipeline = self._call(partial(self._pipeline_of, name, str(path)))
             kept = self._call(partial(self._version_of, pipeline, name, version, str(path)))
-        wanted = {"pipeline_spec": documents[0]} | ({"platform_spec": documents[1]} if len(documents) > 1 else {})
-        if kept.pipeline_spec not in (wanted, documents[0]):
+        whole = {"pipeline_spec": documents[0]} | ({"platform_spec": documents[1]} if len(documents) > 1 else {})
+        if kept.pipeline_spec not in ([whole] if len(documents) > 1 else [whole, documents[0]]):
             raise PlatformError(f"{self._where}: the version {version!r} of {name!r} exists with other content; choose another --version")
         return f"{self._settings.endpoint.rstrip('/')}/#/pipelines/details/{pipeline}/version/{kept.pipeline_version_id}"
 
@@ -274,24 +265,25 @@ class KubeflowTarget:
     def _namespace(self) -> dict[str, str]:
         return {"namespace": self._settings.namespace} if self._settings.namespace else {}
 
-    def _log(self, run_id: str, pod: str) -> str:
-        # The generated client lacks this route of the API server.
-        path = f"/apis/v1alpha1/runs/{run_id}/nodes/{pod}/log"
-        try:
-            answer = self._call(
-                partial(
-                    self._client.call_api,
-                    path,
-                    "GET",
-                    auth_settings=["Bearer"],
-                    _preload_content=False,
-                    _return_http_data_only=True,
-                    _request_timeout=_TIMEOUT,
-                )
-            )
-        except _MissingError:
-            return f"(the pod {pod} is gone, and its log with it)"
-        return str(answer.data.decode("utf-8", "replace"))
+    def _log(self, run_id: str, pods: list[str]) -> str:
+        """Return the log of the first of these pods that has one."""
+
+        def once(path: str) -> str:
+            ask = {"auth_settings": ["Bearer"], "_preload_content": False, "_return_http_data_only": True, "_request_timeout": _TIMEOUT}
+            try:
+                return str(self._client.call_api(path, "GET", **ask).data.decode("utf-8", "replace"))
+            except api.ApiException as error:
+                # The server says 500 to whatever keeps it from a log, and only then in this form (its run_log_server.go): no use to ask again.
+                if error.status == 500 and "error_message" in _members(error):
+                    raise _NoLogError(_reason(error)) from error
+                raise
+
+        for route in _LOGS:
+            with suppress(_MissingError):  # the route, not the pod
+                for pod in pods:
+                    with suppress(_NoLogError):
+                        return self._call(partial(once, route.format(run=run_id, pod=pod)))
+        return f"(no log is kept: the pod {pods[0]} is gone or was never made)"
 
     # The client.
 
@@ -301,12 +293,12 @@ class KubeflowTarget:
             id=run.run_id,
             name=run.display_name.removesuffix(f"[{key}]").strip(),
             key=key,
-            state=_STATES.get(run.state or "", "pending"),
+            state=state_of(run.state),
             url=f"{self._settings.endpoint.rstrip('/')}/#/runs/details/{run.run_id}",
             created=run.created_at,
-            ended=run.finished_at if run.finished_at and run.finished_at.year > 1970 else None,
+            ended=moment(run.finished_at),
             error=run.error.message if run.error else "",
-            tasks=tuple(_task(each) for each in _details(run)) if tasks else (),
+            tasks=tasks_of(run) if tasks else (),
         )
 
     @property
@@ -315,12 +307,19 @@ class KubeflowTarget:
             configuration = api.Configuration(host=self._settings.endpoint.rstrip("/"))
             if self._settings.ca_certificate:
                 configuration.ssl_ca_cert = str(self._settings.ca_certificate)
-            if token := _token(self._settings.token):
-                configuration.api_key["authorization"] = token
-                configuration.api_key_prefix["authorization"] = "Bearer"
+            configuration.api_key_prefix["authorization"] = "Bearer"
             configuration.retries = False
-            self._opened = api.ApiClient(configuration)
+            self._opened = _Client(configuration)
+            self._read_token()
         return self._opened
+
+    def _read_token(self) -> bool:
+        """Read the token again; whether it is another one than before."""
+        keys = self._opened.configuration.api_key
+        before, now = keys.get("authorization"), _token(self._settings.token)
+        if now:
+            keys["authorization"] = now
+        return now not in (None, before)
 
     @property
     def _runs(self) -> Any:
@@ -354,6 +353,9 @@ class KubeflowTarget:
                 error = None
             except (api.ApiException, HTTPError) as caught:
                 error = caught
+                # Tokens last an hour and a run may last longer: the file or the command has the next one.
+                if isinstance(error, api.ApiException) and error.status == 401 and self._read_token():
+                    continue
                 if isinstance(error, api.ApiException) and error.status not in (*_TRANSIENT, *again):
                     raise self._in_words(error) from error
         reason = _reason(error) if error else "what was written does not appear"
@@ -372,6 +374,8 @@ class KubeflowTarget:
                 f"{self._where}: not allowed: {_reason(error)}; check `namespace` and `service_account` in targets.toml, and the rights "
                 "(docs/kubeflow.md)"
             )
+        if 300 <= error.status < 400:
+            return PlatformError(f"{self._where}: sends on to another address (a login page?); correct `endpoint` or `token` in targets.toml")
         kind = {404: _MissingError, 409: _RefusedError, 400: _RefusedError}.get(error.status, PlatformError)
         return kind(f"{self._where}: Kubeflow Pipelines refuses this: {_reason(error)}")
 
@@ -382,6 +386,24 @@ class _RefusedError(PlatformError):
 
 class _MissingError(PlatformError):
     pass
+
+
+class _NoLogError(PlatformError):
+    pass
+
+
+class _Client(api.ApiClient):  # type: ignore[misc]  # it comes without types
+    """The generated client, which takes any page for an answer without members."""
+
+    def deserialize(self, response: Any, response_type: Any) -> Any:
+        try:
+            json.loads(response.data or "{}")
+        except ValueError as error:
+            raise PlatformError(
+                f"{self.configuration.host}: what answers there is not the API of Kubeflow Pipelines (a login page?); correct `endpoint` or "
+                "`token` in targets.toml"
+            ) from error
+        return super().deserialize(response, response_type)
 
 
 def _pipeline(submission: Submission) -> dict[str, Any]:
@@ -411,22 +433,6 @@ def _token(source: TokenSource | None) -> str | None:
         raise PlatformError(f"the token cannot be had: `{source.command[0]}` failed or did not end; run it by hand") from error
 
 
-def _details(run: Any) -> list[Any]:
-    """Return the details of the tasks alone: Argo's nodes also hold the run itself (`root`), drivers and executors."""
-    found = (run.run_details.task_details if run.run_details else None) or []
-    return [each for each in found if each.display_name and each.display_name != "root" and not each.display_name.endswith(("-driver", "executor"))]
-
-
-def _task(detail: Any) -> RemoteTask:
-    return RemoteTask(
-        name=detail.display_name,
-        state=_STATES.get(detail.state or "", "unknown"),
-        started=detail.start_time,
-        ended=detail.end_time if detail.end_time and detail.end_time.year > 1970 else None,
-        error=detail.error.message if detail.error else "",
-    )
-
-
 def _schedule(recurring: Any) -> RemoteSchedule:
     return RemoteSchedule(
         id=recurring.recurring_run_id,
@@ -438,7 +444,13 @@ def _schedule(recurring: Any) -> RemoteSchedule:
 
 
 def _reason(error: Any) -> str:
-    if isinstance(error, api.ApiException) and error.body:
-        with suppress(ValueError, AttributeError):
-            return str(json.loads(error.body).get("message") or json.loads(error.body).get("error") or error.reason)[:400]
-    return str(getattr(error, "reason", None) or error)[:300]
+    members = _members(error)
+    return str(members.get("message") or members.get("error_message") or members.get("error") or getattr(error, "reason", None) or error)[:400]
+
+
+def _members(error: Any) -> dict[str, Any]:
+    """Return what an error's body says by name; empty for one without a body, and for one that is not JSON."""
+    with suppress(ValueError, TypeError):
+        members = json.loads(getattr(error, "body", None) or "{}")
+        return members if isinstance(members, dict) else {}
+    return {}
