@@ -318,7 +318,7 @@ def test_of_parallel_tasks_none_is_called_cached_unless_it_surely_is(server, tar
     assert {task.state for task in target.run(run.id).tasks} == {"succeeded"}
 
 
-def test_a_thousand_tasks_are_read_in_a_moment(server, target):
+def test_three_hundred_tasks_are_read_in_a_moment(server, target):
     run = target.submit(submission())
     tree = {"": ("RUNNING", ["root"]), "root": ("RUNNING", [f"root.t{each}-driver" for each in range(300)])}
     for each in range(300):
