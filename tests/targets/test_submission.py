@@ -155,6 +155,7 @@ def test_a_file_edited_by_hand_is_refused_with_the_rule_and_nothing_is_staged(bu
 
 def test_a_client_that_is_not_installed_is_named_with_the_command_that_installs_it(goal, monkeypatch):
     monkeypatch.setitem(sys.modules, "google.cloud.aiplatform_v1", None)
+    monkeypatch.delattr("google.cloud.aiplatform_v1", raising=False)
     monkeypatch.delitem(sys.modules, "intermodal.targets.vertex", raising=False)
     with pytest.raises(MachineError, match=r"pip install 'intermodal\[vertex\]'"):
         destination(goal.targets, "vertex", "dev").open()
