@@ -28,6 +28,7 @@ class Fault:
         status: For `status`.
         done: Whether the request is carried out nevertheless, so that the client cannot know.
         seconds: For `slow`.
+        message: The platform's words, for `status`.
     """
 
     kind: Kind
@@ -36,6 +37,7 @@ class Fault:
     status: int = 503
     done: bool = False
     seconds: float = 5.0
+    message: str = "injected"
 
     def meets(self, method: str, path: str) -> bool:
         """Whether this request is the one."""
@@ -128,11 +130,11 @@ class FaultyServer:
         if fault and fault.kind == "slow":
             time.sleep(fault.seconds)
         if fault and fault.kind in ("status", "cut") and not fault.done:
-            return None if fault.kind == "cut" else (fault.status, self.error(Refusal(fault.status, "injected")))
+            return None if fault.kind == "cut" else (fault.status, self.error(Refusal(fault.status, fault.message)))
         answer = self._carry_out(request, stale=bool(fault and fault.kind == "stale"))
         if fault and fault.kind == "cut":
             return None
-        return (fault.status, self.error(Refusal(fault.status, "injected"))) if fault and fault.kind == "status" else answer
+        return (fault.status, self.error(Refusal(fault.status, fault.message))) if fault and fault.kind == "status" else answer
 
     def _carry_out(self, request: Request, *, stale: bool) -> tuple[int, Any]:
         with self._lock:

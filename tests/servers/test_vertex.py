@@ -94,6 +94,21 @@ def test_a_list_comes_in_pages(server):
     assert "nextPageToken" not in second
 
 
+def test_a_job_is_deleted_by_an_operation(server):
+    asked(server, "POST", f"{PARENT}/pipelineJobs?pipelineJobId=a", JOB)
+    assert asked(server, "DELETE", f"{PARENT}/pipelineJobs/a")[1]["done"] is True
+    assert asked(server, "GET", f"{PARENT}/pipelineJobs/a")[0] == 404
+
+
+def test_a_filter_of_log_entries_that_is_not_known_is_refused(server):
+    server.state["entries"] = [{"timestamp": "2026-01-01T00:00:00Z", "resource": {"type": "ml_job", "labels": {"job_id": "1"}}, "textPayload": "a"}]
+    ask = {"resourceNames": ["projects/p"]}
+    right = 'resource.type="ml_job" AND resource.labels.job_id="1" AND timestamp>="2026-01-01T00:00:00Z"'
+    assert len(asked(server, "POST", "/v2/entries:list", ask | {"filter": right})[1]["entries"]) == 1
+    assert asked(server, "POST", "/v2/entries:list", ask | {"filter": 'timestamp>="2026-01-01T00:00:01Z"'})[1]["entries"] == []
+    assert asked(server, "POST", "/v2/entries:list", ask | {"filter": "job_id:1"})[0] == 400
+
+
 def test_without_the_token_nothing_is_answered(server):
     server.token = "right"
     assert asked(server, "GET", f"{PARENT}/pipelineJobs")[0] == 401

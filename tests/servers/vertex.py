@@ -65,12 +65,18 @@ def _pattern(uri: str) -> "re.Pattern[str]":
 
 
 class VertexServer(FaultyServer):
-    """See the module. `token`: when set, a request without it is answered 401."""
+    """See the module.
+
+    `token`: when set, a request without it is answered 401. `lingering`: how many reads still see a schedule that was deleted.
+    """
 
     token: str = ""
+    lingering: int = 0
 
     def __init__(self) -> None:
-        super().__init__(state={"jobs": {}, "schedules": {}, "models": {}, "endpoints": {}, "operations": {}, "entries": [], "count": 0})
+        super().__init__(
+            state={"jobs": {}, "schedules": {}, "models": {}, "endpoints": {}, "operations": {}, "entries": [], "leaving": {}, "count": 0}
+        )
         self._routes = _routes()
 
     def error(self, refusal: Refusal) -> Any:
@@ -141,6 +147,11 @@ class VertexServer(FaultyServer):
         job["state"] = "PIPELINE_STATE_CANCELLING"
         return {}
 
+    def _on_delete_pipeline_job(self, request: Any, state: Any) -> Any:
+        _found(state["jobs"], request.name)
+        del state["jobs"][request.name]
+        return self._done(request.name, state, None)
+
     def _check_job(self, job: Any) -> None:
         if len(job.display_name) > 128:
             raise Refusal(400, "display_name must be 128 characters or fewer")
@@ -177,6 +188,10 @@ class VertexServer(FaultyServer):
         return state["schedules"][name]
 
     def _on_get_schedule(self, request: Any, state: Any) -> Any:
+        if (left := state["leaving"].get(request.name)) is not None:
+            state["leaving"][request.name] = left - 1
+            if left == 0:
+                del state["schedules"][request.name], state["leaving"][request.name]
         return _found(state["schedules"], request.name)
 
     def _on_list_schedules(self, request: Any, state: Any) -> Any:
@@ -188,12 +203,17 @@ class VertexServer(FaultyServer):
 
     def _on_resume_schedule(self, request: Any, state: Any) -> Any:
         schedule = _found(state["schedules"], request.name)
+        if schedule["state"] != "PAUSED":
+            raise Refusal(400, f"Only paused Schedule can be resumed: {schedule['state']}")
         schedule["state"], schedule["catchUp"] = "ACTIVE", request.catch_up
         return {}
 
     def _on_delete_schedule(self, request: Any, state: Any) -> Any:
         _found(state["schedules"], request.name)
-        del state["schedules"][request.name]
+        if self.lingering:
+            state["leaving"][request.name] = self.lingering
+        else:
+            del state["schedules"][request.name]
         return self._done(request.name, state, None)
 
     # Models and endpoints.
@@ -261,8 +281,7 @@ class VertexServer(FaultyServer):
         _strictly(request.json(), parsed, "entries:list")
         if not parsed.resource_names:
             raise Refusal(400, "resource_names is required")
-        wanted = set(re.findall(r'resource\.labels\.job_id\s*=\s*"([^"]+)"', parsed.filter))
-        found = [each for each in state["entries"] if each["resource"]["labels"]["job_id"] in wanted]
+        found = [each for each in state["entries"] if all(_logged(each, clause) for clause in parsed.filter.split(" AND "))]
         start = int(parsed.page_token or 0)
         size = parsed.page_size or 50
         more = {"nextPageToken": str(start + size)} if start + size < len(found) else {}
@@ -338,6 +357,16 @@ def _passes(row: dict[str, Any], text: str) -> bool:
         if value is None or (match[3] != "*" and value != match[4]):
             return False
     return True
+
+
+def _logged(entry: dict[str, Any], clause: str) -> bool:
+    """Whether an entry passes a clause of the forms `resource.type="x"`, `resource.labels.key="x"`, `timestamp>="x"`."""
+    match = re.fullmatch(r'(resource\.type|resource\.labels\.(\w+)|timestamp)(=|>=)"([^"]*)"', clause)
+    if not match or (match[1] == "timestamp") != (match[3] == ">="):
+        raise Refusal(400, f"Unparseable filter: {clause!r}")
+    if match[1] == "timestamp":
+        return datetime.fromisoformat(entry["timestamp"]) >= datetime.fromisoformat(match[4])
+    return bool((entry["resource"]["labels"].get(match[2]) if match[2] else entry["resource"]["type"]) == match[4])
 
 
 def _found(store: dict[str, Any], name: str) -> Any:

@@ -11,7 +11,7 @@ from google.oauth2.credentials import Credentials
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from intermodal.errors import PlatformError
+from intermodal.errors import ConfigurationError, PlatformError
 from intermodal.targets.compilation import compile_specification
 from intermodal.targets.remote import Submission
 from intermodal.targets.settings import VertexSettings
@@ -166,6 +166,30 @@ def test_expired_credentials_say_how_to_get_new_ones(server):
         target.run("conditional-k1")
 
 
+@pytest.mark.parametrize(
+    ("status", "message", "remedy"),
+    [
+        (403, "Permission 'aiplatform.pipelineJobs.get' denied", "roles/aiplatform.user"),
+        (403, "You do not have permission to act as service account", "roles/iam.serviceAccountUser on pipelines@my-project"),
+        (403, "Vertex AI API has not been used in project 1 before", "gcloud services enable aiplatform.googleapis.com"),
+        (400, "The network is not peered", "refuses this"),
+    ],
+)
+def test_a_refusal_ends_in_its_remedy(server, target, status, message, remedy):
+    server.faults.append(Fault("status", status=status, message=message))
+    with pytest.raises(PlatformError) as caught:
+        target.submit(submission())
+    assert remedy in str(caught.value)
+    assert message in str(caught.value)
+    assert len(server.requests) == 1
+
+
+def test_a_quota_that_stays_used_up_is_named(server):
+    server.faults += [Fault("status", status=429, message="Quota exceeded") for _ in range(10_000)]
+    with pytest.raises(PlatformError, match="quota is used up"):
+        VertexTarget(SETTINGS.model_copy(update={"endpoint": server.url}), pause=0.001, patience=0.1).submit(submission())
+
+
 def test_missing_credentials_say_how_to_get_some(monkeypatch, tmp_path):
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "")
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
@@ -176,6 +200,7 @@ def test_missing_credentials_say_how_to_get_some(monkeypatch, tmp_path):
 
 # Following.
 
+CUSTOM = "projects/1/locations/europe-west4/customJobs"
 TASKS = [
     {"taskId": "1", "taskName": "conditional-k1", "state": "RUNNING"},
     {
@@ -192,7 +217,7 @@ TASKS = [
         "taskName": "say-2",
         "state": "FAILED",
         "error": {"code": 9, "message": "it broke"},
-        "executorDetail": {"containerDetail": {"mainJob": "projects/1/locations/europe-west4/customJobs/77"}},
+        "executorDetail": {"containerDetail": {"failedMainJobs": [f"{CUSTOM}/76", f"{CUSTOM}/77"], "mainJob": f"{CUSTOM}/77"}},
     },
     {"taskId": "4", "parentTaskId": "1", "taskName": "say-3", "state": "NOT_TRIGGERED"},
 ]
@@ -228,19 +253,52 @@ def test_the_newest_runs_come_first_and_only_ours(server, target):
     assert [run.key for run in target.runs(2)] == ["c", "b"]
 
 
-def test_logs_are_those_of_the_tasks_own_job(server, target):
+def logged(job, **payload):
+    return {"logName": "projects/my-project/logs/workerpool0-0", "resource": {"type": "ml_job", "labels": {"job_id": job}}} | {
+        "insertId": str(payload),
+        "timestamp": "2026-01-02T00:00:00Z",  # long ago: Google's client asks for the last day only, unless told otherwise
+        **payload,
+    }
+
+
+def test_logs_are_those_of_the_tasks_own_jobs_whatever_their_age_and_failed_attempts_first(server, target):
     target.submit(submission())
     server.advance(JOB, "PIPELINE_STATE_FAILED", TASKS)
-    entry = {"logName": "projects/my-project/logs/workerpool0-0", "resource": {"type": "ml_job", "labels": {"job_id": "77"}}}
     server.state["entries"] = [
-        entry | {"insertId": "1", "textPayload": "first\nsecond"},
-        entry | {"insertId": "2", "jsonPayload": {"message": "third"}},
-        entry | {"insertId": "3", "textPayload": "another's", "resource": {"type": "ml_job", "labels": {"job_id": "78"}}},
+        logged("77", textPayload="first\nsecond"),
+        logged("77", jsonPayload={"message": "third"}),
+        logged("78", textPayload="another's"),
+        logged("76", textPayload="the attempt before"),
     ]
-    assert list(target.logs("conditional-k1")) == [("say-2", "first"), ("say-2", "second"), ("say-2", "third")]
-    assert list(target.logs("conditional-k1", "say")) == []
+    assert [line for _, line in target.logs("conditional-k1", "say-2")] == ["the attempt before", "first", "second", "third"]
+    assert {name for name, _ in target.logs("conditional-k1")} == {"say-2"}
+
+
+def test_logs_that_are_not_there_say_why(server, target):
+    target.submit(submission())
+    with pytest.raises(PlatformError, match="no task began yet"):
+        list(target.logs("conditional-k1"))
+    server.advance(JOB, "PIPELINE_STATE_FAILED", TASKS)
+    assert list(target.logs("conditional-k1")) == [("say-2", "(Cloud Logging has no lines of it yet)")]
+    assert list(target.logs("conditional-k1", "say")) == [("say", "(no container ran for it: cached)")]
     with pytest.raises(PlatformError, match="no task 'sya'"):
         list(target.logs("conditional-k1", "sya"))
+
+
+def test_a_page_that_fails_later_is_read_again(server, target):
+    target.submit(submission())
+    job = server.state["jobs"][JOB]
+    server.state["jobs"] |= {f"{JOB}{number}": job | {"name": f"{JOB}{number}"} for number in range(120)}
+    server.faults += [Fault("slow", path="pipelineJobs$", seconds=0), Fault("cut", method="GET", path="pipelineJobs$")]
+    assert len({run.id for run in target.runs(110)}) == 110
+
+
+def test_tasks_come_in_the_order_of_their_start(server, target):
+    target.submit(submission())
+    started = {"b": "2026-01-01T00:00:02Z", "c": None, "a": "2026-01-01T00:00:01Z"}
+    tasks = [{"taskId": "9", "parentTaskId": "1", "taskName": name} | ({"startTime": at} if at else {}) for name, at in started.items()]
+    server.advance(JOB, "PIPELINE_STATE_RUNNING", tasks)
+    assert [task.name for task in target.run("conditional-k1").tasks] == ["a", "b", "c"]
 
 
 def test_cancelling_ends_it_and_cancelling_again_is_no_error(server, target):
@@ -283,6 +341,43 @@ def test_a_schedule_that_is_not_there_names_the_nearest(target):
             ask("nihgtly")
 
 
+def test_what_others_made_under_the_name_is_refused_and_never_deleted(server, target):
+    target.create_schedule("nightly", "0 3 * * *", "UTC", submission("theirs"))
+    (theirs,) = server.state["schedules"].values()
+    server.state["schedules"][f"{PARENT}/schedules/900"] = theirs | {"name": f"{PARENT}/schedules/900", "createTime": "2026-02-01T00:00:00Z"}
+    with pytest.raises(PlatformError, match="schedule delete nightly"):
+        target.create_schedule("nightly", "0 4 * * *", "UTC", submission("ours"))
+    assert len(server.state["schedules"]) == 2
+
+
+def test_a_second_schedule_that_a_stale_read_let_through_is_taken_back(server, target):
+    target.create_schedule("nightly", "0 3 * * *", "UTC", submission("first"))
+    server.faults.append(Fault("stale", method="GET", path="schedules"))
+    target.create_schedule("nightly", "0 3 * * *", "UTC", submission("second"))
+    (kept,) = server.state["schedules"].values()
+    assert kept["createPipelineJobRequest"]["pipelineJob"]["labels"]["intermodal-key"] == "first"
+
+
+def test_deleting_waits_until_the_schedule_is_gone(server, target):
+    target.create_schedule("nightly", "0 3 * * *", "UTC", submission())
+    server.lingering = 3
+    target.delete_schedule("nightly")
+    assert server.state["schedules"] == {}
+
+
+def test_resuming_an_active_schedule_and_pausing_a_paused_one_changes_nothing(target):
+    target.create_schedule("nightly", "0 3 * * *", "UTC", submission())
+    assert not target.resume_schedule("nightly").paused
+    assert target.pause_schedule("nightly") == target.pause_schedule("nightly")
+
+
+@pytest.mark.parametrize("name", ['night"ly', "night\\ly", "", "n" * 129])
+def test_a_schedule_name_that_cannot_be_looked_up_is_refused(server, target, name):
+    with pytest.raises(ConfigurationError, match="1 to 128 characters"):
+        target.create_schedule(name, "0 3 * * *", "UTC", submission())
+    assert server.state["schedules"] == {}
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_one_name_is_one_schedule_whatever_goes_wrong(server, target, name):
     server.faults.append(injected(FAULTS[name]))
@@ -308,6 +403,8 @@ def test_every_command_survives(server, target, command, name):
     target.submit(submission())
     server.advance(JOB, "PIPELINE_STATE_RUNNING", TASKS)
     target.create_schedule("nightly", "0 3 * * *", "UTC", submission())
+    if command == "resume":
+        target.pause_schedule("nightly")
     server.faults.append(injected(FAULTS[name]))
     if name == "stale" and command != "cancel":
         # What was just written may not be seen yet: an answer in words, or the old truth.
