@@ -39,11 +39,13 @@ module "registry" {
 }
 
 module "identities" {
-  source     = "./modules/identities"
-  project    = var.project
-  region     = var.region
-  repository = module.registry.name
-  buckets    = module.storage.buckets
+  source       = "./modules/identities"
+  project      = var.project
+  region       = var.region
+  repositories = module.registry.names
+  buckets      = module.storage.buckets
+  signing_key  = var.signing_key
+  depends_on   = [module.apis]
 }
 
 module "federation" {
@@ -51,21 +53,28 @@ module "federation" {
   project           = var.project
   github_repository = var.github_repository
   builder           = module.identities.ids["builder"]
+  depends_on        = [module.apis]
 }
 
 module "messaging" {
   source     = "./modules/messaging"
   project    = var.project
   raw_bucket = module.storage.buckets["raw"]
+  depends_on = [module.apis]
 }
 
 module "triggers" {
-  source     = "./modules/triggers"
-  project    = var.project
-  region     = var.region
-  builder    = module.identities.ids["builder"]
-  repository = var.build_repository
-  profile    = var.profile
-  topics     = module.messaging.topics
-  schedule   = var.schedule
+  source           = "./modules/triggers"
+  project          = var.project
+  region           = var.region
+  builder          = module.identities.ids["builder"]
+  checker          = module.identities.ids["checker"]
+  image_repository = module.registry.path
+  settings_bucket  = module.storage.buckets["settings"]
+  signing_key      = var.signing_key
+  repository       = var.build_repository
+  profile          = var.profile
+  topics           = module.messaging.topics
+  schedule         = var.schedule
+  depends_on       = [module.apis]
 }

@@ -38,3 +38,14 @@ variable "profile" {
   description = "Profile of targets.toml that builds here submit with."
   type        = string
 }
+
+variable "signing_key" {
+  description = "Key of Cloud KMS that images are signed with: projects/P/locations/L/keyRings/R/cryptoKeys/K; empty: unsigned."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = can(regex("^(projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+)?$", var.signing_key))
+    error_message = "signing_key must be empty or projects/P/locations/L/keyRings/R/cryptoKeys/K, without a version."
+  }
+}

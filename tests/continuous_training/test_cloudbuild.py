@@ -25,8 +25,8 @@ def build(path):
     return yaml.safe_load(path.read_text())
 
 
-def script(name):
-    return next(step["script"] for step in build(FILES[0])["steps"] if step["id"] == name)
+def script(name, path=FILES[0]):
+    return next(step["script"] for step in build(path)["steps"] if step["id"] == name)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -109,9 +109,9 @@ def texts(value):
         yield value
 
 
-def ran(text, **variables):
+def ran(text, cwd=ROOT, **variables):
     return subprocess.run(
-        ["bash", "-c", text], cwd=ROOT, env={"PATH": os.environ["PATH"], **variables}, capture_output=True, text=True, timeout=30, check=False
+        ["bash", "-c", text], cwd=cwd, env={"PATH": os.environ["PATH"], **variables}, capture_output=True, text=True, timeout=30, check=False
     )
 
 
@@ -127,7 +127,7 @@ def test_every_script_is_shell(path):
             assert subprocess.run([first.split()[-1].rsplit("/", 1)[-1], "-n", str(program)], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("step", ["push", "kubeflow", "vertex"])
+@pytest.mark.parametrize("step", ["push", "keep", "kubeflow", "vertex", "publish"])
 def test_a_pull_request_pushes_and_submits_nothing(step):
     done = ran(script(step), _KIND="pull-request", _KUBEFLOW="yes", SHORT_SHA="abc1234")
     assert done.returncode == 0, done.stderr
@@ -141,9 +141,9 @@ def test_main_does_not_keep_a_version_on_kubeflow_and_nothing_unpushed_is_signed
     assert (signed.returncode, "nothing to sign" in signed.stdout) == (0, True)
 
 
-@pytest.mark.parametrize(("kind", "tag"), [("release", "v1.2"), ("main", "abc1234"), ("pull-request", "abc1234")])
+@pytest.mark.parametrize(("kind", "tag"), [("release", "v1.2"), ("main", "abc1234-0f1e2d3c"), ("pull-request", "abc1234")])
 def test_images_are_tagged_by_the_kind_of_build(kind, tag):
-    assert ran('images/tag "$_KIND"', _KIND=kind, SHORT_SHA="abc1234", TAG_NAME="v1.2").stdout.strip() == tag
+    assert ran('images/tag "$_KIND"', _KIND=kind, SHORT_SHA="abc1234", TAG_NAME="v1.2", BUILD_ID="0f1e2d3c-aaaa-bbbb").stdout.strip() == tag
 
 
 @pytest.mark.parametrize("command", ['images/tag "nightly"', "images/tag release", 'images/targets "perhaps"'])
@@ -180,6 +180,54 @@ def test_a_registry_that_gives_no_digest_leaves_no_file(tmp_path):
     assert done.returncode == 1
     assert "gave no digest" in done.stderr
     assert not (tmp_path / "digests.json").exists()
+
+
+GCLOUD = """#!/bin/sh
+# A bucket that is a folder: `gcloud storage cp FROM TO`.
+here() { case $1 in gs://*) echo "$(dirname "$0")/${1#gs://}" ;; *) echo "$1" ;; esac; }
+mkdir -p "$(dirname "$(here "$4")")"
+exec cp "$(here "$3")" "$(here "$4")"
+"""
+
+
+def test_events_run_the_images_that_the_last_finished_build_of_main_published(tmp_path):
+    """Against a stand-in for the gcloud command line, whose bucket is a folder."""
+    gcloud, settings = tmp_path / "gcloud", tmp_path / "bucket"
+    gcloud.write_text(GCLOUD)
+    gcloud.chmod(0o755)
+    settings.mkdir()
+    (settings / "targets.toml").write_text("[profiles.dev]\n")
+    known = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "_TARGETS_URI": "gs://bucket/targets.toml"}
+    main, event = tmp_path / "main", tmp_path / "event"
+    main.mkdir()
+    event.mkdir()
+
+    early = ran(script("settings", FILES[1]), cwd=event, **known)
+    assert (early.returncode, "no build of main has published digests.json yet" in early.stderr) == (1, True)
+
+    (main / "digests.json").write_text(json.dumps(dict.fromkeys(IMAGES, f"sha256:{'1' * 64}")))
+    assert ran(script("publish"), cwd=main, _KIND="main", **known).returncode == 0
+    done = ran(script("settings", FILES[1]), cwd=event, **known)
+    assert done.returncode == 0, done.stderr
+    assert read_digests(event / "digests.json") == read_digests(main / "digests.json")
+    assert "--digests digests.json" in script("trigger", FILES[1])
+
+
+def test_nothing_is_published_for_events_before_it_has_run_to_its_end():
+    waits = {step["id"]: step["waitFor"] for step in build(FILES[0])["steps"]}
+    assert {"vertex", "sign", "lint"} <= after("publish", waits)
+
+
+def test_signatures_lie_where_tags_can_move(tmp_path):
+    """Against a stand-in for cosign that says what it was called with: a second attestation moves the tag of the first."""
+    (tmp_path / "cosign").write_text('#!/bin/sh\necho "$COSIGN_REPOSITORY $1" >>calls\n')
+    (tmp_path / "cosign").chmod(0o755)
+    (tmp_path / "digests.json").write_text(json.dumps(dict.fromkeys(IMAGES, f"sha256:{'1' * 64}"), indent=2))
+    known = {"REPOSITORY": "r.example/p/intermodal", "KEY": "gcpkms://k", "SOURCE": "o/n", "COMMIT": "c", "BUILD": "b"}
+    done = ran(f"sh {ROOT}/images/sign", cwd=tmp_path, PATH=f"{tmp_path}:{os.environ['PATH']}", **known)
+    assert done.returncode == 0, done.stderr
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls == [f"r.example/p/intermodal-signatures/images {verb}" for _ in IMAGES for verb in ("sign", "attest", "attest")]
 
 
 def test_every_image_has_a_bill_of_materials_that_names_what_the_lock_holds(tmp_path):

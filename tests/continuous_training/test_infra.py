@@ -111,7 +111,42 @@ def test_buckets_are_private_and_the_registrys_tags_stand():
     bucket = blocks(ROOT / "modules" / "storage", "resource")["google_storage_bucket.kept"]
     assert bucket["uniform_bucket_level_access"] is True
     assert bucket["public_access_prevention"] == "enforced"
+    images = blocks(ROOT / "modules" / "registry", "resource")["google_artifact_registry_repository.images"]
     assert "immutable_tags = true" in text(ROOT / "modules" / "registry")
+    assert 'tag_state  = "UNTAGGED"' in text(ROOT / "modules" / "registry"), "an image that a tag names is never deleted"
+    signatures = blocks(ROOT / "modules" / "registry", "resource")["google_artifact_registry_repository.signatures"]
+    assert signatures["repository_id"] == f"{images['repository_id']}-signatures", "as images/sign names it"
+    assert "docker_config" not in signatures, "cosign moves its tags"
+
+
+APIS = {
+    "google_artifact_registry_": "artifactregistry",
+    "google_cloud_scheduler_": "cloudscheduler",
+    "google_cloudbuild_": "cloudbuild",
+    "google_iam_": "iam",
+    "google_kms_": "cloudkms",
+    "google_project_iam_": "cloudresourcemanager",
+    "google_pubsub_": "pubsub",
+    "google_service_account": "iam",
+    "google_storage_": "storage",
+}
+
+
+def test_every_resource_is_of_an_api_that_is_switched_on_before_it():
+    services = set(re.findall(r'"(\w+)\.googleapis\.com"', text(ROOT / "modules" / "apis")))
+    kinds = {name.split(".")[0] for folder in FOLDERS if folder.name != "apis" for name in blocks(folder, "resource")}
+    for kind in kinds:
+        (api,) = {api for prefix, api in APIS.items() if kind.startswith(prefix)}
+        assert api in services, kind
+    for name, call in blocks(ROOT, "module").items():
+        assert name == "apis" or "module.apis" in str(call.get("depends_on")), name
+
+
+def test_pull_requests_whose_build_file_is_anyones_run_as_an_account_that_may_only_log():
+    granted = re.findall(r'account\s*=\s*"checker".*?role\s*=\s*"([\w./]+)"', text(ROOT / "modules" / "identities"))
+    assert granted == ["roles/logging.logWriter"]
+    assert 'each.key == "pull-request" ? var.checker : var.builder' in text(ROOT / "modules" / "triggers")
+    assert "checker" not in str(blocks(ROOT / "modules" / "identities", "resource")["google_service_account_iam_member.acts_as"]["for_each"])
 
 
 def test_every_right_is_in_the_documentation():
@@ -124,6 +159,7 @@ def test_the_substitutions_that_triggers_set_are_those_that_the_builds_have():
     for name, file in (("code", "cloudbuild.yaml"), ("event", "cloudbuild.trigger.yaml")):
         body = text(ROOT / "modules" / "triggers").split(f'"google_cloudbuild_trigger" "{name}"')[1].split("substitutions = {")[1].split("}")[0]
         given = set(re.findall(r"^\s*(_\w+)\s*=", body, re.MULTILINE))
+        assert {"_TARGETS_URI", "_PROFILE"} <= given
         build = (ROOT.parent / file).read_text()
         assert given
         assert all(f"\n  {each}:" in build for each in given)

@@ -1,4 +1,4 @@
-# Who may do what: `builder` builds, pushes and submits; `pipelines` is what tasks run as; `predictor` is what endpoints run as and may do nothing
+# Who may do what: `checker` builds pull requests, whose build files are anyone's, and may only log; `builder` builds, pushes and submits; `pipelines` is what tasks run as; `predictor` is what endpoints run as and may do nothing
 # but read models. Rights are given on the bucket or repository where the service has such rights, on the project only where it has none.
 variable "project" {
   description = "Project id."
@@ -10,8 +10,13 @@ variable "region" {
   type        = string
 }
 
-variable "repository" {
-  description = "Artifact Registry repository, short name."
+variable "repositories" {
+  description = "Purpose (images, signatures) to Artifact Registry repository, as the registry module gives them."
+  type        = map(string)
+}
+
+variable "signing_key" {
+  description = "Key of Cloud KMS that the builder signs with; empty: none."
   type        = string
 }
 
@@ -22,11 +27,13 @@ variable "buckets" {
 
 locals {
   accounts = {
+    checker   = "Builds pull requests"
     builder   = "Builds, pushes, submits"
     pipelines = "Runs the tasks of pipelines"
     predictor = "Runs deployed models"
   }
   project_roles = {
+    "checker/logging.logWriter"   = { account = "checker", role = "roles/logging.logWriter" }
     "builder/aiplatform.user"     = { account = "builder", role = "roles/aiplatform.user" }
     "builder/logging.logWriter"   = { account = "builder", role = "roles/logging.logWriter" }
     "pipelines/aiplatform.user"   = { account = "pipelines", role = "roles/aiplatform.user" }
@@ -41,9 +48,10 @@ locals {
     "predictor/pipelines" = { account = "predictor", bucket = "pipelines", role = "roles/storage.objectViewer" }
   }
   repository_roles = {
-    builder   = "roles/artifactregistry.writer"
-    pipelines = "roles/artifactregistry.reader"
-    predictor = "roles/artifactregistry.reader"
+    "builder/images"     = { account = "builder", repository = "images", role = "roles/artifactregistry.writer" }
+    "builder/signatures" = { account = "builder", repository = "signatures", role = "roles/artifactregistry.writer" }
+    "pipelines/images"   = { account = "pipelines", repository = "images", role = "roles/artifactregistry.reader" }
+    "predictor/images"   = { account = "predictor", repository = "images", role = "roles/artifactregistry.reader" }
   }
 }
 
@@ -72,9 +80,17 @@ resource "google_artifact_registry_repository_iam_member" "granted" {
   for_each   = local.repository_roles
   project    = var.project
   location   = var.region
-  repository = var.repository
-  role       = each.value
-  member     = google_service_account.accounts[each.key].member
+  repository = var.repositories[each.value.repository]
+  role       = each.value.role
+  member     = google_service_account.accounts[each.value.account].member
+}
+
+# cosign looks the key's version up before it signs with it.
+resource "google_kms_crypto_key_iam_member" "signs" {
+  for_each      = var.signing_key == "" ? toset([]) : toset(["roles/cloudkms.signerVerifier", "roles/cloudkms.viewer"])
+  crypto_key_id = var.signing_key
+  role          = each.key
+  member        = google_service_account.accounts["builder"].member
 }
 
 # A submission names the account that its tasks run as, which takes the right to act as it, and a deployment the account of its predictor.
@@ -86,7 +102,7 @@ resource "google_service_account_iam_member" "acts_as" {
 }
 
 output "emails" {
-  description = "Account (builder, pipelines, predictor) to its address."
+  description = "Account (checker, builder, pipelines, predictor) to its address."
   value       = { for name, account in google_service_account.accounts : name => account.email }
 }
 

@@ -1,4 +1,5 @@
 # The images. Tags cannot be moved; untagged images go after a month, the newest ten of each stay whatever their age.
+# Signatures and attestations lie beside them: cosign moves its tag with each attestation, so tags can move there.
 variable "project" {
   description = "Project id."
   type        = string
@@ -31,14 +32,25 @@ resource "google_artifact_registry_repository" "images" {
     id     = "delete-old"
     action = "DELETE"
     condition {
+      tag_state  = "UNTAGGED"
       older_than = "2592000s"
     }
   }
 }
 
-output "name" {
-  description = "The repository's short name."
-  value       = google_artifact_registry_repository.images.repository_id
+resource "google_artifact_registry_repository" "signatures" {
+  project       = var.project
+  location      = var.region
+  repository_id = "intermodal-signatures"
+  format        = "DOCKER"
+}
+
+output "names" {
+  description = "Purpose (images, signatures) to the repository's short name."
+  value = {
+    images     = google_artifact_registry_repository.images.repository_id
+    signatures = google_artifact_registry_repository.signatures.repository_id
+  }
 }
 
 output "path" {

@@ -14,6 +14,26 @@ variable "builder" {
   type        = string
 }
 
+variable "checker" {
+  description = "Full resource name of the service account of pull requests."
+  type        = string
+}
+
+variable "image_repository" {
+  description = "Where images are pushed."
+  type        = string
+}
+
+variable "settings_bucket" {
+  description = "Bucket that holds targets.toml and digests.json."
+  type        = string
+}
+
+variable "signing_key" {
+  description = "Key of Cloud KMS that images are signed with; empty: none."
+  type        = string
+}
+
 variable "repository" {
   description = "Cloud Build repository (2nd generation): projects/P/locations/R/connections/C/repositories/N."
   type        = string
@@ -48,6 +68,7 @@ variable "time_zone" {
 }
 
 locals {
+  targets_uri = "gs://${var.settings_bucket}/targets.toml"
   code = {
     pull-request = { branch = "^main$", tag = null }
     main         = { branch = "^main$", tag = null }
@@ -61,10 +82,13 @@ resource "google_cloudbuild_trigger" "code" {
   location        = var.region
   name            = "intermodal-${each.key}"
   filename        = "cloudbuild.yaml"
-  service_account = var.builder
+  service_account = each.key == "pull-request" ? var.checker : var.builder
   substitutions = {
-    _KIND    = each.key
-    _PROFILE = var.profile
+    _KIND        = each.key
+    _PROFILE     = var.profile
+    _REPOSITORY  = var.image_repository
+    _TARGETS_URI = local.targets_uri
+    _SIGNING_KEY = var.signing_key == "" ? "" : "gcpkms://${var.signing_key}"
   }
 
   repository_event_config {
@@ -115,8 +139,9 @@ resource "google_cloudbuild_trigger" "event" {
   name            = "intermodal-${each.key}"
   service_account = var.builder
   substitutions = {
-    _PROFILE = var.profile
-    _MATCH   = lookup(var.matches, each.key, "*")
+    _PROFILE     = var.profile
+    _TARGETS_URI = local.targets_uri
+    _MATCH       = lookup(var.matches, each.key, "*")
     # The whole message, its id included: the submission's key is made from it.
     _EVENT = "$(body)"
   }
