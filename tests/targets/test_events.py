@@ -50,6 +50,13 @@ def test_a_notification_published_twice_for_one_object_generation_is_one_event()
     assert first.key == second.key != newer.key
 
 
+@pytest.mark.parametrize("data", [CLOUD_EVENT, {"parameters": {"seed": 3}}], ids=["CloudEvent", "object"])
+def test_data_that_came_decoded_is_the_same_event_as_data_that_did_not(data):
+    decoded, plain = ({"message": {"messageId": "1", "data": each}} for each in (data, encoded(data)))
+    assert parse_event(json.dumps(decoded)) == parse_event(json.dumps(plain))
+    assert parse_event(json.dumps(decoded)).parameters == {"seed": 3}
+
+
 def test_a_message_of_plain_text_is_an_event_without_parameters():
     assert parse_event(json.dumps({"messageId": "5", "data": encoded("retrain, please")})).parameters == {}
 

@@ -72,7 +72,9 @@ def _published(message: dict[str, Any], source: str) -> Event:
     if not identifier:
         raise ConfigurationError("the Pub/Sub message has no `messageId`; send the message as Pub/Sub delivers it")
     attributes = message.get("attributes") or {}
-    text = _decoded(message["data"], "data") if message.get("data") else "{}"
+    given = message.get("data") or {}
+    # Cloud Build's bindings reach into the data ($(body.message.data.NAME)), so `$(body)` may hold it decoded.
+    text = json.dumps(given) if isinstance(given, dict) else _decoded(given, "data")
     try:
         data = json.loads(text)
     except ValueError:
