@@ -5,9 +5,11 @@ import itertools
 import re
 
 import pytest
+import yaml
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
+from google.cloud import aiplatform, storage
 from google.oauth2.credentials import Credentials
+from google.protobuf import json_format
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -95,6 +97,24 @@ def test_a_submission_arrives_whole(server, target):
     assert job["pipelineSpec"] == SPECIFICATION
 
 
+def test_the_job_is_the_one_that_googles_sdk_would_make(server, target, tmp_path):
+    target.submit(submission())
+    (ours,) = server.state["jobs"].values()
+    (tmp_path / "compiled.yaml").write_text(yaml.safe_dump(SPECIFICATION), encoding="utf-8")
+    theirs = aiplatform.PipelineJob(
+        display_name="A run",
+        template_path=str(tmp_path / "compiled.yaml"),
+        pipeline_root=SETTINGS.root,
+        parameter_values=submission().parameters,
+        failure_policy="fast",
+        credentials=AnonymousCredentials(),
+        project=SETTINGS.project,
+        location=SETTINGS.region,
+    )
+    expected = json_format.MessageToDict(theirs._gca_resource._pb)  # the public property wants a job that exists
+    assert {key: ours[key] for key in expected} == expected
+
+
 def test_the_same_key_twice_is_one_run(server, target):
     assert target.submit(submission()) == target.submit(submission())
     assert len(server.state["jobs"]) == 1
@@ -104,6 +124,8 @@ def test_a_key_used_for_something_else_is_refused(server, target):
     target.submit(submission())
     with pytest.raises(PlatformError, match="another --key"):
         target.submit(dataclasses.replace(submission(), parameters={"text": "b", "count": 3, "rules": {}}))
+    with pytest.raises(PlatformError, match="another --key"):
+        target.submit(submission(cached=False))
     assert len(server.state["jobs"]) == 1
 
 
@@ -332,6 +354,8 @@ def test_the_same_schedule_again_changes_nothing_and_another_of_its_name_is_refu
     assert len(server.state["schedules"]) == 1
     with pytest.raises(PlatformError, match="schedule delete nightly"):
         target.create_schedule("nightly", "0 4 * * *", "UTC", submission("c"))
+    with pytest.raises(PlatformError, match="schedule delete nightly"):
+        target.create_schedule("nightly", "0 3 * * *", "UTC", submission("d", cached=False))
 
 
 def test_a_schedule_that_is_not_there_names_the_nearest(target):

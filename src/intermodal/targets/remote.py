@@ -116,8 +116,8 @@ class Submission:
 
     @property
     def digest(self) -> str:
-        """A hash of what is run: the specification, the platform's document and the parameters."""
-        content = json.dumps([self.specification, self.platform, self.parameters], sort_keys=True)
+        """A hash of what is run: the specification, the platform's document, the parameters and whether caching is forbidden."""
+        content = json.dumps([self.specification, self.platform, self.parameters, self.cached is False], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
