@@ -19,7 +19,7 @@ from intermodal.targets.remote import Submission
 from intermodal.targets.settings import VertexSettings
 from intermodal.targets.specification import graphs
 from intermodal.targets.vertex import VertexTarget
-from tests.servers.faults import Fault
+from tests.servers.faults import Fault, FaultyServer, Refusal
 from tests.servers.storage import gcs_server
 from tests.servers.vertex import VertexServer
 from tests.targets.pipelines import conditional
@@ -146,6 +146,20 @@ def test_what_vertex_refuses_is_said_in_its_words(server, target):
 def test_a_bucket_that_is_not_there_stops_the_submission(server):
     with pytest.raises(PlatformError, match="gs://somebody-elses"):
         made_for(server, root="gs://somebody-elses").submit(submission())
+    assert server.state["jobs"] == {}
+
+
+class OthersBucket(FaultyServer):
+    def respond(self, request, state):
+        raise Refusal(403, "does not have storage.objects.create access")
+
+
+def test_a_bucket_of_somebody_else_stops_the_submission(server, target, monkeypatch):
+    with OthersBucket().running() as store:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", store.url)
+        with pytest.raises(PlatformError, match=r"gs://my-project-pipelines: .* the bucket may be somebody else's"):
+            target.submit(submission())
+        assert [each.method for each in store.requests].count("POST") == 1
     assert server.state["jobs"] == {}
 
 
