@@ -3,7 +3,7 @@ PYTHON ?= python3
 # Byte code makes TensorFlow import three times as fast; a shell that forbids it would slow every task.
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: run test check compile reference images clean help
+.PHONY: run test faults check compile reference images clean help
 
 help: ## What there is
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ run: .venv/.ready ## Run the flight-delay pipeline: data to served model
 test: .venv/.ready ## Run all tests, each component's in the environment of its image
 	@.venv/bin/python tests/run.py
 
+faults: .venv/.ready ## Run the fault matrix with fresh random faults; SEED=1234 ROUNDS=5 repeats five seeds from 1234 on
+	@.venv/bin/python tests/faults.py $(or $(SEED),fresh) $(or $(ROUNDS),1)
+
 check: .venv/.ready ## Static checks: format, lint, types, layers, generated files
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
@@ -21,12 +24,14 @@ check: .venv/.ready ## Static checks: format, lint, types, layers, generated fil
 	.venv/bin/lint-imports
 	.venv/bin/intermodal compile --check
 	.venv/bin/python -m intermodal.reference --check
+	.venv/bin/python tests/fault_matrix.py --check
 
 compile: .venv/.ready ## Write compiled/
 	.venv/bin/intermodal compile
 
 reference: .venv/.ready ## Write docs/reference/
 	.venv/bin/python -m intermodal.reference
+	.venv/bin/python tests/fault_matrix.py
 
 images: ## Build all images with Docker; BASE, INDEX, REPOSITORY, TAG as images/build says
 	@images/build
