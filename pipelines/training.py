@@ -53,7 +53,7 @@ def training_pipeline(deploy: Callable[..., Any] | None) -> Any:
         service_name: str,
         serving: dict,
     ):
-        code = dsl.importer(artifact_uri=repository, artifact_class=dsl.Artifact).set_display_name("feature repository")
+        code = dsl.importer(artifact_uri=repository, artifact_class=dsl.Artifact)
         champion = fetch_champion(model_registry=model_registry, model_name=model_name)
 
         tables = ingest_tables(sources=sources, split=split, fingerprint=fingerprint)

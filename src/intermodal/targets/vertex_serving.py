@@ -88,11 +88,9 @@ def deploy_on_vertex(*, model: Any, evaluation: Any, registration: Any, deployme
         artifact_class=UnmanagedContainerModel,
         reimport=True,  # an artifact of the same URI may have been imported with an older image
         metadata={"containerSpec": container_specification()},
-    ).set_display_name("predictor")
+    )
     uploaded = _uploaded(container.output, service, service_name)
-    endpoint = dsl.importer(
-        artifact_uri=f"{_API}/{deployments}", artifact_class=VertexEndpoint, metadata={"resourceName": deployments}
-    ).set_display_name("endpoint")
+    endpoint = dsl.importer(artifact_uri=f"{_API}/{deployments}", artifact_class=VertexEndpoint, metadata={"resourceName": deployments})
     deployed = ModelDeployOp(
         model=uploaded,
         endpoint=endpoint.output,
