@@ -74,9 +74,9 @@ def training_pipeline(deploy: Callable[..., Any] | None) -> Any:
             rules=validation_rules,
             beam_options=beam_options,
         )
-        materialize_features(tables=transformed.output, repository=code.output, feature_service=feature_service, feature_store=feature_store).after(
-            data
-        )
+        materialized = materialize_features(
+            tables=transformed.output, repository=code.output, feature_service=feature_service, feature_store=feature_store
+        ).after(data)
 
         trained = train_model(
             examples=examples.output,
@@ -107,7 +107,7 @@ def training_pipeline(deploy: Callable[..., Any] | None) -> Any:
             model_name=model_name,
             parameters=hyperparameters,
             run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
-        )
+        ).after(materialized)  # no champion, and so no server, of features that could not be loaded
 
         story = {
             "tables": tables.output,

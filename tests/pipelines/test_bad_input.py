@@ -1,5 +1,6 @@
 """Bad input, as the person at the command line meets it: status 1, one sentence that helps, nothing half-written."""
 
+import socket
 import subprocess
 import textwrap
 from pathlib import Path
@@ -131,3 +132,18 @@ def test_bad_input_is_refused_in_a_sentence_and_leaves_nothing_half_written(spoi
     assert "Traceback" not in done.stdout + done.stderr
     assert not list((place / "home").rglob("*.partial"))
     assert not (place / "home" / "stores" / "mlflow.db").exists(), "nothing was registered"
+
+
+@pytest.mark.fault("Stores", "a Redis online store that does not answer", "the run fails; no model is registered or served")
+def test_an_online_store_that_is_not_there_keeps_the_model_from_being_registered_and_served(place, workplace):
+    with socket.socket() as taken:  # bound and not listening: connections are refused
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        store = {"registry": "{home}/stores/feast/registry.db", "online_store": {"type": "redis", "connection_string": address}}
+        edit(place, lambda s: s["features"].update(store=store))
+        done = workplace.intermodal("run", place / "parts.yaml", "--home", place / "home")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "materialize-features: online store: it cannot be reached" in done.stderr, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (place / "home" / "stores" / "mlflow.db").exists(), "nothing was registered"
+    assert not list((place / "home").rglob("deployment.json")), "nothing serves"
