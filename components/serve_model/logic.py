@@ -158,7 +158,8 @@ def _tidy(folder: Path, copy: Path, control: Path) -> None:
         if other != control:
             other.unlink(missing_ok=True)
     for log in sorted(folder.glob("*.log"))[:-_LOGS_KEPT]:
-        log.unlink(missing_ok=True)
+        for each in folder.glob(f"{log.name}*"):
+            each.unlink(missing_ok=True)
 
 
 def _described(serves: Deployment, exchange: Mapping[str, Any]) -> dict[str, Any]:

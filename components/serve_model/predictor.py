@@ -37,7 +37,9 @@ from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer
 from starlette.exceptions import HTTPException
 
+from intermodal.components.serve_model.connections import BODY_SECONDS, HEADER_SECONDS, MOST_CONNECTIONS, limited
 from intermodal.components.serve_model.directory import model_folder
+from intermodal.components.serve_model.log_file import log_to
 from intermodal.components.serve_model.rows import DATATYPES, RowError, columns_of_instances, columns_of_tensors
 from intermodal.errors import StoreError
 
@@ -45,6 +47,8 @@ LARGEST_BODY = 64 * 2**20
 #: Seconds that open connections get to end by themselves, each answer saying "Connection: close", before the server closes them.
 DRAIN_SECONDS = 2.0
 _SETTLE_SECONDS = 0.1
+#: KServe's own application loads and unloads models for anybody who asks.
+_CLOSED_ROUTES = ("/v2/repository", "/openapi.json")
 #: What a starter that passed sockets writes to standard input when the trial is over.
 SERVE = b"serve"
 logger = logging.getLogger("intermodal.predictor")
@@ -125,13 +129,43 @@ def _instances(payload: Any) -> Any:
     return payload["instances"]
 
 
+class _DataPlane(DataPlane):  # type: ignore[misc]
+    """KServe's, ready only with its model, and with every request that cannot be read answered as the client's error."""
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the server's metadata; it has no model repository that clients could change."""
+        return {**super().metadata(), "extensions": []}
+
+    async def ready(self) -> bool:
+        """Return whether there is a model, and it is ready."""
+        models = self.model_registry.get_models().values()
+        return bool(models) and all(each.ready for each in models)
+
+    def decode(self, body: Any, headers: Any, *arguments: Any, **named: Any) -> Any:
+        """Decode a request.
+
+        Raises:
+            InvalidInput: It cannot be read, for instance because a header or a tensor gives a wrong size.
+        """
+        try:
+            return super().decode(body, headers, *arguments, **named)
+        except InvalidInput:
+            raise
+        except Exception as error:  # whatever it is, it came of the client's bytes
+            text = f"{type(error).__name__}: {getattr(error, 'reason', error)}"[:200]
+            raise InvalidInput(f"the request cannot be read ({text}); check its headers, and the sizes of its binary tensors") from error
+
+
 class _Limits:
-    """ASGI: refuses a body above the limit, and has clients leave once the server drains."""
+    """ASGI: refuses a body above the limit and the routes that change the server, and has clients leave once the server drains."""
 
     def __init__(self, app: Any, largest_body: int, draining: threading.Event) -> None:
         self._app, self._largest, self._draining = app, largest_body, draining
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        if scope.get("path", "").startswith(_CLOSED_ROUTES):
+            await JSONResponse({"error": "there is no such route; a model is served until its server ends"}, 404)(scope, receive, send)
+            return
         seen = 0
 
         async def limited() -> Any:
@@ -164,9 +198,10 @@ def _application(model: SavedModelPredictor, arguments: argparse.Namespace, drai
     """
     repository = ModelRepository()
     repository.update(model)
-    rest = RESTServer("kserve.model_server:app", DataPlane(model_registry=repository), ModelRepositoryExtension(repository), 0, grace_period=10)
+    rest = RESTServer("kserve.model_server:app", _DataPlane(model_registry=repository), ModelRepositoryExtension(repository), 0, grace_period=10)
     app = model_server.app
     app.add_middleware(_Limits, largest_body=arguments.largest_body, draining=draining)
+    rest.config.http = limited(header_seconds=arguments.header_seconds, body_seconds=arguments.body_seconds, most=arguments.most_connections)
     rest.create_application()
     _add_routes(app, model, arguments.predict_route, arguments.health_route)
     app.add_exception_handler(RequestValidationError, _not_understood)
@@ -302,6 +337,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--health_route", default=told("AIP_HEALTH_ROUTE"), help="further path that says it is ready (default AIP_HEALTH_ROUTE)")
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default all)")  # noqa: S104
     parser.add_argument("--largest_body", type=int, default=LARGEST_BODY, help="bytes a request may have (default 64 MiB)")
+    parser.add_argument("--most_connections", type=int, default=MOST_CONNECTIONS, help=f"connections at a time (default {MOST_CONNECTIONS})")
+    parser.add_argument("--header_seconds", type=float, default=HEADER_SECONDS, help=f"a request's headers may take (default {HEADER_SECONDS:g})")
+    parser.add_argument("--body_seconds", type=float, default=BODY_SECONDS, help=f"between two pieces of a body (default {BODY_SECONDS:g})")
+    parser.add_argument("--log", type=Path, help="file for all that is printed, rotated at 10 MB, two old ones kept (default standard error)")
     parser.add_argument("--public_fd", type=int, help="an inherited socket to serve on, instead of host and port, once standard input says so")
     parser.add_argument("--private_fd", type=int, help="with --public_fd: an inherited socket to serve on until then")
     parser.add_argument("--control", type=Path, help="path of a Unix socket to make, on which to lend the public one to a successor")
@@ -313,6 +352,8 @@ def main() -> int:
     arguments = _parse(sys.argv[1:])
     kserve_logging.configure_logging()
     logging.basicConfig(level=logging.INFO)
+    if arguments.log:
+        log_to(arguments.log)
     for name in ("uvicorn.access", "kserve.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)  # a line or more a request would fill the disk
     try:

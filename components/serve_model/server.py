@@ -30,9 +30,9 @@ class Candidate:
         with socket.socket() as private:
             private.bind((HOST, 0))
             self.url = f"http://{HOST}:{private.getsockname()[1]}"
-            arguments = ["--model_dir", str(model), "--model_name", name, "--control", str(control)]
+            arguments = ["--model_dir", str(model), "--model_name", name, "--control", str(control), "--log", str(log)]
             handed = {"--private_fd": private.fileno(), "--public_fd": public.fileno()}
-            with log.open("wb") as output:
+            with log.open("ab") as output:  # until the server itself opens it
                 self._process = subprocess.Popen(
                     [
                         sys.executable,
