@@ -95,9 +95,9 @@ def compile_(
 
 
 def _stale(path: Path, documents: list[dict[str, Any]]) -> bool:
-    import yaml
+    from intermodal.safe_yaml import parse_documents, read_text
 
-    return not path.exists() or list(yaml.safe_load_all(path.read_text(encoding="utf-8"))) != documents
+    return not path.exists() or [each.value for each in parse_documents(read_text(path, "run `intermodal compile`"), str(path))] != documents
 
 
 @app.command(name="list")

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from intermodal.errors import ConfigurationError
+from intermodal.safe_yaml import parse_documents, parse_value, read_text
 from intermodal.sources import resolve_sources
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,52}$", description="Lowercase letters, digits and hyphens, 53 at most")]
@@ -185,7 +186,7 @@ class TrainingConfiguration(_Section):
             "feature_service": self.features.service,
             "spine": self.features.spine,
             "label": self.model.label,
-            "schema_text": _read(base / self.validation.schema_file) if self.validation.schema_file else "",
+            "schema_text": read_text(base / self.validation.schema_file, "correct validation.schema_file") if self.validation.schema_file else "",
             "ignored": self.validation.ignored,
             "validation_rules": self.validation.rules.model_dump(exclude_none=True),
             "beam_options": self.validation.beam_options,
@@ -250,12 +251,10 @@ def load_configuration(path: Path, overrides: list[str] | None = None) -> Traini
         ConfigurationError: The file is missing, is not YAML, or says something wrong; the message names the line, the key, and the key that
             was probably meant.
     """
-    text = _read(path)
-    try:
-        values = yaml.safe_load(text)
-        tree = yaml.compose(text)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path}: not YAML: {error}") from error
+    documents = parse_documents(read_text(path, "`intermodal list` names the shipped configurations"), str(path))
+    values, tree = (documents[0].value, documents[0].node) if len(documents) == 1 else (None, None)
+    if len(documents) > 1:
+        raise ConfigurationError(f"{path}: it has {len(documents)} documents, separated by `---`; a configuration is one")
     if not isinstance(values, dict):
         raise ConfigurationError(f"{path}: expected a mapping of sections, found {type(values).__name__}; see pipelines/flights.yaml")
     for override in overrides or []:
@@ -276,7 +275,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise ConfigurationError(f"--set {override}: {parent} is not a section")
-    values[last] = yaml.safe_load(text)
+    values[last] = parse_value(text, f"--set {key}")
 
 
 def _in_words(path: Path, tree: yaml.Node | None, problem: Any) -> str:
@@ -324,12 +323,3 @@ def _at_home(value: Any, home: Path) -> Any:
     if isinstance(value, dict):
         return {key: _at_home(each, home) for key, each in value.items()}
     return value.replace("{home}", str(home)) if isinstance(value, str) else value
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigurationError(f"{path}: no such file; `intermodal list` names the shipped configurations") from None
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path}: not UTF-8 text at byte {error.start}; save it as UTF-8") from error

@@ -7,12 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 import intermodal
 from intermodal.artifacts import whole_directory, whole_file
 from intermodal.errors import ConfigurationError
+from intermodal.safe_yaml import parse_documents, read_text
 from intermodal.targets.cache import Digests
 from intermodal.targets.compilation import compile_specification
 from intermodal.targets.runs import Run, Task
@@ -95,6 +95,7 @@ def _specification(pipeline: Any) -> dict[str, Any]:
     if not isinstance(pipeline, str | Path):
         return compile_specification(pipeline)
     # Options of a cluster, if any, are a second document.
-    with Path(pipeline).open(encoding="utf-8") as file:
-        specification: dict[str, Any] = next(iter(yaml.load_all(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))))
-    return specification
+    documents = parse_documents(read_text(Path(pipeline), "give a compiled pipeline"), str(pipeline))
+    if not documents or not isinstance(documents[0].value, dict):
+        raise ConfigurationError(f"{pipeline}: expected a compiled pipeline, found {type(documents[0].value).__name__ if documents else 'nothing'}")
+    return documents[0].value

@@ -4,9 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from intermodal.errors import ConfigurationError, nearest
+from intermodal.safe_yaml import parse_value, read_text
 from intermodal.targets.specification import Specification
 
 _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -25,12 +24,7 @@ def read_parameters(path: Path) -> dict[str, Any]:
     Raises:
         ConfigurationError: The file is missing, is not YAML, or is not a mapping.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigurationError(f"{path}: no such file; --params takes a YAML file of parameter names and values") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: not YAML: {error}") from error
+    values = parse_value(read_text(path, "--params takes a YAML file of parameter names and values"), str(path))
     if not isinstance(values, dict | None):
         raise ConfigurationError(f"{path}: expected a mapping of parameter names to values, found {type(values).__name__}")
     return values or {}

@@ -9,6 +9,7 @@ import yaml
 from intermodal.configuration import TrainingConfiguration, load_configuration
 from intermodal.errors import ConfigurationError, MachineError
 from intermodal.images import image_reference
+from intermodal.safe_yaml import parse_documents, read_text
 from intermodal.sources import resolve_sources, split_glob
 from intermodal.targets.cluster import CLUSTER_TARGETS
 from intermodal.targets.linting import lint_documents
@@ -150,14 +151,8 @@ def read_pipeline(path: Path) -> list[dict[str, Any]]:
     Raises:
         ConfigurationError: The file is missing, is not YAML, or is neither.
     """
-    try:
-        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise ConfigurationError(
-            f"{path}: no such file; give a configuration or a compiled pipeline; `intermodal list` names the shipped ones"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: not YAML: {error}") from error
+    text = read_text(path, "give a configuration or a compiled pipeline; `intermodal list` names the shipped ones")
+    documents = [each.value for each in parse_documents(text, str(path))]
     if not documents or not all(isinstance(each, dict) for each in documents):
         raise ConfigurationError(
             f"{path}: expected a configuration or a compiled pipeline, found {type(documents[0]).__name__ if documents else 'nothing'}"

@@ -7,15 +7,13 @@ from typing import Any
 
 import yaml
 
+from intermodal import safe_yaml
+from intermodal.safe_yaml import UnreadableYamlError, parse_documents
+
 #: Keys and indices from the document's root; the first says which document.
 Place = tuple[str | int, ...]
 #: Of a PipelineJob itself, not of the specification in it.
 _OF_A_JOB = tuple((key,) for key in ("runtimeConfig", "labels", "serviceAccount", "network", "encryptionSpec"))
-#: A compiled pipeline of a thousand tasks has about 10^5 values; aliases can make 10^9 out of ten lines.
-_MOST_VALUES = 2_000_000
-#: The protos' parsers go 100 levels deep; a compiled file has about 20.
-_DEEPEST = 100
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class UnreadableError(Exception):
@@ -123,11 +121,9 @@ def read_document(path: Path) -> Document:
         UnreadableError: It is missing, is not YAML, or holds no specification.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UnreadableError("there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnreadableError(f"it cannot be read as text: {error}") from error
+        text = safe_yaml.read_text(path, "give a compiled file")
+    except UnreadableYamlError as error:
+        raise UnreadableError(error.reason) from error
     return read_text(text, str(path))
 
 
@@ -138,33 +134,10 @@ def read_text(text: str, name: str) -> Document:
         UnreadableError: It is not YAML, or holds no specification.
     """
     try:
-        _check_depth(text)
-        nodes = list(yaml.compose_all(text, _LOADER))
-        if sum(_size(node, {}) for node in nodes) > _MOST_VALUES:
-            raise UnreadableError("its aliases make it endless, or as good as that")
-        loader = _LOADER("")
-        values = [loader.construct_document(node) for node in nodes]
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UnreadableError(f"it is not YAML: {' '.join(str(error).split())[:200]}") from error
-    return parse_document(values, name, nodes)
-
-
-def _check_depth(text: str) -> None:
-    """Refuse what is nested too deeply, before libyaml's composer recurses into it and takes the process down."""
-    depth = 0
-    for event in yaml.parse(text, _LOADER):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
-            raise UnreadableError(f"it is nested more than {_DEEPEST} levels deep")
-
-
-def _size(node: Any, known: dict[int, float]) -> float:
-    """Return how many values a node is, each alias counted where it stands; infinite for one that contains itself."""
-    if id(node) not in known:
-        known[id(node)] = float("inf")
-        children = [each for pair in node.value for each in pair] if isinstance(node, yaml.MappingNode) else node.value
-        known[id(node)] = 1 + sum(_size(each, known) for each in children) if isinstance(node, yaml.CollectionNode) else 1
-    return known[id(node)]
+        documents = parse_documents(text, name, repeated_keys=True)
+    except UnreadableYamlError as error:
+        raise UnreadableError(error.reason) from error
+    return parse_document([each.value for each in documents], name, [each.node for each in documents])
 
 
 def parse_document(values: list[Any], path: str, nodes: list[Any] | None = None) -> Document:
