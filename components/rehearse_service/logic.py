@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from intermodal.artifacts import read_json
 from intermodal.components.serve_model.server import Candidate, public_socket
-from intermodal.components.serve_model.smoke import smoke_test
 from intermodal.deployments import end_process, start_time
 from intermodal.errors import ConfigurationError
+from intermodal.smoke import SmokeTest, post_json
 
 
 class Service(NamedTuple):
@@ -58,7 +58,8 @@ def rehearse_service(
     if not 1 <= minimum <= maximum:
         raise ConfigurationError(f"serving: minimum_replicas {minimum}, maximum_replicas {maximum}; one at least, and no fewer at most than at least")
     version = str(read_json(Path(registration_path) / "registration.json")["version"])
-    _rehearse(Path(model_path), read_json(Path(evaluation_path) / "smoke.json"), service_name, serving)
+    smoke = SmokeTest.read(evaluation_path, model_path, serving.get("tolerance"))
+    _rehearse(Path(model_path), smoke, service_name, float(serving.get("timeout") or 60))
     return Service(
         uri=model_uri,
         labels={"service": service_name, "model-version": re.sub(r"[^a-z0-9_-]", "-", version.lower())[:63]},
@@ -70,13 +71,12 @@ def rehearse_service(
     )
 
 
-def _rehearse(model: Path, smoke: Mapping[str, Any], name: str, serving: Mapping[str, Any]) -> None:
-    inputs = read_json(model / "signature.json")["inputs"]
+def _rehearse(model: Path, smoke: SmokeTest, name: str, timeout: float) -> None:
     with tempfile.TemporaryDirectory() as folder, public_socket(0, None) as unused:
         candidate = Candidate(name=name, model=model, public=unused, control=Path(folder) / "control", log=Path(folder) / "log")
         started = start_time(candidate.pid) or 0
         try:
-            candidate.wait_until_ready(float(serving.get("timeout") or 60))
-            smoke_test(candidate.url, name, smoke, inputs, float(serving.get("tolerance") or 1e-4))
+            candidate.wait_until_ready(timeout)
+            smoke.run(name, lambda path, body: post_json(f"{candidate.url}/{path}", body))
         finally:
             end_process(candidate.pid, started, patience=3)

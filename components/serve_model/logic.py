@@ -1,8 +1,6 @@
 """Serve a model on this machine, and replace what served before only by what answers right."""
 
-import json
 import re
-import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -12,11 +10,12 @@ from typing import Any, Final
 
 from intermodal.artifacts import read_json, tree_hash, whole_directory, write_json
 from intermodal.components.serve_model.server import HOST, Candidate, borrowed_socket, public_socket
-from intermodal.components.serve_model.smoke import smoke_test
 from intermodal.deployments import Deployment, alone, deployment, end_process, forget, start_time
+from intermodal.endpoint import endpoint, open_inference
 from intermodal.errors import ConfigurationError, DeploymentError
+from intermodal.smoke import TOLERANCE, SmokeTest, post_json
 
-_DEFAULTS: Final = {"port": 8080, "timeout": 60.0, "tolerance": 1e-4}
+_DEFAULTS: Final = {"port": 8080, "timeout": 60.0, "tolerance": TOLERANCE}
 _LOGS_KEPT: Final = 5
 
 
@@ -52,25 +51,27 @@ def serve_model(
     if not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", service_name):
         raise ConfigurationError(f"service_name {service_name!r}: use lowercase letters, digits and hyphens")
     settings = _DEFAULTS | {key: value for key, value in serving.items() if key in _DEFAULTS and value is not None}
-    smoke = read_json(Path(evaluation_path) / "smoke.json")
+    smoke = SmokeTest.read(evaluation_path, model_path, float(settings["tolerance"]))
     version = str(read_json(Path(registration_path) / "registration.json")["version"])
     service = Service(Path(deployments).resolve(), service_name, Path(model_path), version, smoke, settings)
     with alone(service.home, service_name):
         before = settle(service.home, service_name)
         kept = service.keep(before) if before else None
         serves, exchange = kept or service.start(before)
+    described = endpoint(
+        name=serves.name, url=serves.url, version=serves.version, protocols=open_inference(serves.url, serves.name), exchange=exchange
+    )
     with whole_directory(deployment_path) as folder:
-        write_json(folder / "deployment.json", _described(serves, exchange))
+        write_json(folder / "deployment.json", described)
 
 
 class Service:
     """A model on its way to serve under a name."""
 
-    def __init__(self, home: Path, name: str, model: Path, version: str, smoke: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-        """Read what the model takes, and name it by its content."""
+    def __init__(self, home: Path, name: str, model: Path, version: str, smoke: SmokeTest, settings: Mapping[str, Any]) -> None:
+        """Name the model by its content."""
         self.home, self.name, self._model, self._version, self._smoke = home, name, model, version, smoke
-        self._port, self._timeout, self._tolerance = int(settings["port"]), float(settings["timeout"]), float(settings["tolerance"])
-        self._inputs = read_json(model / "signature.json")["inputs"]
+        self._port, self._timeout = int(settings["port"]), float(settings["timeout"])
         self._digest = tree_hash(model)
         self._url = f"http://{HOST}:{self._port}"
 
@@ -132,7 +133,7 @@ class Service:
         return serves, self._test(self._url)
 
     def _test(self, url: str) -> dict[str, Any]:
-        return smoke_test(url, self.name, self._smoke, self._inputs, self._tolerance)
+        return self._smoke.run(self.name, lambda path, body: post_json(f"{url}/{path}", body))
 
 
 def settle(home: Path, name: str) -> Deployment | None:
@@ -160,17 +161,3 @@ def _tidy(folder: Path, copy: Path, control: Path) -> None:
     for log in sorted(folder.glob("*.log"))[:-_LOGS_KEPT]:
         for each in folder.glob(f"{log.name}*"):
             each.unlink(missing_ok=True)
-
-
-def _described(serves: Deployment, exchange: Mapping[str, Any]) -> dict[str, Any]:
-    endpoint = f"{serves.url}/v1/models/{serves.name}:predict"
-    body = json.dumps(exchange["request"])
-    return {
-        "name": serves.name,
-        "url": serves.url,
-        "version": serves.version,
-        "protocols": {"v1": endpoint, "v2": f"{serves.url}/v2/models/{serves.name}/infer"},
-        "request": exchange["request"],
-        "response": exchange["response"],
-        "command": f"curl -s {endpoint} -H 'Content-Type: application/json' -d {shlex.quote(body)}",
-    }
