@@ -10,6 +10,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+import yaml
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from typer.testing import CliRunner
@@ -150,11 +151,59 @@ def test_the_readmes_commands_run_on_each_platform(platforms, target, tmp_path, 
     assert len(runs(platforms, target)) == 2, "one submitted, one for the event"
 
 
-def test_an_events_parameters_are_checked_by_type(platforms, tmp_path):
-    event = tmp_path / "event.json"
-    event.write_text(json.dumps({"specversion": "1.0", "id": "7", "source": "m", "type": "t", "data": {"parameters": {"seed": "x"}}}))
-    assert "'seed' must be a whole number" in said("trigger", FLIGHTS, "--target", "vertex", "--event", str(event), code=1)
+def drifted(folder, **parameters):
+    """Return the file of an event that sets parameters."""
+    event = folder / "event.json"
+    event.write_text(json.dumps({"specversion": "1.0", "id": "7", "source": "m", "type": "t", "data": {"parameters": parameters}}))
+    return str(event)
+
+
+@pytest.fixture
+def open_configuration(tmp_path):
+    """The flights' configuration, in which events may set the seed."""
+    values = yaml.safe_load((ROOT / FLIGHTS).read_text()) | {"events": {"parameters": ["seed"]}}
+    values["features"]["repository"] = str(ROOT / "feature_repo")
+    (tmp_path / "open.yaml").write_text(yaml.safe_dump(values))
+    return str(tmp_path / "open.yaml")
+
+
+def test_an_event_sets_what_the_configuration_lets_events_set_checked_by_type(platforms, open_configuration, tmp_path):
+    here = ("trigger", open_configuration, "--target", "vertex", "--event")
+    assert "'seed' must be a whole number" in said(*here, drifted(tmp_path, seed="x"), code=1)
     assert runs(platforms, "vertex") == {}
+    said(*here, drifted(tmp_path, seed=7))
+    (job,) = runs(platforms, "vertex").values()
+    assert job["runtimeConfig"]["parameterValues"]["seed"] == 7
+
+
+@pytest.mark.fault(
+    "Nobody in", "an event sets the repository whose code is run", "nothing is submitted; the message names the parameter and where to allow it"
+)
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+def test_an_event_that_sets_what_it_may_not_starts_nothing(platforms, target, open_configuration, tmp_path):
+    hostile = drifted(tmp_path, seed=1, repository="gs://evil/code")
+    message = said("trigger", open_configuration, "--target", target, "--event", hostile, code=1)
+    assert "'repository', which events may not" in message
+    assert "events.parameters of" in message
+    compiled = ("trigger", str(ROOT / "compiled" / target / "flights.yaml"), "--target", target, "--event", drifted(tmp_path, seed=1))
+    assert "give --configuration FILE" in said(*compiled, code=1)
+    assert runs(platforms, target) == {}
+
+
+def test_a_targets_file_cannot_widen_what_events_may_set(platforms, tmp_path, monkeypatch):
+    """It lies in a bucket; the configuration is reviewed with the code."""
+    targets = Path(os.environ["INTERMODAL_TARGETS"])
+    wide = targets.read_text().replace("[profiles.dev.kubeflow.set]", '[profiles.dev.kubeflow.set]\n"events.parameters" = ["seed"]')
+    assert wide != targets.read_text()
+    (tmp_path / "wide.toml").write_text(wide)
+    monkeypatch.setenv("INTERMODAL_TARGETS", str(tmp_path / "wide.toml"))
+    assert "'seed', which events may not" in said("trigger", FLIGHTS, "--target", "kubeflow", "--event", drifted(tmp_path, seed=1), code=1)
+
+
+def test_an_event_whose_subject_looks_like_markup_is_shown_as_it_is(platforms, tmp_path):
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps({"specversion": "1.0", "id": "7", "source": "m", "type": "t", "subject": "[/bold]\x1b[2J"}))
+    assert r"'[/bold]\x1b[2J', not 'raw/*'" in said("trigger", FLIGHTS, "--target", "vertex", "--event", str(event), "--match", "raw/*")
 
 
 JOB = "projects/my-project/locations/europe-west4/pipelineJobs/training-w"

@@ -14,6 +14,11 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 from intermodal.components.validate_data import tfdv
 from intermodal.errors import DataError
 
+if int(pa.__version__.partition(".")[0]) < 14:  # CVE-2023-47248: opening a file runs the pickle that an extension type brings.
+    import pyarrow_hotfix  # noqa: F401 - importing it, here and in every Beam worker, is what refuses such a type.
+
+_PICKLED_TYPE = "arrow.py_extension_type"
+
 #: Rows a batch at most; cost a row falls until about here.
 BATCH_ROWS = 65_536
 
@@ -171,6 +176,13 @@ def whole_parquet(name: str) -> Iterator[None]:
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).partition("\n")[0].rstrip(". ")[:200]
         raise DataError(f"{name}: not whole Parquet ({reason}); run the task that writes it again") from error
+    except RuntimeError as error:
+        if _PICKLED_TYPE not in str(error):
+            raise
+        # Not chained: the cause shows the pickle itself.
+        raise DataError(
+            f"{name}: a column has a type that is a Python pickle ({_PICKLED_TYPE}), and a pickle can run any program; write it as a plain column"
+        ) from None
 
 
 def column_types(files: Sequence[Path]) -> dict[str, pa.DataType]:

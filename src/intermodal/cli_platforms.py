@@ -300,19 +300,20 @@ def trigger(
     from fnmatch import fnmatchcase
 
     from intermodal.targets.events import parse_event
+    from intermodal.targets.submission import event_parameters
 
     try:
         happened = parse_event(sys.stdin.read() if event == "-" else Path(event).read_text(encoding="utf-8"))
-    except (FileNotFoundError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"--event {event}: {error}") from error
     if target == "local":
         raise ConfigurationError("--target local: an event starts a run on kubeflow or vertex; here, start `intermodal run`")
     if not fnmatchcase(happened.subject, match):
-        console.print(f"Nothing to do: the event is about {happened.subject or 'nothing in particular'!r}, not {match!r}")
+        subject = escape(repr(happened.subject or "nothing in particular"))
+        console.print(f"Nothing to do: the event is about {subject}, not {escape(repr(match))}", soft_wrap=True)
         return
-    goal, submission = _prepared(
-        pipeline, target, profile, targets, values=happened.parameters, configuration=configuration, digests=digests, key=happened.key
-    )
+    values = event_parameters(happened, pipeline, configuration)
+    goal, submission = _prepared(pipeline, target, profile, targets, values=values, configuration=configuration, digests=digests, key=happened.key)
     _start(goal.open(), submission, wait=wait)
 
 

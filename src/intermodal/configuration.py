@@ -158,6 +158,12 @@ class Stores(_Section):
     deployments: str = "{home}/deployments"
 
 
+class Events(_Section):
+    """What an event that starts a run may decide."""
+
+    parameters: list[str] = Field([], description="Pipeline parameters that an event may set; whoever may publish the event then decides them")
+
+
 class TrainingConfiguration(_Section):
     """A training pipeline's whole configuration."""
 
@@ -170,6 +176,7 @@ class TrainingConfiguration(_Section):
     gate: Gate = Gate()
     serving: Serving = Serving()
     stores: Stores = Stores()
+    events: Events = Events()
 
     def arguments(self, *, base: Path) -> dict[str, Any]:
         """Return the pipeline arguments that are the same on every platform.

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intermodal.errors import ConfigurationError
-from intermodal.targets.events import parse_event
+from intermodal.targets.events import Event, allowed_parameters, parse_event
 
 
 def encoded(value) -> str:
@@ -71,7 +71,16 @@ def test_a_message_of_plain_text_is_an_event_without_parameters():
         (json.dumps({"message": {"data": "e30="}}), "messageId"),
         (json.dumps({"messageId": "1", "data": "%%%"}), "base64"),
         (json.dumps(CLOUD_EVENT | {"data": {"parameters": [1]}}), "parameters"),
-        ("[" * 100_000, "not JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        (json.dumps({"messageId": "1", "data": encoded("[" * 100_000)}), "nested too deeply"),
+        (json.dumps(NOTIFICATION | {"attributes": ["objectId"]}), "`attributes` must be an object of texts, not list"),
+        (json.dumps(NOTIFICATION | {"attributes": "objectId"}), "`attributes` must be an object of texts, not str"),
+        (json.dumps(NOTIFICATION | {"attributes": {"objectId": ["raw/a.csv"]}}), "'objectId' that is list"),
+        (json.dumps(NOTIFICATION | {"messageId": [1]}), "'messageId' that is list"),
+        (json.dumps(CLOUD_EVENT | {"subject": {}}), "'subject' that is dict"),
+        (json.dumps(CLOUD_EVENT | {"id": "\ud800"}), "lone surrogate"),
+        (json.dumps(CLOUD_EVENT | {"data": {"parameters": {"seed": float("inf")}}}), "Infinity is no number of JSON"),
+        (json.dumps(CLOUD_EVENT).replace('"seed": 3', '"seed": 1e999'), "beyond 1.8e308"),
     ],
 )
 def test_what_is_no_event_is_refused_in_words(text, word):
@@ -86,3 +95,61 @@ def test_keys_are_equal_only_for_equal_source_and_id(source, identifier, other_s
 
     if "\0" not in source + identifier + other_source + other:
         assert (key(source, identifier) == key(other_source, other)) == ((source, identifier) == (other_source, other))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary().map(lambda value: base64.b64encode(value).decode()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@st.composite
+def near_events(draw):
+    """An event of a known kind, some members of which, at any depth, are some other JSON."""
+    kinds = [CLOUD_EVENT, NOTIFICATION, {"message": NOTIFICATION, "subscription": "s"}, {"message": {"messageId": "1", "data": CLOUD_EVENT}}]
+
+    def mangled(value):
+        if draw(st.integers(0, 4)) == 0:
+            return draw(json_values)
+        return {key: mangled(each) for key, each in value.items()} if isinstance(value, dict) else value
+
+    return mangled(draw(st.sampled_from(kinds)))
+
+
+@pytest.mark.fault("Wrong input", "any JSON, and events some members of which are any JSON", "an event, or one sentence that says what is wrong")
+@given(json_values | near_events())
+def test_any_json_is_an_event_or_is_refused_in_one_sentence(value):
+    try:
+        event = parse_event(json.dumps(value))
+    except ConfigurationError as error:
+        assert "\n" not in str(error)
+    else:
+        assert isinstance(event, Event)
+        assert event.key.startswith("event-")
+        assert all(isinstance(each, str) for each in (event.id, event.source, event.type, event.subject))
+        json.dumps(event.parameters, allow_nan=False).encode()
+
+
+def event_with(**parameters):
+    return parse_event(json.dumps(CLOUD_EVENT | {"data": {"parameters": parameters}}))
+
+
+@pytest.mark.fault(
+    "Nobody in",
+    "an event's parameters name other code, data, gate rules or a served image",
+    "refused by name; nothing is allowed unless the configuration lists it",
+)
+@pytest.mark.parametrize("name", ["repository", "sources", "gate_rules", "serving", "model_function", "model_registry", "feature_store"])
+def test_an_event_decides_nothing_that_is_not_allowed(name):
+    with pytest.raises(ConfigurationError, match=f"the event sets the parameter '{name}', which events may not; .*--configuration"):
+        allowed_parameters(event_with(**{name: "gs://evil"}), [], "")
+    with pytest.raises(ConfigurationError, match=f"'{name}', which events may not.*; list it under events.parameters of pipelines/flights.yaml"):
+        allowed_parameters(event_with(seed=1, **{name: "gs://evil"}), ["seed"], "pipelines/flights.yaml")
+
+
+def test_an_event_decides_what_is_allowed():
+    assert allowed_parameters(event_with(seed=1), ["seed", "title"], "flights.yaml") == {"seed": 1}
+    assert allowed_parameters(event_with(), [], "flights.yaml") == {}
+    with pytest.raises(ConfigurationError, match=r"parameter 'sede', which events may not \(did you mean 'seed'\?\)"):
+        allowed_parameters(event_with(sede=1), ["seed"], "flights.yaml")

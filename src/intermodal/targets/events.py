@@ -1,13 +1,14 @@
-"""Events that start a run: what happened, and the key that makes a second delivery of the same event harmless."""
+"""Events that start a run: what happened, what of the run it may decide, and the key that makes a second delivery of the same event harmless."""
 
 import base64
 import binascii
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from intermodal.errors import ConfigurationError
+from intermodal.errors import ConfigurationError, nearest
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def parse_event(text: str) -> Event:
     """
     body = _object(text, "the event")
     if "message" in body and isinstance(body["message"], dict):
-        return _published(body["message"], str(body.get("subscription", "")))
+        return _published(body["message"], _text(body, "subscription", "the Pub/Sub push"))
     if "specversion" in body:
         return _cloud_event(body)
     if "messageId" in body or "message_id" in body:
@@ -57,36 +58,71 @@ def parse_event(text: str) -> Event:
     )
 
 
+def allowed_parameters(event: Event, allowed: Collection[str], where: str) -> dict[str, Any]:
+    """Return the parameters that an event carries, if it may decide them.
+
+    Whoever may publish an event is not whoever may change code: parameters name the repository whose code is run, the data, the gate's rules and
+    the served image.
+
+    Args:
+        event: The event.
+        allowed: Names of the parameters that events may set.
+        where: What says so: a configuration's path, or empty where there is none.
+
+    Raises:
+        ConfigurationError: It carries another; the message names it and the remedy.
+    """
+    if refused := sorted(set(event.parameters) - set(allowed)):
+        near = f" ({nearest(refused[0], allowed)})" if allowed else ""
+        remedy = f"list it under events.parameters of {where}" if where else "give --configuration FILE, whose events.parameters lists it"
+        raise ConfigurationError(
+            f"the event sets the parameter{'s' if refused[1:] else ''} {', '.join(map(repr, refused))}, which events may not{near}; "
+            f"{remedy} if whoever may publish such an event may decide it, or send the event without"
+        )
+    return event.parameters
+
+
 def _cloud_event(body: dict[str, Any]) -> Event:
     for member in ("id", "source", "type"):
-        if not isinstance(body.get(member), str) or not body[member]:
+        if not _text(body, member, "the CloudEvent"):
             raise ConfigurationError(f"the CloudEvent has no {member!r}, which CloudEvents 1.0 requires; send it with one")
     data = body.get("data")
-    if data is None and "data_base64" in body:
-        data = _object(_decoded(body["data_base64"], "data_base64"), "data_base64")
-    return Event(body["id"], body["source"], body["type"], str(body.get("subject", "")), _parameters(data))
+    if data is None and body.get("data_base64") is not None:
+        data = _parsed(_decoded(body["data_base64"], "data_base64"), "data_base64")
+    return Event(body["id"], body["source"], body["type"], _text(body, "subject", "the CloudEvent"), _parameters(data))
 
 
 def _published(message: dict[str, Any], source: str) -> Event:
-    identifier = str(message.get("messageId") or message.get("message_id") or "")
+    identifier = _text(message, "messageId", "the Pub/Sub message") or _text(message, "message_id", "the Pub/Sub message")
     if not identifier:
         raise ConfigurationError("the Pub/Sub message has no `messageId`; send the message as Pub/Sub delivers it")
     attributes = message.get("attributes") or {}
-    given = message.get("data") or {}
+    if not isinstance(attributes, dict):
+        raise ConfigurationError(f"the Pub/Sub message's `attributes` must be an object of texts, not {type(attributes).__name__}")
     # Cloud Build's bindings reach into the data ($(body.message.data.NAME)), so `$(body)` may hold it decoded.
-    text = json.dumps(given) if isinstance(given, dict) else _decoded(given, "data")
-    try:
-        data = json.loads(text)
-    except ValueError:
-        data = {}
+    data = message.get("data") or {}
+    if not isinstance(data, dict):
+        try:
+            data = _parsed(_decoded(data, "data"), "data")
+        except _NotJsonError:
+            data = {}  # a message of plain text
     if isinstance(data, dict) and "specversion" in data:
         return _cloud_event(data)
-    subject = attributes.get("objectId", "")
+    names = ("objectId", "bucketId", "objectGeneration", "eventType")
+    subject, bucket, generation, kind = (_text(attributes, name, "`attributes` of the Pub/Sub message") for name in names)
     if subject:
         # One object generation is one event, however often the notification is published.
-        identifier = f"{attributes.get('bucketId', '')}/{subject}#{attributes.get('objectGeneration', identifier)}"
+        identifier = f"{bucket}/{subject}#{generation or identifier}"
         source = "storage"
-    return Event(identifier, source or "pubsub", str(attributes.get("eventType", "message")), str(subject), _parameters(data))
+    return Event(identifier, source or "pubsub", kind or "message", subject, _parameters(data))
+
+
+def _text(of: dict[str, Any], member: str, where: str) -> str:
+    """Return a member that is a text, or empty where it is absent or null."""
+    value = of.get(member)
+    if not isinstance(value, str | None):
+        raise ConfigurationError(f"{where} has a {member!r} that is {type(value).__name__}; it must be a text")
+    return value or ""
 
 
 def _parameters(data: Any) -> dict[str, Any]:
@@ -99,15 +135,37 @@ def _parameters(data: Any) -> dict[str, Any]:
 def _decoded(value: Any, where: str) -> str:
     try:
         return base64.b64decode(str(value), validate=True).decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except (ValueError, binascii.Error) as error:  # a UnicodeError is a ValueError
         raise ConfigurationError(f"the event's `{where}` is not base64 of UTF-8 text ({error})") from error
 
 
-def _object(text: str, where: str) -> dict[str, Any]:
+class _NotJsonError(ConfigurationError):
+    """A text is not JSON at all."""
+
+
+def _parsed(text: str, where: str) -> Any:
+    """Read JSON as RFC 8259 has it: no NaN, no infinity, and no text that UTF-8 cannot hold."""
     try:
-        body = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{where} is not JSON ({error}); give a CloudEvent or a Pub/Sub message") from error
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ConfigurationError(f"{where} is nested too deeply; give a CloudEvent or a Pub/Sub message") from None
+    except ValueError as error:
+        raise _NotJsonError(f"{where} is not JSON ({error}); give a CloudEvent or a Pub/Sub message") from error
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(f"{where} holds half of a character (a lone surrogate), which is no text; send it as UTF-8") from None
+    except ValueError:
+        raise ConfigurationError(f"{where} holds a number beyond 1.8e308, which no parameter can hold; send a smaller one") from None
+    return value
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _object(text: str, where: str) -> dict[str, Any]:
+    body = _parsed(text, where)
     if not isinstance(body, dict):
         raise ConfigurationError(f"{where} must be a JSON object, not {type(body).__name__}")
     return body

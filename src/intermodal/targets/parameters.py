@@ -10,7 +10,7 @@ from intermodal.targets.specification import Specification
 
 _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "STRING": ("a text", lambda value: isinstance(value, str)),
-    "NUMBER_INTEGER": ("a whole number", lambda value: isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()),
+    "NUMBER_INTEGER": ("a whole number", lambda value: type(value) is int or (isinstance(value, float) and value.is_integer())),
     "NUMBER_DOUBLE": ("a number", lambda value: isinstance(value, int | float) and not isinstance(value, bool)),
     "BOOLEAN": ("true or false", lambda value: isinstance(value, bool)),
     "LIST": ("a list", lambda value: isinstance(value, list)),

@@ -12,6 +12,7 @@ from intermodal.images import image_reference
 from intermodal.safe_yaml import parse_documents, read_text
 from intermodal.sources import resolve_sources, split_glob
 from intermodal.targets.cluster import CLUSTER_TARGETS
+from intermodal.targets.events import Event, allowed_parameters
 from intermodal.targets.linting import lint_documents
 from intermodal.targets.parameters import check_parameters
 from intermodal.targets.remote import RemoteTarget, Submission
@@ -130,6 +131,23 @@ def prepare(
         key=key,
         cached=cached if goal.settings.cached else False,
     )
+
+
+def event_parameters(event: Event, pipeline: Path, configuration: Path | None) -> dict[str, Any]:
+    """Return the parameters that an event sets, which are those that the configuration lets events set: by default none.
+
+    Args:
+        event: The event.
+        pipeline: See `prepare`.
+        configuration: See `prepare`.
+
+    Raises:
+        ConfigurationError: The event sets another parameter, or a file is wrong.
+    """
+    described = configuration if is_compiled(read_pipeline(pipeline)) else pipeline
+    # Without the target's `set`: targets.toml lies in a bucket, while the configuration is reviewed with the code.
+    allowed = load_configuration(described).events.parameters if described else []
+    return allowed_parameters(event, allowed, str(described or ""))
 
 
 def _refuse_errors(documents: list[dict[str, Any]], target: str, name: str) -> None:
