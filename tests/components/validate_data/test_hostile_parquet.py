@@ -73,8 +73,9 @@ def test_the_file_would_run_its_program_without_the_patch(tmp_path):
 
 def test_whoever_imports_the_reader_is_patched(tmp_path):
     """A worker imports the reading functions alone, in an interpreter of its own."""
-    pq.write_table(hostile(tmp_path / "ran", "label"), tmp_path / "a.parquet")
-    code = f"from pathlib import Path\nfrom intermodal.components.validate_data.statistics import row_groups\nrow_groups(Path({str(tmp_path / 'a.parquet')!r}))"
+    file = tmp_path / "a.parquet"
+    pq.write_table(hostile(tmp_path / "ran", "label"), file)
+    code = f"import pathlib, intermodal.components.validate_data.statistics as reader; reader.row_groups(pathlib.Path({str(file)!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, "Python pickle" in done.stderr) == ((1, True) if UNPICKLES else (0, False)), done.stderr
     assert not (tmp_path / "ran").exists()
