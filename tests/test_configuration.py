@@ -1,6 +1,10 @@
 """Configuration: what is wrong is said with its line, and with the key that was meant."""
 
+import copy
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -8,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intermodal.configuration import TrainingConfiguration, load_configuration
-from intermodal.errors import ConfigurationError
+from intermodal.errors import ConfigurationError, IntermodalError
 
 FLIGHTS = Path(__file__).resolve().parent.parent / "pipelines" / "flights.yaml"
 
@@ -107,8 +111,6 @@ def test_arguments_fit_the_pipeline(tmp_path):
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_whatever_a_file_holds_it_is_valid_or_refused_in_words(value):
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "any.yaml"
         path.write_text(yaml.safe_dump(value, allow_unicode=True), encoding="utf-8")
@@ -116,3 +118,74 @@ def test_whatever_a_file_holds_it_is_valid_or_refused_in_words(value):
             assert isinstance(load_configuration(path), TrainingConfiguration)
         except ConfigurationError as error:
             assert str(path) in str(error)
+
+
+HOSTILE = [
+    *("", "\0", "a\0b", "**.csv", "[", "***", "package:", "package:.x", "package:a.b/c", "package:json/../x", "~", ".", "..", "//", "/dev/null"),
+    *(
+        "gs://",
+        "s3://[x",
+        "http://[::1",
+        "file:///x",
+        "a" * 5000,
+        "{home}",
+        "{",
+        "{0}",
+        "%s",
+        "x:\n",
+        "2024-13-01",
+        "é\u202e",
+        "!!python/name:os.system",
+    ),
+    *(None, True, -1, 10**400, float("nan"), float("inf"), [], {}, [[]], {"a": {}}, {1: 2}, {"": ""}, [None], {"train": None}),
+]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of every value of a configuration."""
+    if path:
+        yield path
+    for key, each in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(each, (*path, key))
+
+
+@pytest.mark.fault(
+    "Wrong input",
+    "a hostile value in place of any key of a configuration: NUL, `**.csv`, `package:.x`, broken URIs, wrong types",
+    "accepted, or one sentence with the file's name",
+)
+def test_a_hostile_value_anywhere_is_accepted_or_refused_in_words(tmp_path, fault_random):
+    whole = yaml.safe_load(FLIGHTS.read_text())
+    whole["stores"] = {"model_registry": "x", "deployments": "x"}
+    whole["features"]["store"] = {"registry": "x", "online_store": {"type": "sqlite"}}
+    whole["data"]["sources"][0] |= {"encoding": "x", "time_zone": "x", "row_number": "x"}
+    path = tmp_path / "edited.yaml"
+    for place in places(whole):
+        for value in fault_random.sample(HOSTILE, 8):
+            edited = copy.deepcopy(whole)
+            section = edited
+            for key in place[:-1]:
+                section = section[key]
+            section[place[-1]] = value
+            path.write_text(yaml.safe_dump(edited, allow_unicode=True), encoding="utf-8")
+            try:
+                load_configuration(path).local_arguments(base=tmp_path, home=tmp_path)
+            except IntermodalError as error:
+                assert "\n" not in str(error) or all(str(path) in line for line in str(error).splitlines())
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("", "=", "=1", ".=1", "a..b=1", "title.x=1", "data.sources.0.uri=x", "gate.minimum=[", "gate.minimum.auc={{", "title=a\0", "gate.=1"),
+        *("title=!!python/object:os.system x", "model.hyperparameters=" + "[" * 5000, "title=&a *a", "model.seed=1e400", "title=2024-99-99"),
+    ],
+)
+def test_a_broken_override_is_refused_in_words(override):
+    with pytest.raises(ConfigurationError, match=r"--set|flights\.yaml, line \d+"):
+        load_configuration(FLIGHTS, [override])
+
+
+def test_a_nul_is_refused_with_its_place(edited):
+    with pytest.raises(ConfigurationError, match=r"line \d+: model\.label: it holds a NUL character; remove it"):
+        load_configuration(edited("label: late", 'label: "la\\0te"'))

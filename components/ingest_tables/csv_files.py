@@ -117,7 +117,7 @@ class CsvFile:
                     ),
                 ) as reader:
                     yield reader
-            except UnicodeDecodeError as error:
+            except UnicodeError as error:
                 self._refuse_encoding(error)
 
     def _enlarge_or_refuse(self, error: pa.ArrowInvalid) -> None:
@@ -158,6 +158,8 @@ class CsvFile:
                         f"{self._file.name}: line {number}, byte {wrong.start + 1}: 0x{line[wrong.start]:02x} is not {name}; "
                         "declare the file's `encoding`, for instance latin-1"
                     ) from error
+                except UnicodeError:  # of the whole text, a missing byte order mark for instance
+                    break
         raise DataError(f"{self._file.name}: not {name} text; declare the file's `encoding`, for instance latin-1") from error
 
 

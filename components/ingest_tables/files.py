@@ -3,6 +3,7 @@
 import glob
 import gzip
 import io
+import lzma
 import tempfile
 import zipfile
 import zlib
@@ -56,7 +57,14 @@ class TableFile:
                         yield from _seekable(content, self.kind)
                 else:
                     yield raw
-        except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError) as error:
+            raise DataError(f"{self.name}: the archive is broken or cut short ({error}); fetch it again") from error
+        except NotImplementedError as error:
+            raise DataError(f"{self.name}: the archive is packed in a way that cannot be read here ({error}); pack it with deflate") from error
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            # bz2 says nothing more exact.
             raise DataError(f"{self.name}: the archive is broken or cut short ({error}); fetch it again") from error
 
     def _member(self, archive: zipfile.ZipFile) -> str:
@@ -113,6 +121,8 @@ def _found(uri: str, system: Any, path: str, kind: str | None) -> list[TableFile
     else:
         if info.type == fs.FileType.NotFound:
             raise DataError(f"{uri}: no such file or directory; correct the source's uri")
+        if info.type == fs.FileType.Unknown:
+            raise DataError(f"{uri}: neither a file nor a directory; correct the source's uri")
         paths = [path] if info.type == fs.FileType.File else _below(system, path)
         if not paths:
             raise DataError(f"{uri}: the directory holds no CSV or Parquet file")

@@ -52,8 +52,10 @@ class Source:
         if source.format not in (None, "csv", "parquet"):
             raise ConfigurationError(f"source {source.name!r}: format {source.format!r}; it must be csv or parquet")
         try:
-            codecs.lookup(source.encoding)
-        except LookupError:
+            "".encode(source.encoding)
+            if codecs.lookup(source.encoding).name in ("idna", "punycode"):  # of host names
+                raise LookupError(source.encoding)
+        except (LookupError, ValueError):  # rot13 and base64 are codecs too, but not from bytes to text
             raise ConfigurationError(f"source {source.name!r}: there is no encoding {source.encoding!r}; latin-1, for instance, is one") from None
         source.declared()
         return source

@@ -266,6 +266,8 @@ def load_configuration(path: Path, overrides: list[str] | None = None) -> Traini
         raise ConfigurationError(f"{path}: expected a mapping of sections, found {type(values).__name__}; see pipelines/flights.yaml")
     for override in overrides or []:
         _override(values, override)
+    if place := _nul(values):
+        raise ConfigurationError(f"{path}, line {_line(tree, place)}: {'.'.join(map(str, place))}: it holds a NUL character; remove it")
     try:
         return TrainingConfiguration.model_validate(values)
     except ValidationError as error:
@@ -283,6 +285,19 @@ def _override(values: dict[str, Any], override: str) -> None:
         if not isinstance(values, dict):
             raise ConfigurationError(f"--set {override}: {parent} is not a section")
     values[last] = parse_value(text, f"--set {key}")
+
+
+def _nul(value: Any) -> list[Any] | None:
+    """Return the place of a text with a NUL, which no file, database or process takes; None when there is none."""
+    if isinstance(value, str):
+        return [] if "\0" in value else None
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in entries:
+        if "\0" in str(key):
+            return [repr(key)]
+        if (below := _nul(each)) is not None:
+            return [key, *below]
+    return None
 
 
 def _in_words(path: Path, tree: yaml.Node | None, problem: Any) -> str:

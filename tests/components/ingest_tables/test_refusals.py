@@ -1,9 +1,11 @@
 """Bad input: each is refused in words that name the value, where it is and the remedy, and nothing half-written is left."""
 
+import encodings.aliases
 import gzip
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -69,6 +71,76 @@ def test_a_bad_file_is_refused(ingest, name, content, message):
 def test_bytes_of_another_encoding_late_in_a_long_file_are_found(ingest):
     with pytest.raises(DataError, match=r"line 400002, byte 3: 0xe9"):
         ingest(ingest.put("a.csv", b"id,x\n" + b"1,aaaaaaaaaaaaaaaaaaaaaaaaaaa\n" * 400_000 + b"2,\xe9\n"))
+
+
+def packed(method: int) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as opened:
+        opened.writestr("a.csv", "id,x\n" + "".join(f"{number},{number * 7919 % 1000003}\n" for number in range(20_000)))
+    return file.getvalue()
+
+
+@pytest.mark.fault("Wrong input", "an archive packed with deflate64", "one sentence that says how to pack it")
+def test_an_archive_of_a_method_that_is_not_read_is_refused(ingest):
+    # Byte 8 of a member's header and byte 10 of its entry in the directory say how it is packed.
+    content = bytearray(archive())
+    content[8] = content[content.index(b"PK\1\2") + 10] = 9
+    with pytest.raises(DataError, match=r"a\.csv\.zip: the archive is packed in a way that cannot be read here .*; pack it with deflate"):
+        ingest(ingest.put("a.csv.zip", bytes(content)))
+
+
+@pytest.mark.fault(
+    "Wrong input",
+    "archives (deflate, bzip2, LZMA, stored, gzip) cut short or with bytes changed",
+    "read right or refused in one sentence, nothing written",
+)
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, "gzip"])
+def test_a_damaged_archive_is_refused(ingest, fault_random, method):
+    whole = gzip.compress(zipfile.ZipFile(io.BytesIO(packed(zipfile.ZIP_STORED))).read("a.csv")) if method == "gzip" else packed(method)
+    name = "a.csv.gz" if method == "gzip" else "a.csv.zip"
+    for _ in range(25):
+        damaged = bytearray(whole)
+        place = fault_random.choice([range(60), range(len(whole) - 90, len(whole)), range(len(whole))])
+        for _ in range(fault_random.randint(1, 4)):
+            damaged[fault_random.choice(place)] = fault_random.randrange(256)
+        if fault_random.random() < 0.3:
+            del damaged[fault_random.randrange(len(damaged)) :]
+        uri = ingest.put(name, bytes(damaged))
+        try:
+            assert ingest(uri)["rows"] == 20_000
+        except IntermodalError as error:
+            assert name in str(error)
+            assert "output" not in ingest.left()
+        else:
+            shutil.rmtree(ingest.output)
+
+
+@pytest.mark.fault(
+    "Wrong input", "each of Python's codecs as a file's encoding, on text, on all bytes, on UTF-16", "read, or refused in one sentence"
+)
+def test_every_codec_is_read_or_refused_in_words(ingest):
+    contents = [GOOD.encode(), bytes(range(256)) * 3, "id,x\n1,é\n".encode("utf-16")]
+    for codec in sorted({*encodings.aliases.aliases.values(), "undefined", "idna", "punycode", "unicode_escape", "utf-8-sig", "", "a b", "x" * 300}):
+        for content in contents:
+            uri = ingest.put("a.csv", content)
+            try:
+                ingest(uri, encoding=codec)
+            except IntermodalError as error:
+                assert "a.csv" in str(error) or repr(codec) in str(error)
+
+
+@pytest.mark.parametrize("codec", ["rot13", "base64", "hex", "zlib", "punycode", "undefined"])
+def test_a_codec_that_is_no_text_encoding_is_refused(ingest, codec):
+    with pytest.raises(ConfigurationError, match=rf"there is no encoding '{codec}'; latin-1, for instance, is one"):
+        ingest(ingest.put("a.csv", GOOD), encoding=codec)
+
+
+@pytest.mark.fault("Wrong input", "a device or a named pipe as a source", "refused at once; nothing hangs")
+def test_what_is_no_file_is_refused(ingest):
+    os.mkfifo(ingest.folder / "pipe.csv")
+    for uri in ("/dev/null", "/dev/zero", str(ingest.folder / "pipe.csv")):
+        with pytest.raises(DataError, match=rf"{uri}: neither a file nor a directory"):
+            ingest(uri, format="csv")
 
 
 @pytest.mark.parametrize("uri", ["gone.csv", "gone/*.csv", "gone*.csv"])
