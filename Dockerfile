@@ -1,7 +1,7 @@
 # One image for each dependency group of uv.lock; `make images` builds them all:
 #   docker build --build-arg IMAGE=train -t intermodal-train:0.1.0 .
-# BASE should be a digest where it matters (python:3.12-slim-trixie@sha256:…). VARIANT=-gpu takes the group `train-gpu`.
-ARG BASE=python:3.12-slim-trixie
+# VARIANT=-gpu takes the group `train-gpu`.
+ARG BASE=python:3.12-slim-trixie@sha256:57cd7c3a7a273101a6485ba99423ee568157882804b1124b4dd04266317710de
 
 FROM ${BASE} AS build
 ARG IMAGE

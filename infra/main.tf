@@ -49,11 +49,12 @@ module "identities" {
 }
 
 module "federation" {
-  source            = "./modules/federation"
-  project           = var.project
-  github_repository = var.github_repository
-  builder           = module.identities.ids["builder"]
-  depends_on        = [module.apis]
+  source               = "./modules/federation"
+  project              = var.project
+  github_repository_id = var.github_repository_id
+  github_owner_id      = var.github_owner_id
+  builder              = module.identities.ids["builder"]
+  depends_on           = [module.apis]
 }
 
 module "messaging" {

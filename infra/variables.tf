@@ -14,8 +14,13 @@ variable "region" {
   default     = "europe-west4"
 }
 
-variable "github_repository" {
-  description = "owner/name of the repository whose Actions may act as the builder."
+variable "github_repository_id" {
+  description = "Number of the repository whose Actions may act as the builder: gh api repos/OWNER/NAME --jq .id."
+  type        = string
+}
+
+variable "github_owner_id" {
+  description = "Number of that repository's owner: gh api repos/OWNER/NAME --jq .owner.id."
   type        = string
 }
 

@@ -1,6 +1,7 @@
-project           = "my-project-prod"
-github_repository = "my-team/my-fork"
-build_repository  = "projects/my-project-prod/locations/europe-west4/connections/github/repositories/my-fork"
-profile           = "prod"
-retention_days    = 365
-schedule          = "0 3 * * 1"
+project              = "my-project-prod"
+github_repository_id = "0" # gh api repos/my-team/my-fork --jq .id
+github_owner_id      = "0" # gh api repos/my-team/my-fork --jq .owner.id
+build_repository     = "projects/my-project-prod/locations/europe-west4/connections/github/repositories/my-fork"
+profile              = "prod"
+retention_days       = 365
+schedule             = "0 3 * * 1"

@@ -134,6 +134,48 @@ def test_a_pull_request_pushes_and_submits_nothing(step):
     assert done.stdout
 
 
+@pytest.mark.fault("Nobody in", "images/targets or images/tag fails inside a build step", "the step fails; it does not end well having done nothing")
+@pytest.mark.parametrize(
+    ("step", "variables"),
+    [
+        ("compile", {"_KUBEFLOW": "perhaps"}),
+        ("lint", {"_KUBEFLOW": "perhaps"}),
+        ("build", {"_KIND": "nightly"}),
+        ("scan", {"_KIND": "nightly"}),
+        ("push", {"_KIND": "nightly"}),
+        ("kubeflow", {"_KIND": "release", "_KUBEFLOW": "yes", "TAG_NAME": ""}),
+    ],
+)
+def test_a_step_whose_script_fails_fails(step, variables, tmp_path):
+    """Run by the shell, beside real scripts in images/ and an `intermodal` that would take anything."""
+    (tmp_path / "images").symlink_to(ROOT / "images")
+    for name in (".venv/bin/intermodal", "bin/docker"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "$@" >>"{tmp_path}/calls"\n')
+        (tmp_path / name).chmod(0o755)
+    known = {
+        "_CONFIGURATION": "pipelines/flights.yaml",
+        "_PROFILE": "dev",
+        "_REPOSITORY": "r.example/p",
+        "_BASE": "",
+        "COMMIT_SHA": "abc",
+        "BUILD_ID": "1",
+    }
+    done = ran(script(step), cwd=tmp_path, **known | variables, PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
+    assert done.returncode != 0
+    assert done.stderr
+    assert not (tmp_path / "calls").exists(), "nothing was done in the failing step"
+
+
+def test_a_failing_substitution_is_never_lost_in_another_command():
+    """`for x in $(f)`, `g "$(f)"` and `export X=$(f)` go on when f fails; an assignment by itself does not."""
+    for path in [*FILES, *(ROOT / ".github" / "workflows").glob("*.yaml")]:
+        for text in texts(build(path)):
+            for line in text.splitlines():
+                if "$(images/" in line:
+                    assert re.fullmatch(r"\s*\w+=\$\(images/[^()]*\)", line), line
+
+
 def test_main_does_not_keep_a_version_on_kubeflow_and_nothing_unpushed_is_signed(tmp_path):
     done = ran(script("kubeflow"), _KIND="main", _KUBEFLOW="yes")
     assert (done.returncode, "only a release" in done.stdout) == (0, True)
@@ -218,16 +260,90 @@ def test_nothing_is_published_for_events_before_it_has_run_to_its_end():
     assert {"vertex", "sign", "lint"} <= after("publish", waits)
 
 
-def test_signatures_lie_where_tags_can_move(tmp_path):
-    """Against a stand-in for cosign that says what it was called with: a second attestation moves the tag of the first."""
-    (tmp_path / "cosign").write_text('#!/bin/sh\necho "$COSIGN_REPOSITORY $1" >>calls\n')
-    (tmp_path / "cosign").chmod(0o755)
+#: A program that an image holds, and a Docker that gives it out of that image.
+TOOL = '#!/bin/sh\necho "$(basename "$0") $COSIGN_REPOSITORY $*" >>calls\n'
+DOCKER = """#!/bin/sh
+case $1 in
+  pull) echo "pull $3" >>calls ;;
+  create) echo held ;;
+  cp) cp "$(dirname "$0")/tool" "$3" ;;
+  rm) echo "rm $2" >>calls ;;
+esac
+"""
+
+
+@pytest.fixture
+def docker(tmp_path):
+    """A stand-in for Docker's command line that hands out a stand-in for whatever program; returns the folder for PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, text in {"docker": DOCKER, "tool": TOOL}.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    return folder
+
+
+SIGNED = {
+    "REPOSITORY": "r.example/p/intermodal",
+    "KEY": "gcpkms://k",
+    "SOURCE": "o/n",
+    "COMMIT": "c",
+    "BUILD": "b",
+    "BUILDER": "h",
+    "BUILD_TYPE": "t",
+}
+
+
+def test_signatures_lie_where_tags_can_move(tmp_path, docker):
+    """A second attestation moves the tag of the first."""
     (tmp_path / "digests.json").write_text(json.dumps(dict.fromkeys(IMAGES, f"sha256:{'1' * 64}"), indent=2))
-    known = {"REPOSITORY": "r.example/p/intermodal", "KEY": "gcpkms://k", "SOURCE": "o/n", "COMMIT": "c", "BUILD": "b"}
-    done = ran(f"sh {ROOT}/images/sign", cwd=tmp_path, PATH=f"{tmp_path}:{os.environ['PATH']}", **known)
+    done = ran(f"{ROOT}/images/sign", cwd=tmp_path, PATH=f"{docker}:{os.environ['PATH']}", **SIGNED)
     assert done.returncode == 0, done.stderr
-    calls = (tmp_path / "calls").read_text().splitlines()
-    assert calls == [f"r.example/p/intermodal-signatures/images {verb}" for _ in IMAGES for verb in ("sign", "attest", "attest")]
+    pulled, removed, *calls = (tmp_path / "calls").read_text().splitlines()
+    assert (pulled, removed) == (f"pull {tool_pins()['cosign'][0]}", "rm held")
+    assert [call.split()[:3] for call in calls] == [
+        ["cosign", "r.example/p/intermodal-signatures/images", verb] for _ in IMAGES for verb in ("sign", "attest", "attest")
+    ]
+    provenance = json.loads((tmp_path / "provenance.json").read_text())
+    assert (provenance["buildDefinition"]["buildType"], provenance["runDetails"]["builder"]["id"]) == ("t", "h")
+
+
+def test_an_image_without_a_digest_is_not_signed_by_its_tag(tmp_path, docker):
+    (tmp_path / "digests.json").write_text(json.dumps({"train": f"sha256:{'1' * 64}"}, indent=2))
+    done = ran(f"{ROOT}/images/sign", cwd=tmp_path, PATH=f"{docker}:{os.environ['PATH']}", **SIGNED)
+    assert (done.returncode, "digests.json has no digest of data" in done.stderr) == (1, True)
+
+
+def test_every_image_is_scanned_and_a_finding_ends_the_build(tmp_path, docker):
+    known = {"REPOSITORY": "r.example/p", "TAG": "abc", "PATH": f"{docker}:{os.environ['PATH']}"}
+    done = ran(f"{ROOT}/images/scan", cwd=tmp_path, **known)
+    assert done.returncode == 0, done.stderr
+    pulled, _, *calls = (tmp_path / "calls").read_text().splitlines()
+    assert pulled == f"pull {tool_pins()['trivy'][0]}"
+    assert [call.split()[-1] for call in calls] == [f"r.example/p/intermodal-{image}:abc" for image in IMAGES]
+    assert all("--exit-code 1 --severity CRITICAL" in call for call in calls)
+    (docker / "tool").write_text("#!/bin/sh\nexit 1\n")
+    assert ran(f"{ROOT}/images/scan", cwd=tmp_path, **known).returncode == 1
+
+
+def tool_pins():
+    """Return what images/tools says: program to image and path."""
+    lines = [line.split() for line in (ROOT / "images" / "tools").read_text().splitlines() if not line.startswith("#")]
+    return {name: (image, path) for name, image, path in lines}
+
+
+BY_DIGEST = r"[a-z0-9./-]+(:[\w.-]+)?@sha256:[0-9a-f]{64}"
+
+
+@pytest.mark.fault("Nobody in", "the tag of a builder's, a tool's or the base image is moved", "it changes nothing: each is named by digest")
+def test_every_image_that_a_build_runs_is_named_by_its_digest():
+    named = [step["name"] for path in FILES for step in build(path)["steps"]]
+    named += [image for image, _ in tool_pins().values()]
+    named += re.findall(r"^ARG BASE=(.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert len(named) > 15
+    assert [name for name in named if not re.fullmatch(BY_DIGEST, name)] == []
+    assert len({name.partition("@")[0] for name in named}) == len(set(named)), "one image, one digest"
+    assert "container:" not in "".join(path.read_text() for path in (ROOT / ".github" / "workflows").glob("*.yaml"))
 
 
 def test_every_image_has_a_bill_of_materials_that_names_what_the_lock_holds(tmp_path):

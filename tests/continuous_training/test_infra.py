@@ -107,6 +107,23 @@ def test_no_right_is_wider_than_it_must_be():
     assert not any(role.endswith(("admin", "Admin")) for role in roles)
 
 
+@pytest.mark.fault(
+    "Nobody in", "the repository or its owner is renamed, and somebody takes the name", "its tokens are refused: both are known by number"
+)
+def test_the_federation_knows_the_repository_by_number():
+    resources = blocks(ROOT / "modules" / "federation", "resource")
+    provider = resources["google_iam_workload_identity_pool_provider.github"]
+    condition = text(ROOT / "modules" / "federation").split("attribute_condition")[1].split("])")[0]
+    assert re.findall(r"assertion\.(\w+) == '\$\{var\.(\w+)\}'", condition) == [
+        ("repository_id", "github_repository_id"),
+        ("repository_owner_id", "github_owner_id"),
+    ]
+    assert 'join(" && "' in condition
+    assert set(provider["attribute_mapping"].values()) == {"assertion.sub", "assertion.repository_id"}
+    member = resources["google_service_account_iam_member.builder"]["member"]
+    assert member.endswith("/attribute.repository_id/${var.github_repository_id}")
+
+
 def test_buckets_are_private_and_the_registrys_tags_stand():
     bucket = blocks(ROOT / "modules" / "storage", "resource")["google_storage_bucket.kept"]
     assert bucket["uniform_bucket_level_access"] is True
