@@ -250,7 +250,8 @@ def test_a_docker_that_is_missing_or_silent_is_said_so(docker, monkeypatch):
         check_docker()
 
 
-def test_a_stopped_run_kills_its_container_by_name(docker, tmp_path):
+@pytest.mark.parametrize("victim", ["runner", "launcher"])
+def test_a_stopped_run_kills_its_container_by_name(docker, tmp_path, victim):
     script = tmp_path / "bin" / "docker"
     script.write_text(script.read_text().replace('[ "$1" = run ] && exit 3', '[ "$1" = run ] && exec sleep 600'))
     program = f"""
@@ -267,7 +268,8 @@ LocalTarget(Path({str(tmp_path / "home")!r}), docker=True).run(wait, {{}})
     (tmp_path / "program.py").write_text(program)
     runner = subprocess.Popen([sys.executable, str(tmp_path / "program.py")], stdout=subprocess.DEVNULL)
     wait_for(lambda: docker.exists() and "run --rm" in docker.read_text())
-    runner.kill()
+    launcher = int(Path(f"/proc/{runner.pid}/task/{runner.pid}/children").read_text().split()[0])
+    os.kill(runner.pid if victim == "runner" else launcher, signal.SIGKILL)
     runner.wait()
     name = docker.read_text().split("--name ")[1].split()[0]
     wait_for(lambda: f"kill {name}" in docker.read_text())

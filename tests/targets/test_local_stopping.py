@@ -1,5 +1,6 @@
 """A run that is interrupted, terminated, killed or out of disk leaves no process behind, and the next one goes on from what is finished."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -132,3 +133,97 @@ def test_a_killed_run_goes_on_from_what_is_finished_and_takes_nothing_half_writt
     second = subprocess.run([sys.executable, str(tmp_path / "program.py"), str(tmp_path), "work", "0"], capture_output=True, text=True, check=False)
     assert "[('prepare', 'cached'), ('work', 'done')]" in second.stdout, second.stdout + second.stderr
     assert "half whole" in second.stdout
+
+
+RUNNER = """
+import sys
+from pathlib import Path
+from intermodal.targets.processes import Processes
+
+folder, processes = Path(sys.argv[1]), Processes()
+for number in range(1000):
+    scratch = folder / str(number)
+    scratch.mkdir()
+    processes.run([sys.executable, "-S", str(folder / "task.py")], variables={"MARK": str(folder)}, scratch=scratch, folder=scratch,
+        log=folder / "log", stop_command=[])
+"""
+# A task with a child, a grandchild in a process group of its own whose parent has ended, sometimes one that takes no SIGTERM, and one detached on purpose.
+TASK = """
+import os, signal, time
+if os.fork() == 0:
+    os.setpgid(0, 0)
+    if os.fork() == 0:
+        if os.getpid() % 4 == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(600)
+    os._exit(0)
+if os.fork() == 0:
+    time.sleep(600)
+if os.fork() == 0:
+    os.setsid()
+    os.execv("/bin/sleep", ["sleep", "5"])
+time.sleep(600 if os.getpid() % 2 else 0.05)
+"""
+
+
+def marked(mark):
+    """The living processes with a mark in their environment, but for those that are meant to stay."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (folder / "environ").read_bytes() and alive(folder.name):
+                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return {pid: command for pid, command in found.items() if command != b"sleep 5 "}
+
+
+def children(pid):
+    return [int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()]
+
+
+def kill(*pids):
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+@pytest.mark.fault(
+    "Local runs",
+    "SIGKILL of the runner, of a task's launcher, or of both, at 30 random moments of short tasks with grandchildren",
+    "no process of a task goes on, but a server that it detached with setsid",
+)
+def test_whoever_is_killed_no_task_goes_on(tmp_path, fault_random):
+    (tmp_path / "task.py").write_text(TASK)
+    (tmp_path / "runner.py").write_text(RUNNER)
+    for attempt in range(30):
+        folder = tmp_path / f"attempt-{attempt}"
+        folder.mkdir()
+        (folder / "task.py").symlink_to(tmp_path / "task.py")
+        runner = subprocess.Popen([sys.executable, str(tmp_path / "runner.py"), str(folder)], env={"MARK": str(folder)})
+        try:
+            wait_for((folder / "0").exists)
+            time.sleep(fault_random.uniform(0, 0.15))
+            launchers = children(runner.pid)
+            victims = fault_random.choice(["runner", "launcher", "launcher, runner", "runner, launcher", "launcher, later runner"])
+            if victims.startswith("launcher"):
+                kill(*launchers)
+            if "later" in victims:
+                time.sleep(fault_random.uniform(0, 0.01))
+            if "runner" in victims:
+                kill(runner.pid)
+            if victims == "runner, launcher":
+                kill(*launchers)
+            if victims == "launcher":  # the run goes on with its next task: end it in the usual way
+                time.sleep(fault_random.uniform(0, 0.05))
+                kill(runner.pid)
+            runner.wait()
+            wait_for(lambda: not marked(str(folder).encode()), 12.0)
+        finally:
+            runner.kill()
+            runner.wait()
+            left = marked(str(folder).encode())
+            kill(*left)
+            assert not left, f"{victims} killed; left: {left}"

@@ -1,18 +1,21 @@
 """The process between the runner and one task: it ends the task, with all that the task started, when the runner stops or dies.
 
-Run as a plain script by a bare interpreter (`python -I -S`, 10 ms): the standard library alone, and as little of it as can be.
+Run as a plain script by a bare interpreter (`python -I -S`, 12 ms): the standard library alone, and as little of it as can be.
 
-    launcher.py STOP_COMMAND SCRATCH COMMAND...
+    launcher.py SCRATCH N STOP_COMMAND... COMMAND...
 
-Its standard input is a pipe that only the runner holds open and never writes to. End of file therefore means that the runner wants the task
-ended or is no more, however it died: one way for Ctrl-C, SIGTERM and SIGKILL alike. STOP_COMMAND is a JSON list to run first in that case.
+The first N words after N are a command to run first when the task is ended early. The launcher's standard input is a pipe that only the runner
+holds open and never writes to. End of file therefore means that the runner wants the task ended or is no more, however it died: one way for Ctrl-C,
+SIGTERM and SIGKILL alike.
 
 The launcher leads a session, and everything that the task starts belongs to it, through any number of forks and process groups, unless it is
 detached on purpose with setsid(2) (`start_new_session=True`), as a server that is meant to outlive its task. So: whoever is in the session
 when the task has ended or must end is killed, whoever has a session of its own stays.
+
+The launcher itself may be killed too, alone or with the runner. A watcher, forked from it before the task and in a session of its own, then does the
+same on its behalf; the runner, where it lives, as well; and the kernel kills the task's own process, even where all three are gone.
 """
 
-import json
 import os
 import select
 import signal
@@ -21,38 +24,89 @@ import time
 
 TERMINATION_SECONDS = 5.0
 STOPPED = 130
+_PR_SET_PDEATHSIG = 1
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def main() -> int:
     """Run the command; return its exit status, 128 plus the signal that killed it, or `STOPPED`."""
-    stop_command, scratch, command = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3:]
-    runner = os.dup(0)
+    scratch, words, number = sys.argv[1], sys.argv[3:], int(sys.argv[2])
+    stop_command, command = words[:number], words[number:]
+    session, runner = os.getpid(), os.dup(0)
+    if select.select([runner], [], [], 0)[0]:
+        return STOPPED  # the runner died as it started this
+    watcher = start_watcher(session, scratch, stop_command)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)
-    try:
-        task = os.posix_spawnp(
-            command[0],
-            command,
-            os.environ,
-            file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
-            setsigdef=[signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP],
-        )
-    except OSError as error:
-        print(f"{command[0]}: {error.strerror}", file=sys.stderr)  # noqa: T201
-        return 127
+    for each in (signal.SIGCHLD, *_SIGNALS):
+        signal.signal(each, lambda *_: None)
+    task = os.fork()
+    if task == 0:
+        become(command, session)
     status = wait(task, runner, woken)
-    if status is None and stop_command:
-        os.waitpid(os.posix_spawnp(stop_command[0], stop_command, os.environ), 0)
-    end_session(task)
     if status is None:
-        import shutil  # only here: it would cost every task 10 ms
+        run(stop_command)
+    end_session(session, TERMINATION_SECONDS)
+    if status is None:
+        os.waitpid(task, os.WNOHANG)
+        remove(scratch)
+    os.kill(watcher, signal.SIGKILL)
+    os.waitpid(watcher, 0)
+    return STOPPED if status is None else status
 
-        shutil.rmtree(scratch, ignore_errors=True)
-        return STOPPED
-    return status
+
+def become(command: list[str], launcher: int) -> None:
+    """Become the task: a process that the kernel kills when the launcher dies."""
+    try:
+        import ctypes  # not in the launcher itself, which waits for nothing
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() == launcher:  # else it died before that call
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            for each in (signal.SIGPIPE, signal.SIGCHLD, *_SIGNALS):
+                signal.signal(each, signal.SIG_DFL)
+            os.execvp(command[0], command)
+    except OSError as error:
+        os.write(2, f"{command[0]}: {error.strerror}\n".encode())
+    finally:
+        os._exit(127)
+
+
+def start_watcher(session: int, scratch: str, stop_command: list[str]) -> int:
+    """Fork a process that ends the session when the launcher is gone; the launcher, when it ends by itself, kills it first."""
+    watched, held = os.pipe()  # `held` is closed by the end of the launcher alone: the task's copy closes as it starts
+    watcher = os.fork()
+    if watcher:
+        os.close(watched)
+        return watcher
+    try:
+        os.setsid()
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(null, number)
+        os.close(held)
+        os.read(watched, 1)
+        run(stop_command)
+        end_session(session, 0.0)
+        remove(scratch)
+    finally:
+        os._exit(0)
+
+
+def run(command: list[str]) -> None:
+    """Run a command, if there is one, to its end."""
+    if command:
+        os.waitpid(os.posix_spawnp(command[0], command, os.environ), 0)
+
+
+def remove(folder: str) -> None:
+    """Remove a folder, as far as that is possible."""
+    import shutil  # only here: it would cost every task 10 ms
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def wait(task: int, runner: int, woken: int) -> int | None:
@@ -71,11 +125,16 @@ def wait(task: int, runner: int, woken: int) -> int | None:
             return None
 
 
-def end_session(task: int) -> None:
-    """Terminate, then kill, every other process of this session."""
-    deadline = time.monotonic() + TERMINATION_SECONDS
+def end_session(session: int, patience: float) -> None:
+    """Terminate, then kill, every other process of a session.
+
+    Args:
+        session: The session's number: the process id of its leader.
+        patience: Seconds between the two; 0: they are killed at once.
+    """
+    deadline = time.monotonic() + patience
     asked: set[int] = set()
-    while left := session_members():
+    while left := session_members(session):
         number = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
         for pid in left:
             if number == signal.SIGKILL or pid not in asked:
@@ -85,25 +144,21 @@ def end_session(task: int) -> None:
                 except ProcessLookupError:
                     continue
         time.sleep(0.02)
-        try:  # noqa: SIM105
-            os.waitpid(task, os.WNOHANG)
-        except ChildProcessError:
-            pass
 
 
-def session_members() -> list[int]:
-    """Return the living processes of this session, without this one."""
-    me, found = os.getpid(), []
+def session_members(session: int) -> list[int]:
+    """Return the living processes of a session, without its leader."""
+    found = []
     for name in os.listdir("/proc"):  # noqa: PTH208
-        if not name.isdigit() or int(name) == me:
+        if not name.isdigit() or int(name) == session:
             continue
         try:
             with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
                 # The command's name, in parentheses, may hold anything: count from its end. Then: state, parent, group, session.
-                state, _, _, session = file.read().rpartition(b")")[2].split()[:4]
+                state, _, _, belongs = file.read().rpartition(b")")[2].split()[:4]
         except OSError:
             continue
-        if int(session) == me and state not in (b"Z", b"X"):
+        if int(belongs) == session and state not in (b"Z", b"X"):
             found.append(int(name))
     return found
 

@@ -1,6 +1,5 @@
 """The processes of one run's tasks: started clean, and ended with the run."""
 
-import json
 import os
 import subprocess
 import sys
@@ -8,7 +7,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-_LAUNCHER = Path(__file__).with_name("launcher.py")
+from intermodal.targets import launcher
 
 #: What a task sees of the runner's environment: who and where it is, how to reach the network, and credentials. Everything else reaches a
 #: task through its inputs. Not among them on purpose: PYTHON*, which change how a program runs.
@@ -56,8 +55,8 @@ class Processes:
         reading, writing = os.pipe()
         try:
             with log.open("ab") as output:
-                launcher = subprocess.Popen(
-                    [sys.executable, "-I", "-S", str(_LAUNCHER), json.dumps(stop_command), str(scratch), *command],
+                process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", launcher.__file__, str(scratch), str(len(stop_command)), *stop_command, *command],
                     env=variables,
                     cwd=folder,
                     stdin=reading,
@@ -73,7 +72,11 @@ class Processes:
         self._pipes[writing] = None
         if self.stopping:
             self._release(writing)
-        code = launcher.wait()
+        ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        if ended and ended.si_code != os.CLD_EXITED:
+            # Killed from outside. Until it is waited for, no other process can get its number.
+            launcher.end_session(process.pid, 0.0)
+        code = process.wait()
         self._release(writing)
         return code if code >= 0 else 128 - code
 
