@@ -106,6 +106,8 @@ def test_files_import_each_other_and_leave_no_trace(define, tmp_path):
         ("import no_such_module_of_ours\n", r"definitions\.py, line 1: ModuleNotFoundError.*no_such_module_of_ours"),
         ("from feast import Entity\nEntity()\n", r"definitions\.py, line 2: TypeError"),
         ("x = 1\n", "no feature view is defined"),
+        ("import sys\n\nsys.exit(0)\n", r"definitions\.py, line 3: it calls sys\.exit\(0\)"),
+        ("raise SystemExit\n", r"definitions\.py, line 1: it calls sys\.exit\(\)"),
     ],
 )
 def test_an_error_in_a_definition_names_its_file_and_line(define, text, words):

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from intermodal.artifacts import whole_directory, write_json
 from intermodal.errors import DataError
 from intermodal.feature_store import FeatureRepository, open_store, reaching
+from intermodal.user_code import exit_refused
 
 #: In a URI (`//user:password@host`), or in a Redis connection string (`host:port,password=...`).
 _PASSWORD = re.compile(r"(?<=:)(?<=[^/]:)[^:/@]+(?=@)|(?<=password=)[^,]+")
@@ -50,7 +51,8 @@ def materialize_features(
     with reaching("online store"):
         for view in views:
             start = end - view.ttl if view.ttl else datetime(1970, 1, 1, tzinfo=UTC)
-            store.materialize(start_date=start, end_date=end + timedelta(microseconds=1), feature_views=[view.name])
+            with exit_refused(f"{repository_path}: a transformation of {view.name!r}"):
+                store.materialize(start_date=start, end_date=end + timedelta(microseconds=1), feature_views=[view.name])
     with whole_directory(materialization_path) as folder:
         write_json(
             folder / "materialization.json",

@@ -14,6 +14,7 @@ from intermodal.artifacts import whole_directory
 from intermodal.asof_store import AsofOfflineStoreConfig
 from intermodal.errors import ConfigurationError, DataError
 from intermodal.feature_store import FeatureRepository, open_store
+from intermodal.user_code import exit_refused
 
 _MOMENT = "event_timestamp"
 _ROW = "__row"
@@ -49,7 +50,8 @@ def retrieve_features(
         store.apply(repository.objects)
         with whole_directory(examples_path) as folder:
             try:
-                _write_parts(_join(store, service, rows), folder, split="split" in columns)
+                with exit_refused(f"{repository_path}: a transformation of {feature_service!r}"):
+                    _write_parts(_join(store, service, rows), folder, split="split" in columns)
             except (duckdb.Error, pa.ArrowException) as error:
                 raise DataError(f"{tables_path}: features cannot be joined: {error}") from error
             except FeastError as error:

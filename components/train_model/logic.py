@@ -1,6 +1,5 @@
 """Train a Keras model and export it, with its preprocessing, as one SavedModel."""
 
-import importlib.util
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from intermodal.artifacts import whole_directory, write_json
 from intermodal.components.train_model.preprocessing import Input, Preprocessing, derive_inputs, tensor_specs
 from intermodal.errors import ConfigurationError, DataError
 from intermodal.raw_rows import binary_labels, raw_columns, read_part
+from intermodal.user_code import exit_refused, load_module
 
 DEFAULTS: dict[str, Any] = {"hidden_units": [128], "dropout": 0.1, "learning_rate": 1e-3, "batch_size": 1024, "epochs": 12, "patience": 2}
 _CHUNK = 65_536
@@ -57,7 +57,8 @@ def train_model(
 
     with whole_directory(training_path) as training, whole_directory(model_path) as exported:
         started = time.perf_counter()
-        history = _fit(head, train, validation, settings, training)
+        with exit_refused(f"the model of {model_function!r}"):
+            history = _fit(head, train, validation, settings, training)
         seconds = time.perf_counter() - started
         write_json(training / "history.json", history)
         _export(head, preprocess, inputs, exported)
@@ -116,7 +117,8 @@ def _example(table: pa.Table, inputs: list[Input]) -> dict[str, Any]:
 
 def _head(repository_path: str, model_function: str, width: int, settings: dict[str, Any]) -> keras.Model:
     build = _function(repository_path, model_function) if model_function else multilayer_perceptron
-    model = build(width, settings)
+    with exit_refused(f"model_function {model_function!r}"):
+        model = build(width, settings)
     if not isinstance(model, keras.Model) or model.output_shape != (None, 1):
         shape = getattr(model, "output_shape", None)
         raise ConfigurationError(f"{model_function} returned {type(model).__name__} with output {shape}; return a keras.Model with one logit")
@@ -130,12 +132,7 @@ def _function(repository_path: str, model_function: str) -> Callable[[int, dict[
         raise ConfigurationError(f"model_function is {model_function!r}; write it as file.py:function")
     if not path.is_file():
         raise ConfigurationError(f"model_function {model_function!r}: {path} does not exist; put it in the feature repository")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    function = getattr(module, name, None)
+    function = getattr(load_module(path), name, None)
     if not callable(function):
         raise ConfigurationError(f"model_function {model_function!r}: {path} has no function {name!r}")
     return function  # type: ignore[no-any-return]

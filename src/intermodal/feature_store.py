@@ -1,11 +1,9 @@
 """Feature repositories: Feast definitions read from a folder, and the store they are applied to."""
 
 import difflib
-import importlib.util
 import os
 import re
 import sqlite3
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -25,6 +23,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from intermodal.errors import ConfigurationError, StoreError
+from intermodal.user_code import load_module
 
 _DEFAULTS = {
     "provider": "local",
@@ -203,42 +202,6 @@ def _with_integers(value: Any) -> Any:
 
 
 def _defined(file: Path) -> Iterator[Any]:
-    """Run a definitions file as a module of its own, and yield what it defines, lists' elements too."""
-    specification = importlib.util.spec_from_file_location(f"_feature_repository_{file.stem}", file)
-    if specification is None or specification.loader is None:
-        raise ConfigurationError(f"{file}: not a Python file")
-    module = importlib.util.module_from_spec(specification)
-    with _importable(file.parent):
-        try:
-            specification.loader.exec_module(module)
-        except Exception as error:  # whatever a user's file raises, say which file
-            line = error.lineno if isinstance(error, SyntaxError) else _line(error, file)
-            raise ConfigurationError(f"{file}, line {line}: {type(error).__name__}: {error}") from error
-    for value in vars(module).values():
+    """Run a definitions file, and yield what it defines, lists' elements too."""
+    for value in vars(load_module(file)).values():
         yield from value if isinstance(value, list | tuple) else [value]
-
-
-def _line(error: BaseException, file: Path) -> int | None:
-    trace, line = error.__traceback__, None
-    while trace:
-        if trace.tb_frame.f_code.co_filename == str(file):
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Let the files of a folder import each other, and leave no trace of it."""
-    before, written = set(sys.modules), sys.dont_write_bytecode
-    sys.path.insert(0, str(folder))
-    sys.dont_write_bytecode = True
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-        sys.dont_write_bytecode = written
-        for name in set(sys.modules) - before:
-            origin = getattr(sys.modules[name], "__file__", None)
-            if origin and Path(origin).parent == folder:
-                del sys.modules[name]

@@ -56,6 +56,37 @@ def fill(before: dsl.Input[dsl.Dataset], bytes_: int, filled: dsl.Output[dsl.Dat
         scratch.write_bytes(bytes(int(bytes_)))
 
 
+@component(image="data")
+def leave(how: str, path: str, written: dsl.Output[dsl.Dataset]) -> str:
+    import os
+    import sys
+
+    if how == "import":
+        sys.path.insert(0, path)
+        import leaving  # noqa: F401 - a user's file that exits
+    elif how == "os":
+        os._exit(0)
+    elif how == "first attempt" and not os.path.exists(f"{path}/tried"):  # noqa: PTH110
+        open(f"{path}/tried", "w").close()
+        sys.exit(0)
+    elif how == "forgets":
+        return "done"
+    elif how == "describes":
+        written.metadata["rows"] = 3
+        return "done"
+    elif how == "elsewhere":
+        written.uri = path
+        return "done"
+    with open(written.path, "w") as file:
+        file.write("whole")
+    return None if how == "returns nothing" else "done"
+
+
+@dsl.container_component
+def shell(script: str, written: dsl.Output[dsl.Dataset], said: dsl.OutputPath(str)):
+    return dsl.ContainerSpec(image="python:3.11", command=["sh", "-c", script], args=[written.path, said])
+
+
 @component(image="data", cached=False)
 def serve(folder: str):
     import subprocess
@@ -94,6 +125,45 @@ def test_any_other_error_is_named_with_its_type(target):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_task_killed_from_outside_is_said_to_be(target, number):
     assert failure(target, die, {"number": int(number)}).sentence.startswith(f"killed by {number.name}")
+
+
+@pytest.mark.fault(
+    "Local runs",
+    "user code that calls sys.exit(0) or os._exit(0), or ends without writing a declared output",
+    "the task fails with a sentence that says so, and is not cached",
+)
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ("import", "before its function returned, so its outputs are missing (Output, written)"),
+        ("os", "before its function returned"),
+        ("forgets", "did not write its output written"),
+        ("returns nothing", "did not write its output Output"),
+    ],
+)
+def test_a_task_that_ends_well_without_its_outputs_fails(target, tmp_path, how, sentence):
+    (tmp_path / "leaving.py").write_text("import sys\nsys.exit(0)\n")
+    for _ in range(2):
+        assert sentence in failure(target, leave, {"how": how, "path": str(tmp_path)}).sentence
+
+
+@pytest.mark.parametrize("how", ["writes", "describes", "elsewhere"])
+def test_an_artifact_that_is_written_described_or_elsewhere_counts_as_written(target, tmp_path, how):
+    assert target.run(leave, {"how": how, "path": str(tmp_path)}).succeeded
+
+
+def test_an_attempt_that_left_without_its_outputs_is_retried(target, tmp_path):
+    @dsl.pipeline(name="again")
+    def again():
+        leave(how="first attempt", path=str(tmp_path)).set_retry(1, backoff_duration="0s")
+
+    assert target.run(again, {}).succeeded
+
+
+def test_a_container_component_must_write_what_it_declares(target):
+    assert "did not write its output said" in failure(target, shell, {"script": 'echo a > "$0"'}).sentence
+    assert "did not write its output written" in failure(target, shell, {"script": 'echo a > "$1"'}).sentence
+    assert target.run(shell, {"script": 'echo a > "$0"; echo b > "$1"'}).succeeded
 
 
 def test_a_failed_task_stops_what_depends_on_it_and_is_shown_with_its_log(target, tmp_path):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -147,7 +148,8 @@ for number in range(1000):
     processes.run([sys.executable, "-S", str(folder / "task.py")], variables={"MARK": str(folder)}, scratch=scratch, folder=scratch,
         log=folder / "log", stop_command=[])
 """
-# A task with a child, a grandchild in a process group of its own whose parent has ended, sometimes one that takes no SIGTERM, and one detached on purpose.
+# A task with a child, a grandchild in a process group of its own whose parent has ended, one that at times takes no SIGTERM, and one
+# detached on purpose.
 TASK = """
 import os, signal, time
 if os.fork() == 0:
@@ -220,7 +222,7 @@ def test_whoever_is_killed_no_task_goes_on(tmp_path, fault_random):
                 time.sleep(fault_random.uniform(0, 0.05))
                 kill(runner.pid)
             runner.wait()
-            wait_for(lambda: not marked(str(folder).encode()), 12.0)
+            wait_for(partial(lambda mark: not marked(mark), str(folder).encode()), 12.0)
         finally:
             runner.kill()
             runner.wait()

@@ -66,7 +66,7 @@ def become(command: list[str], launcher: int) -> None:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             for each in (signal.SIGPIPE, signal.SIGCHLD, *_SIGNALS):
                 signal.signal(each, signal.SIG_DFL)
-            os.execvp(command[0], command)
+            os.execvp(command[0], command)  # noqa: S606
     except OSError as error:
         os.write(2, f"{command[0]}: {error.strerror}\n".encode())
     finally:

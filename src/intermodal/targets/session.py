@@ -27,6 +27,7 @@ from intermodal.targets import containers
 from intermodal.targets.cache import ContentCache
 from intermodal.targets.environments import disposable_environment, environment
 from intermodal.targets.orchestration import orchestrate
+from intermodal.targets.outputs import missing_outputs
 from intermodal.targets.processes import Processes, passed_on
 from intermodal.targets.progress import Progress
 from intermodal.targets.runs import LOG, Run, Task, last_word
@@ -41,8 +42,10 @@ class _Current(threading.local):
 
     name = ""
     folder = Path()
+    component: Any = None
     attempts = 0
     status = 0
+    reason = ""
 
 
 class Session:
@@ -138,7 +141,8 @@ class Session:
             return {}, Status.FAILURE
         current = self._current
         current.name, current.folder = self._place(details["task_name"], details["pipeline_resource_name"])
-        current.attempts = current.status = 0
+        current.component = details["components"][details["task_spec"].component_ref.name]
+        current.attempts, current.status, current.reason = 0, 0, ""
         self._progress.started(current.name)
         started = time.monotonic()
         try:
@@ -148,13 +152,11 @@ class Session:
             outputs, status = {}, Status.FAILURE
             self._fail(str(error))
         state = "done" if status == Status.SUCCESS else "stopped" if self._processes.stopping else "failed"
-        container = (
-            details["executors"][details["components"][details["task_spec"].component_ref.name].executor_label].WhichOneof("spec") == "container"
-        )
+        container = details["executors"][current.component.executor_label].WhichOneof("spec") == "container"
         if state == "done" and container and not current.attempts:
             state = "cached"
         if state == "failed" and current.name not in [name for name, _, _ in self._failures]:
-            self._fail(last_word(current.folder / LOG, current.status))
+            self._fail(current.reason or last_word(current.folder / LOG, current.status))
         self._finish(state, time.monotonic() - started, _plain(outputs))
         return outputs, status
 
@@ -175,6 +177,7 @@ class Session:
         """Run the current task's command once; called again for a retry."""
         current = self._current
         current.attempts += 1
+        current.reason = ""
         try:
             _emptied(current.folder)
             scratch = Path(tempfile.mkdtemp(prefix="intermodal-"))
@@ -182,10 +185,11 @@ class Session:
                 current.status = self._start(image, command, variables, scratch)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
+            if not current.status:
+                current.reason = missing_outputs(current.component, current.folder, command)
         except (OSError, MachineError) as error:
-            self._fail(str(error))
-            return Status.FAILURE
-        return Status.FAILURE if current.status else Status.SUCCESS
+            current.reason = str(error)
+        return Status.FAILURE if current.status or current.reason else Status.SUCCESS
 
     def _start(self, image: str, command: list[str], variables: dict[str, str], scratch: Path) -> int:
         folder, temporary = scratch / "work", scratch / "tmp"

@@ -128,6 +128,28 @@ def test_a_function_of_the_repository_builds_the_model(data):
         train_model(**arguments(data, function="net.py:linear"))
 
 
+@pytest.mark.fault(
+    "Wrong input", "a model function's file, the function, or the model in training calls sys.exit(0)", "train_model fails with a sentence"
+)
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import sys\nsys.exit(0)\n", r"exits\.py, line 2: it calls sys\.exit\(0\)"),
+        ("import sys\ndef build(width, settings):\n    sys.exit(0)\n", r"model_function 'exits\.py:build': it calls sys\.exit\(0\)"),
+        (
+            "import keras, sys\nclass Head(keras.Sequential):\n    def fit(self, *a, **k):\n        sys.exit()\n"
+            "def build(width, settings):\n    return Head([keras.Input((width,)), keras.layers.Dense(1)])\n",
+            r"the model of 'exits\.py:build': it calls sys\.exit\(\)",
+        ),
+        ("1 / 0\n", r"exits\.py, line 1: ZeroDivisionError"),
+    ],
+)
+def test_an_exit_in_a_model_function_is_an_error(data, code, words):
+    (data / "exits.py").write_text(code)
+    with pytest.raises(ConfigurationError, match=words):
+        train_model(**arguments(data, function="exits.py:build"))
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
