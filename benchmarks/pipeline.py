@@ -33,8 +33,9 @@ PLAIN = [
     ),
     (
         "data",
+        "from intermodal.components.fingerprint_sources.logic import fingerprint_sources as e\n"
         "from intermodal.components.ingest_tables.logic import ingest_tables as f\n"
-        "f(sources=a['sources'], split=a['split'], fingerprint=a['fingerprint'], tables_path=p('tables'))\n"
+        "f(sources=a['sources'], split=a['split'], fingerprint=e(a['sources']), tables_path=p('tables'))\n"
         "from intermodal.components.transform_tables.logic import transform_tables as g\n"
         "g(tables_path=p('tables'), repository_path=a['repository'], transformed_path=p('transformed'))\n"
         "from intermodal.components.retrieve_features.logic import retrieve_features as h\n"

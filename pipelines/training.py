@@ -7,6 +7,7 @@ from kfp import dsl
 
 from intermodal.components.evaluate_model.component import evaluate_model
 from intermodal.components.fetch_champion.component import fetch_champion
+from intermodal.components.fingerprint_sources.component import fingerprint_sources
 from intermodal.components.gate_model.component import gate_model
 from intermodal.components.ingest_tables.component import ingest_tables
 from intermodal.components.materialize_features.component import materialize_features
@@ -31,7 +32,6 @@ def training_pipeline(deploy: Callable[..., Any] | None) -> Any:
         title: str,
         sources: list,
         split: dict,
-        fingerprint: str,
         repository: str,
         feature_service: str,
         spine: str,
@@ -56,7 +56,7 @@ def training_pipeline(deploy: Callable[..., Any] | None) -> Any:
         code = dsl.importer(artifact_uri=repository, artifact_class=dsl.Artifact)
         champion = fetch_champion(model_registry=model_registry, model_name=model_name)
 
-        tables = ingest_tables(sources=sources, split=split, fingerprint=fingerprint)
+        tables = ingest_tables(sources=sources, split=split, fingerprint=fingerprint_sources(sources=sources).output)
         transformed = transform_tables(tables=tables.output, repository=code.output)
         examples = retrieve_features(
             tables=transformed.output,

@@ -62,6 +62,7 @@ def main() -> int:
     started = time.monotonic()
     arguments = sys.argv[1:]
     tools = environment("testing").parent.parent / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    environment("servers")  # made here, where uv is: a component's tests may start these programs
     suites = image_suites()
     python = {image: str(environment(image)) for image in IMAGES}
     ignored = [f"--ignore={path}" for paths in suites.values() for path in paths]

@@ -17,7 +17,8 @@ def ingest_tables(sources: list, split: dict, fingerprint: str, tables: dsl.Outp
         split: How one table is divided: `table`; `by`, time or hash; `column`; and `parts`, part name to `{start, end}` (ISO 8601, start
             included, end excluded, either may be absent) or to a fraction (hash; fractions sum to 1). Rows outside every part keep the
             part `none`. Empty: no split.
-        fingerprint: Any text that changes when the files behind the sources change; part of the cache key and of the manifest.
+        fingerprint: Any text that changes when the files behind the sources change, for instance that of `fingerprint_sources`; part of the
+            cache key and of the manifest.
         tables: A directory: `<name>/*.parquet` (the split table as `<name>/split=<part>/*.parquet`) and `manifest.json` with each
             table's rows, columns, types and SHA-256.
     """

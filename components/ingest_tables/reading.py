@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from intermodal.components.ingest_tables.csv_files import CsvFile
-from intermodal.components.ingest_tables.files import TableFile, find_files
+from intermodal.components.ingest_tables.files import TableFile
+from intermodal.components.ingest_tables.listing import find_files
 from intermodal.components.ingest_tables.source import Source
 from intermodal.errors import DataError
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from intermodal.errors import DataError
+from intermodal.tree import file_hash, files_below
 
 
 @contextmanager
@@ -70,10 +71,12 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def tree_hash(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of the content and relative names of all files below a directory; times, order and `__pycache__` do not matter."""
+    """Return the SHA-256 of the content and relative names of all files below a directory; times, order and `__pycache__` do not matter.
+
+    Raises:
+        DataError: There is no such directory, it cannot be read, or a link in it leads back to a directory that it lies in.
+    """
     digest = hashlib.sha256()
-    root = Path(path)
-    for each in sorted(root.rglob("*")):
-        if each.is_file() and "__pycache__" not in each.parts:
-            digest.update(f"{each.relative_to(root)}\0".encode() + hashlib.sha256(each.read_bytes()).digest())
+    for name, each in files_below(Path(path)).items():
+        digest.update(f"{name}\0".encode() + file_hash(each))
     return digest.hexdigest()

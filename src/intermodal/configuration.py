@@ -181,7 +181,7 @@ class TrainingConfiguration(_Section):
     def arguments(self, *, base: Path) -> dict[str, Any]:
         """Return the pipeline arguments that are the same on every platform.
 
-        Where the data and code lie (`sources`, `fingerprint`, `repository`) and the stores (`feature_store`, `model_registry`, `deployments`)
+        Where the data and code lie (`sources`, `repository`) and the stores (`feature_store`, `model_registry`, `deployments`)
         depend on the platform: see `local_arguments`.
 
         Args:
@@ -214,10 +214,8 @@ class TrainingConfiguration(_Section):
         Raises:
             ConfigurationError: A source does not exist.
         """
-        sources, fingerprint = resolve_sources([source.argument() for source in self.data.sources], base)
         return self.arguments(base=base) | {
-            "sources": sources,
-            "fingerprint": fingerprint,
+            "sources": resolve_sources([source.argument() for source in self.data.sources], base),
             "feature_store": _at_home({"project": self.model.name.replace("-", "_")} | self.features.store, home),
             "model_registry": _at_home(self.stores.model_registry, home),
             "deployments": _at_home(self.stores.deployments, home),

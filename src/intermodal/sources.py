@@ -1,6 +1,5 @@
 """Sources of data as a configuration names them, turned into what a task can open."""
 
-import hashlib
 import importlib.util
 import os
 from pathlib import Path
@@ -8,35 +7,25 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from intermodal.errors import ConfigurationError
+from intermodal.tree import local_path
 
 
-def resolve_sources(sources: list[dict[str, Any]], base: Path) -> tuple[list[dict[str, Any]], str]:
-    """Resolve every source's `uri`, and say in one text what lies behind them.
+def resolve_sources(sources: list[dict[str, Any]], base: Path) -> list[dict[str, Any]]:
+    """Resolve every source's `uri`.
 
     Args:
         sources: One object a table; each has `name` and `uri`.
         base: The folder that relative paths start from.
 
     Returns:
-        The sources with absolute paths in place of relative ones and of `package:NAME/PATH`, a file inside an installed package (found
-        without importing it); and a fingerprint that changes with the content of local files. Of gs:// and s3:// only the text counts.
+        The sources with absolute paths in place of relative ones, of file:// and of `package:NAME/PATH`, a file inside an installed package (found
+        without importing it).
 
     Raises:
         ConfigurationError: A package or a file is not there, or a URI carries a password.
+        DataError: A file:// URI names no file of this machine.
     """
-    digest = hashlib.sha256()
-    resolved = []
-    for source in sources:
-        uri = _resolved(str(source["uri"]), base)
-        resolved.append(source | {"uri": uri})
-        digest.update(f"{source['name']}\0{source['uri']}\0".encode())
-        try:
-            for path in _files(uri):
-                with path.open("rb") as file:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
-        except (OSError, ValueError) as error:  # ValueError: a pattern that is none
-            raise ConfigurationError(f"{uri:.300}: it cannot be read ({error!s:.100}); correct the source's uri") from error
-    return resolved, digest.hexdigest()
+    return [source | {"uri": _resolved(str(source["uri"]), base)} for source in sources]
 
 
 def _resolved(uri: str, base: Path) -> str:
@@ -53,6 +42,8 @@ def _resolved(uri: str, base: Path) -> str:
         if not path.exists():
             raise ConfigurationError(f"{uri}: the package {package!r} has no such file")
         return str(path)
+    if uri.startswith("file://"):
+        return str(local_path(uri))
     try:
         parts = urlsplit(uri)
     except ValueError as error:
@@ -61,19 +52,3 @@ def _resolved(uri: str, base: Path) -> str:
         # Not shown: the URI becomes a parameter, and stands in manifests and messages.
         raise ConfigurationError(f"a source's uri ({parts.scheme}://…) carries a password; give the task a secret instead (tasks.NAME.secrets)")
     return uri if "://" in uri else os.path.normpath(base / uri)
-
-
-def split_glob(uri: str) -> tuple[Path, str]:
-    """Divide a local path into the folder or file that is fixed, and the glob pattern below it; the pattern is empty where there is none."""
-    path = Path(uri)
-    wild = next((index for index, part in enumerate(path.parts) if any(mark in part for mark in "*?[")), None)
-    return (path, "") if wild is None else (Path(*path.parts[:wild]), str(Path(*path.parts[wild:])))
-
-
-def _files(uri: str) -> list[Path]:
-    if "://" in uri:
-        return []
-    path, pattern = split_glob(uri)
-    if pattern or path.is_dir():
-        return sorted(each for each in path.glob(pattern or "**/*") if each.is_file())
-    return [path] if path.exists() else []

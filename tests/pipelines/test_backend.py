@@ -49,6 +49,9 @@ online_store = {{ type = "redis", connection_string = "{redis}" }}
 [profiles.dev.kubeflow.tasks.ingest-tables]
 secrets = [{{ name = "storage", env = {{ AWS_ACCESS_KEY_ID = "id", AWS_SECRET_ACCESS_KEY = "secret", AWS_ENDPOINT_URL = "endpoint" }} }}]
 
+[profiles.dev.kubeflow.tasks.fingerprint-sources]
+secrets = [{{ name = "storage", env = {{ AWS_ACCESS_KEY_ID = "id", AWS_SECRET_ACCESS_KEY = "secret", AWS_ENDPOINT_URL = "endpoint" }} }}]
+
 [profiles.dev.kubeflow.tasks.retrieve-features]
 secrets = [{{ name = "feast", env = {{ FEAST_PASSWORD = "password" }} }}]
 
@@ -118,6 +121,7 @@ def made_here(local, task, output) -> Path:
 def test_every_task_ran_that_a_blocked_model_leads_to(backend):
     assert set(backend.done) >= {
         "fetch-champion",
+        "fingerprint-sources",
         "ingest-tables",
         "transform-tables",
         "retrieve-features",

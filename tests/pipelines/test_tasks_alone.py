@@ -15,6 +15,7 @@ from intermodal.targets.local import LocalTarget
 pytestmark = pytest.mark.timeout(600)
 TASKS = [
     "fetch_champion",
+    "fingerprint_sources",
     "ingest_tables",
     "transform_tables",
     "retrieve_features",
@@ -57,6 +58,7 @@ def arguments(alone, workplace):
 
     repository = str(shutil.copytree(settings.features.repository, alone / "repository"))
     pick = lambda *names: {name: values[name] for name in names}  # noqa: E731
+    fingerprint = json.loads(Path(made("ingest-tables", "tables"), "manifest.json").read_text())["fingerprint"]
     tables, transformed = made("ingest-tables", "tables"), made("transform-tables", "transformed")
     examples, champion = made("retrieve-features", "examples"), made("fetch-champion", "champion")
     data = {name: made("validate-data", name) for name in ("schema", "statistics", "anomalies")}
@@ -66,7 +68,8 @@ def arguments(alone, workplace):
     features = {"repository": repository, **pick("feature_service", "feature_store")}
     return {
         "fetch_champion": pick("model_registry", "model_name"),
-        "ingest_tables": pick("sources", "split", "fingerprint"),
+        "fingerprint_sources": pick("sources"),
+        "ingest_tables": pick("sources", "split") | {"fingerprint": fingerprint},
         "transform_tables": {"tables": tables, "repository": repository},
         "retrieve_features": {"tables": transformed, **features, **pick("spine")},
         "validate_data": {

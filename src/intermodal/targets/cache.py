@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ from kfp.local.cache import LocalCache
 from intermodal.artifacts import write_json
 from intermodal.targets.code import code_digest
 from intermodal.targets.environments import lock_digest
+from intermodal.tree import file_hash, files_below
+
+#: Nanoseconds after its last change from when on a file's times tell the next change: a file system's clock ticks every few milliseconds.
+_SETTLED = 100_000_000
 
 
 class Digests:
-    """Content digests of files and folders; a file's is remembered by its size and modification time."""
+    """Content digests of files and folders; a file's is remembered by its size, its times and its inode."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -34,19 +39,20 @@ class Digests:
         if not path.is_dir():
             return None
         digest = hashlib.sha256()
-        for each in sorted(path.rglob("*")):
-            if each.is_file() and "__pycache__" not in each.parts:
-                digest.update(f"{each.relative_to(path)}\0{self._file(each)}\n".encode())
+        for name, each in files_below(path).items():
+            digest.update(f"{name}\0{self._file(each)}\n".encode())
         return digest.hexdigest()
 
     def _file(self, path: Path) -> str:
         status = path.stat()
-        mark = [status.st_size, status.st_mtime_ns]
+        # A copy can carry the old size and modification time, never the old inode and time of change.
+        mark = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
         known = self._known.get(str(path))
-        if known and known[:2] == mark:
-            return str(known[2])
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if known and known[:-1] == mark:
+            return str(known[-1])
+        digest = file_hash(path).hex()
+        if time.time_ns() - status.st_ctime_ns < _SETTLED:
+            return digest
         with self._lock:
             self._known[str(path)] = [*mark, digest]
             self._changed = True

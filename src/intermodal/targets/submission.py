@@ -10,7 +10,7 @@ from intermodal.configuration import TrainingConfiguration, load_configuration
 from intermodal.errors import ConfigurationError, MachineError
 from intermodal.images import image_reference
 from intermodal.safe_yaml import parse_documents, read_text
-from intermodal.sources import resolve_sources, split_glob
+from intermodal.sources import resolve_sources
 from intermodal.targets.cluster import CLUSTER_TARGETS
 from intermodal.targets.events import Event, allowed_parameters
 from intermodal.targets.linting import lint_documents
@@ -19,6 +19,7 @@ from intermodal.targets.remote import RemoteTarget, Submission
 from intermodal.targets.settings import KubeflowSettings, Targets, VertexSettings
 from intermodal.targets.specification import Specification
 from intermodal.targets.staging import Staging
+from intermodal.tree import split_glob
 
 _NAME_LENGTH = 60
 RemoteSettings = KubeflowSettings | VertexSettings
@@ -119,7 +120,7 @@ def prepare(
         specification, platform = compile_for(goal.name, defaults, goal=goal, digests=digests)
     _refuse_errors([specification, *([platform] if platform else [])], goal.name, str(pipeline))
     given = parameters or {}
-    unstaged = {"sources": [], "fingerprint": "", "repository": ""} if settings else {}
+    unstaged = {"sources": [], "repository": ""} if settings else {}
     checked = check_parameters(specification, unstaged | arguments | given)
     if settings and described:
         checked |= _staged(settings, described.parent.resolve(), goal, given=set(given))
@@ -215,11 +216,11 @@ def _staged(settings: TrainingConfiguration, base: Path, goal: Destination, *, g
     staging = Staging(goal.settings.root, endpoint)
     made: dict[str, Any] = {}
     if "sources" not in given:
-        sources, made["fingerprint"] = resolve_sources([source.argument() for source in settings.data.sources], base)
+        sources = resolve_sources([source.argument() for source in settings.data.sources], base)
         for source in sources:
             if "://" not in source["uri"]:
                 # A launcher knows minio://; a library that reads objects knows it as S3.
-                source["uri"] = staging.stage(*split_glob(source["uri"])).replace("minio://", "s3://", 1)
+                source["uri"] = staging.stage(*split_glob(Path(source["uri"]))).replace("minio://", "s3://", 1)
         made["sources"] = sources
     if "repository" not in given:
         made["repository"] = staging.stage((base / settings.features.repository).resolve())

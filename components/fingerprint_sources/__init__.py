@@ -1,0 +1,1 @@
+"""The `fingerprint_sources` component."""

@@ -1,0 +1,103 @@
+"""Files of this machine behind a path, a glob or a folder, as everything here reads, hashes and copies them: links followed, loops refused."""
+
+import glob
+import hashlib
+import os
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from urllib.parse import unquote
+
+from intermodal.errors import DataError
+
+
+def walk(folder: Path, levels: int | None = None) -> Iterator[tuple[str, Path]]:
+    """Yield all that lies below a folder and is no folder: its name from there, with slashes, and its path. Links to folders are followed.
+
+    Args:
+        folder: Where to start.
+        levels: How many folders deep, the first one included. Default: all.
+
+    Raises:
+        DataError: There is no such folder, it cannot be read, or a link leads back to a folder that it lies in.
+    """
+    yield from _walk(folder, "", (), levels)
+
+
+def _walk(folder: Path, prefix: str, above: tuple[str, ...], levels: int | None) -> Iterator[tuple[str, Path]]:
+    real = os.path.realpath(folder)
+    if real in above:
+        raise DataError(f"{folder}: this link leads back to {real}, a folder that it lies in, so reading would not end; remove the link")
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder}: this folder cannot be read ({error.strerror}); correct the path or its permissions") from error
+    for each in entries:
+        if not each.is_dir():
+            yield prefix + each.name, each
+        elif levels is None or levels > 1:
+            yield from _walk(each, f"{prefix}{each.name}/", (*above, real), None if levels is None else levels - 1)
+
+
+def files_below(folder: Path) -> dict[str, Path]:
+    """Return the files below a folder by their names from there, folder by folder in order of names; without `__pycache__` and broken links.
+
+    Raises:
+        DataError: See `walk`.
+    """
+    found = {name: path for name, path in walk(folder) if path.is_file() and "__pycache__" not in name.split("/")}
+    return dict(sorted(found.items(), key=lambda item: item[0].split("/")))
+
+
+def file_hash(path: Path) -> bytes:
+    """Return the SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def local_path(uri: str) -> Path:
+    """Return the path that a file:// URI names.
+
+    Raises:
+        DataError: It names another machine, or is not absolute.
+    """
+    rest = uri.removeprefix("file://").removeprefix("localhost")
+    if not rest.startswith("/"):
+        raise DataError(f"{uri}: not the URI of a file here; write file:///absolute/path, or the path itself")
+    return Path(unquote(rest))
+
+
+def split_glob(path: Path) -> tuple[Path, str]:
+    """Divide a path into the folder or file that is fixed, and the glob pattern below it; the pattern is empty where there is none.
+
+    A name with `*`, `?` or `[` in it that exists as it is written is a name, not a pattern.
+    """
+    fixed = Path(path.anchor)
+    for number, part in enumerate(path.parts[len(fixed.parts) :], len(fixed.parts)):
+        if glob.has_magic(part) and not os.path.exists(fixed / part):  # noqa: PTH110 - of a name too long, or with a NUL, it says no
+            return fixed, "/".join(path.parts[number:])
+        fixed /= part
+    return fixed, ""
+
+
+def matching(folder: Path, pattern: str) -> Iterator[tuple[str, Path]]:
+    """Yield, of what lies below a folder, what matches a glob pattern. See `matches` and `walk`."""
+    parts = pattern.split("/")
+    for name, path in walk(folder, None if "**" in parts else len(parts)):
+        if matches(name, pattern):
+            yield name, path
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Tell whether a name matches: `*`, `?` and `[..]` within a folder's level, `**` over any levels; hidden ones only when named."""
+    return _matches(name.split("/"), pattern.split("/"))
+
+
+def _matches(name: list[str], pattern: list[str]) -> bool:
+    if not pattern or not name:
+        return not pattern and not name
+    if pattern[0] == "**":
+        return _matches(name, pattern[1:]) or _matches(name[1:], pattern)
+    if name[0].startswith(".") and not pattern[0].startswith("."):
+        return False
+    return fnmatchcase(name[0], pattern[0]) and _matches(name[1:], pattern[1:])
