@@ -28,8 +28,10 @@ COMMAND = Path(sys.executable).parent / "intermodal"
 PLAIN = [
     (
         "track",
-        "from intermodal.components.fetch_champion.logic import fetch_champion as f\n"
-        "f(model_registry=a['model_registry'], model_name=a['model_name'], champion_path=p('champion'))",
+        "from intermodal.components.find_champion.logic import find_champion as f\n"
+        "found = f(model_registry=a['model_registry'], model_name=a['model_name'])\n"
+        "from intermodal.components.fetch_champion.logic import fetch_champion as g\n"
+        "g(model_registry=a['model_registry'], model_name=a['model_name'], **found._asdict(), champion_path=p('champion'))",
     ),
     (
         "data",
@@ -81,9 +83,8 @@ PLAIN = [
     (
         "track",
         "from intermodal.components.render_report.logic import render_report as f\n"
-        "f(tables_path=p('tables'), statistics_path=p('statistics'), anomalies_path=p('anomalies'), champion_path=p('champion'),\n"
-        "  training_path=p('training'), evaluation_path=p('evaluation'), decision_path=p('decision'), registration_path=p('registration'),\n"
-        "  deployment_path=p('deployment'), title=a['title'], report_path=p('report'))",
+        "f(registration_path=p('registration'), anomalies_path=p('anomalies'), deployment_path=p('deployment'), title=a['title'],\n"
+        "  report_path=p('report'))",
     ),
 ]
 

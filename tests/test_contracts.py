@@ -119,7 +119,7 @@ def test_logic_imports_in_its_image_as_the_executor_runs_it(image, by_image, tmp
 
 def test_what_touches_a_store_is_never_cached():
     assert {
-        "fetch-champion",
+        "find-champion",
         "fingerprint-sources",
         "register-model",
         "materialize-features",

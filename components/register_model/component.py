@@ -36,7 +36,8 @@ def register_model(
         model_name: The registered model's name; made when it does not exist.
         parameters: What to log as the run's parameters.
         run_name: Names the run, and makes registering idempotent: the same name with the same model is one version.
-        registration: A directory: `registration.json` (model name, version, run id, whether the alias moved, lineage).
+        registration: A directory: `registration.json` (model name, version, run id, whether the alias moved, lineage) and the evidence that it
+            was registered with: `evaluation.json`, `decision.json`, `history.json`, `schema.pbtxt`, `statistics/`, the data's `manifest.json`.
     """
     from intermodal.components.register_model.logic import register_model
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,13 +43,13 @@ def register_model(
         statistics_path: Stored beside the model.
         evaluation_path: Its numbers become the run's metrics.
         decision_path: Its verdict decides about the alias.
-        tables_path: Its manifest names the data.
+        tables_path: Its manifest names the data, and is stored.
         repository_path: Its hash names the code.
         model_registry: MLflow tracking and registry URI.
         model_name: The registered model's name.
         parameters: The run's parameters.
         run_name: The run's name.
-        registration_path: The directory to write, whole or not at all.
+        registration_path: The directory to write, whole or not at all: what was registered, with what was stored beside the model.
 
     Raises:
         ConfigurationError: The registry's URI is of no kind that is known.
@@ -73,6 +74,7 @@ def register_model(
         "evaluation.json": Path(evaluation_path) / "evaluation.json",
         "decision.json": Path(decision_path) / "decision.json",
         "history.json": Path(training_path) / "history.json",
+        "manifest.json": Path(tables_path) / "manifest.json",
     }
     metrics = _metrics(evaluation, read_json(files["history.json"]))
     passed = decision["verdict"] == "passed"
@@ -88,6 +90,9 @@ def register_model(
             if passed:
                 _crown(client, version, previous, decision.get("champion_version"), model_registry)
     with whole_directory(registration_path) as folder:
+        shutil.copytree(files["statistics"], folder / "statistics")
+        for name in files.keys() - {"model", "statistics"}:
+            shutil.copyfile(files[name], folder / name)
         write_json(
             folder / "registration.json",
             {

@@ -17,35 +17,34 @@ _HERE = Path(__file__).parent
 
 def render_report(
     *,
-    tables_path: str | os.PathLike[str],
-    statistics_path: str | os.PathLike[str],
-    anomalies_path: str | os.PathLike[str],
-    champion_path: str | os.PathLike[str],
-    training_path: str | os.PathLike[str],
-    evaluation_path: str | os.PathLike[str],
-    decision_path: str | os.PathLike[str],
     registration_path: str | os.PathLike[str],
-    deployment_path: str | os.PathLike[str] | None,
+    anomalies_path: str | os.PathLike[str],
+    deployment_path: str | os.PathLike[str] | None = None,
+    tables_path: str | os.PathLike[str] | None = None,
+    statistics_path: str | os.PathLike[str] | None = None,
+    training_path: str | os.PathLike[str] | None = None,
+    evaluation_path: str | os.PathLike[str] | None = None,
+    decision_path: str | os.PathLike[str] | None = None,
     title: str,
     report_path: str | os.PathLike[str],
 ) -> None:
-    """Render the page about a run. See the component's contract for the arguments; `deployment_path` is None when nothing was deployed.
+    """Render the page about a run. See the component's contract for the arguments.
 
     The page depends on its inputs alone (no clock, no network), so equal inputs give equal bytes.
 
     Raises:
         DataError: An artifact is missing, or lacks what the page cannot do without.
     """
+    registration = Path(registration_path)
     told = read_story(
         title=title,
-        tables=Path(tables_path),
-        statistics=Path(statistics_path),
+        tables=Path(tables_path or registration),
+        statistics=Path(statistics_path or registration / "statistics"),
         anomalies=Path(anomalies_path),
-        champion=Path(champion_path),
-        training=Path(training_path),
-        evaluation=Path(evaluation_path),
-        decision=Path(decision_path),
-        registration=Path(registration_path),
+        training=Path(training_path or registration),
+        evaluation=Path(evaluation_path or registration),
+        decision=Path(decision_path or registration),
+        registration=registration,
         deployment=Path(deployment_path) if deployment_path else None,
     )
     page = render_page(told)

@@ -18,7 +18,6 @@ class Story:
     title: str
     manifest: dict[str, Any]
     anomalies: dict[str, Any]
-    champion: dict[str, Any]
     history: dict[str, list[Any]]
     evaluation: dict[str, Any]
     decision: dict[str, Any]
@@ -46,7 +45,12 @@ class Story:
     @property
     def versions(self) -> tuple[str, str]:
         """What the page calls the new model and the champion."""
-        return f"version {_plain(self.registration['version'])}", f"version {_plain(self.champion.get('version'))}"
+        return f"version {_plain(self.registration['version'])}", f"version {_plain(self.champion_version)}"
+
+    @property
+    def champion_version(self) -> Any:
+        """The version that was champion when the run began, or None."""
+        return self.evaluation.get("champion_version")
 
 
 def read_story(
@@ -55,7 +59,6 @@ def read_story(
     tables: Path,
     statistics: Path,
     anomalies: Path,
-    champion: Path,
     training: Path,
     evaluation: Path,
     decision: Path,
@@ -71,7 +74,6 @@ def read_story(
         title=title,
         manifest=_read(tables / "manifest.json", "tables"),
         anomalies=_read(anomalies / "anomalies.json", "verdict", "anomalies"),
-        champion=_read(champion / "champion.json"),
         history=_read(training / "history.json"),
         evaluation=_read(evaluation / "evaluation.json", "models"),
         decision=_read(decision / "decision.json", "verdict", "rules"),
@@ -107,7 +109,7 @@ def headline(story: Story) -> str:
         return f"{new.capitalize()} passed {_all_of(rules)} of the gate {standing}.{place}"
     failed = [rule for rule in rules if not rule.get("passed")]
     reasons = [rule.get("text") or rule.get("name") for rule in failed] or story.decision.get("reasons") or ["no rule says why"]
-    stays = f"{old.capitalize()} stays champion." if story.champion.get("version") is not None else "There is still no champion."
+    stays = f"{old.capitalize()} stays champion." if story.champion_version is not None else "There is still no champion."
     share = f"{number(len(failed))} of {plural(len(rules), 'rule')}" if failed else "the gate"
     return f"{new.capitalize()} failed {share}: {'; '.join(str(reason).rstrip('.') for reason in reasons)}. {stays}"
 

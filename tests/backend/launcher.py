@@ -253,11 +253,11 @@ def _needs(task: dict[str, Any]) -> set[str]:
 
 
 def _holds(condition: str, given: dict[str, Any]) -> bool:
-    """Evaluate a trigger condition, of the forms that kfp's compiler writes for `dsl.If` and `dsl.Else`."""
+    """Evaluate a trigger condition, of the forms that kfp's compiler writes for `dsl.If`, `dsl.Elif` and `dsl.Else`."""
     if not condition:
         return True
     text = re.sub(r"inputs\.parameter_values\['([^']+)'\]", lambda match: repr(given[match[1]]), condition)
-    text = re.sub(r"\btrue\b", "True", text).replace("&&", " and ").replace("!(", " not (")
+    text = re.sub(r"\bfalse\b", "False", re.sub(r"\btrue\b", "True", text)).replace("&&", " and ").replace("!(", " not (")
     assert re.fullmatch(r"[\w\s()=.'\"-]+", text), f"a condition that this driver does not know: {condition}"
     return bool(eval(text, {"__builtins__": {}}))
 

@@ -10,7 +10,16 @@ import pytest
 
 pytestmark = pytest.mark.timeout(600)
 COMPUTED = ["ingest-tables", "transform-tables", "retrieve-features", "validate-data", "train-model", "evaluate-model", "gate-model"]
-STEPS = [*COMPUTED, "fingerprint-sources", "fetch-champion", "materialize-features", "register-model", "serve-model", "render-report"]
+STEPS = [
+    *COMPUTED,
+    "find-champion",
+    "fetch-champion",
+    "fingerprint-sources",
+    "materialize-features",
+    "register-model",
+    "serve-model",
+    "render-report",
+]
 
 
 def post(url: str, body: dict) -> dict:

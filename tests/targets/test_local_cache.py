@@ -150,29 +150,29 @@ def specification_of(target, specification, arguments):
 
 
 def test_the_cache_policy_reaches_every_graph_whatever_the_tasks_are_called():
-    from intermodal.components.fetch_champion.component import fetch_champion
+    from intermodal.components.find_champion.component import find_champion
 
     @dsl.pipeline(name="inner")
     def inner(registry: str):
-        fetch_champion(model_registry=registry, model_name="a")
+        find_champion(model_registry=registry, model_name="a")
 
     @dsl.component(base_image="python:3.11", install_kfp_package=False)
-    def fetch_champion_of_somebody_else():
+    def find_champion_of_somebody_else():
         pass
 
     @dsl.pipeline(name="outer")
     def outer(registry: str, really: bool):
         with dsl.If(really == True):  # noqa: E712
-            fetch_champion(model_registry=registry, model_name="a")
-            fetch_champion(model_registry=registry, model_name="b")
+            find_champion(model_registry=registry, model_name="a")
+            find_champion(model_registry=registry, model_name="b")
         inner(registry=registry)
-        fetch_champion_of_somebody_else()
+        find_champion_of_somebody_else()
 
     specification = compile_specification(outer)
     apply_cache_policy(specification)
     options = {}
     for graph in [specification["root"]["dag"], *(each["dag"] for each in specification["components"].values() if "dag" in each)]:
-        options |= {f"{id(graph)} {name}": task["cachingOptions"] for name, task in graph["tasks"].items() if "fetch-champion" in name}
+        options |= {f"{id(graph)} {name}": task["cachingOptions"] for name, task in graph["tasks"].items() if "find-champion" in name}
     assert sorted(map(str, options.values())) == ["{'enableCache': True}", "{}", "{}", "{}"]
 
 

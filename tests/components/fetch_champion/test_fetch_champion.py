@@ -1,19 +1,21 @@
 import json
-import time
 from pathlib import Path
 
 import pytest
 
+from intermodal.artifacts import tree_hash
 from intermodal.components.fetch_champion.logic import fetch_champion
 from intermodal.components.register_model.logic import register_model
-from intermodal.errors import ConfigurationError, StoreError
+from intermodal.errors import StoreError
 from intermodal.model_registry import open_registry
 
 
 @pytest.fixture
 def fetch(local_registry, model_name, tmp_path):
-    def run(registry=local_registry):
-        fetch_champion(model_registry=registry, model_name=model_name, champion_path=str(tmp_path / "champion"))
+    def run(version, model_sha256, registry=local_registry):
+        fetch_champion(
+            model_registry=registry, model_name=model_name, version=version, model_sha256=model_sha256, champion_path=str(tmp_path / "champion")
+        )
         return json.loads((tmp_path / "champion" / "champion.json").read_text())
 
     return run
@@ -23,26 +25,17 @@ def fetch(local_registry, model_name, tmp_path):
 def registered(local_registry, model_name, registrable):
     paths = registrable()
     register_model(**paths, model_registry=local_registry, model_name=model_name, parameters={}, run_name="run")
-    return paths
+    return paths | {"sha256": tree_hash(Path(paths["model_path"]))}
 
 
-def test_a_registry_that_does_not_exist_yet_has_no_champion_and_is_not_made(fetch, tmp_path):
-    assert fetch(f"sqlite:///{tmp_path}/none/mlflow.db") == {"version": None, "run_id": None, "registered_at": None}
+def test_without_a_champion_no_registry_is_asked_or_made(fetch, tmp_path):
+    assert fetch("", "", f"sqlite:///{tmp_path}/none/mlflow.db") == {"version": None, "model_sha256": None}
     assert not (tmp_path / "none").exists()
     assert [path.name for path in (tmp_path / "champion").iterdir()] == ["champion.json"]
 
 
-def test_a_model_without_versions_or_without_alias_has_no_champion(fetch, local_registry, model_name, registrable):
-    assert fetch()["version"] is None
-    paths = registrable(verdict="blocked")
-    register_model(**paths, model_registry=local_registry, model_name=model_name, parameters={}, run_name="run")
-    assert fetch()["version"] is None
-
-
 def test_a_champion_comes_back_byte_for_byte(fetch, registered, tmp_path, files_of):
-    found = fetch()
-    assert found["version"] == "1"
-    assert found["registered_at"].endswith("+00:00")
+    assert fetch("1", registered["sha256"]) == {"version": "1", "model_sha256": registered["sha256"]}
     champion = tmp_path / "champion"
     assert files_of(champion / "model") == files_of(Path(registered["model_path"]))
     assert files_of(champion / "statistics") == files_of(Path(registered["statistics_path"]))
@@ -50,25 +43,32 @@ def test_a_champion_comes_back_byte_for_byte(fetch, registered, tmp_path, files_
     assert sorted(path.name for path in champion.iterdir()) == ["champion.json", "model", "schema.pbtxt", "statistics"]
 
 
-def test_a_champion_whose_files_changed_or_went_is_no_champion(fetch, registered, local_registry, model_name, tmp_path):
+def test_equal_values_give_equal_bytes(fetch, registered, tmp_path, files_of):
+    fetch("1", registered["sha256"])
+    before = files_of(tmp_path / "champion")
+    fetch("1", registered["sha256"])
+    assert files_of(tmp_path / "champion") == before
+
+
+@pytest.mark.fault(
+    "New data", "another content than the one asked for, changed files, lost files", "no champion is brought; the message names the run"
+)
+def test_files_of_another_content_are_not_the_champion(fetch, registered, local_registry, model_name, tmp_path):
+    with pytest.raises(StoreError, match=r"files of .* version 1 are not those that were registered; restore"):
+        fetch("1", "0" * 64)
     client = open_registry(local_registry)
     source = Path(client.get_model_version_by_alias(model_name, "champion").source.removeprefix("file://"))
     (source / "saved_model.pb").write_bytes(b"something else")
     with pytest.raises(StoreError, match=r"files of .* version 1 are not those that were registered; restore"):
-        fetch()
+        fetch("1", registered["sha256"])
     assert not (tmp_path / "champion").exists()
     for path in sorted(source.rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
     source.rmdir()
     with pytest.raises(StoreError, match="registry"):
-        fetch()
+        fetch("1", registered["sha256"])
 
 
-def test_a_file_that_is_no_database_and_a_uri_of_another_kind_are_told(fetch, tmp_path):
-    (tmp_path / "mlflow.db").write_bytes(b"not a database, though it has some length to it" * 40)
-    started = time.monotonic()
-    with pytest.raises(StoreError, match=r"mlflow\.db.*not a database"):
-        fetch(f"sqlite:///{tmp_path}/mlflow.db")
-    assert time.monotonic() - started < 5
-    with pytest.raises(ConfigurationError, match="give sqlite:////"):
-        fetch("mysql://host/db")
+def test_a_version_that_was_deleted_meanwhile_is_told(fetch, registered):
+    with pytest.raises(StoreError, match="version=9"):
+        fetch("9", registered["sha256"])

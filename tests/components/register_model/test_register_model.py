@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from intermodal.components.fetch_champion.logic import fetch_champion
+from intermodal.components.find_champion.logic import find_champion
 from intermodal.components.register_model import logic
 from intermodal.components.register_model.logic import register_model
 from intermodal.errors import ConfigurationError, StoreError
@@ -50,6 +51,17 @@ def test_a_passed_model_becomes_champion_with_numbers_curves_and_lineage(local_r
     curve = open_registry(local_registry).get_metric_history(made["run_id"], "training/loss")
     assert [(point.step, point.value) for point in curve] == [(0, 0.6), (1, 0.5)]
     assert run.info.status == "FINISHED"
+
+
+def test_the_registration_holds_the_evidence_that_it_was_made_with(local_registry, model_name, registrable, files_of):
+    paths = registrable()
+    register(paths, local_registry, model_name)
+    folder = Path(paths["registration_path"])
+    sources = {"evaluation.json": "evaluation", "decision.json": "decision", "history.json": "training", "schema.pbtxt": "schema"}
+    for name, artifact in (sources | {"manifest.json": "tables"}).items():
+        assert (folder / name).read_bytes() == (Path(paths[f"{artifact}_path"]) / name).read_bytes()
+    assert files_of(folder / "statistics") == files_of(Path(paths["statistics_path"]))
+    assert not (folder / "model").exists()
 
 
 def test_a_blocked_gate_registers_but_does_not_move_the_alias(local_registry, model_name, registrable):
@@ -96,8 +108,7 @@ def test_killed_half_way_nothing_half_registered_is_champion_and_the_next_run_co
     done = subprocess.run([sys.executable, "-c", code, json.dumps(arguments), step], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not Path(paths["registration_path"]).exists()
-    fetch_champion(model_registry=local_registry, model_name=model_name, champion_path=str(tmp_path / "champion"))
-    assert json.loads((tmp_path / "champion" / "champion.json").read_text())["version"] is None
+    assert find_champion(model_registry=local_registry, model_name=model_name).version == ""
     made = register(paths, local_registry, model_name, "killed")
     assert (made["version"], made["champion"]) == ("1", True)
     assert len(versions(local_registry, model_name)) == 1
@@ -210,7 +221,8 @@ def test_a_tracking_server_registers_crowns_and_gives_back_the_same_bytes(server
     assert register(paths, server, model_name)["version"] == "1"
     blocked = register(registrable("other", verdict="blocked", against="1"), server, model_name, "run-2")
     assert (blocked["version"], blocked["champion"]) == ("2", False)
-    fetch_champion(model_registry=server, model_name=model_name, champion_path=str(tmp_path / "champion"))
+    found = find_champion(model_registry=server, model_name=model_name)
+    fetch_champion(model_registry=server, model_name=model_name, **found._asdict(), champion_path=str(tmp_path / "champion"))
     assert files_of(tmp_path / "champion" / "model") == files_of(Path(paths["model_path"]))
     assert json.loads((tmp_path / "champion" / "champion.json").read_text())["version"] == "1"
 

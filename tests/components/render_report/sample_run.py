@@ -93,7 +93,6 @@ def files() -> dict[str, Any]:
             "skew": [{"feature": "origin", "measure": "l_infinity", "value": 0.02, "threshold": 0.08, "part": "test"}],
             "baseline": "version 6",
         },
-        "champion/champion.json": {"version": "6", "run_id": "run6", "registered_at": "2026-11-19T10:00:00Z"},
         "training/history.json": {
             "loss": [0.6, 0.5, 0.46, 0.44],
             "val_loss": [0.58, 0.5, 0.47, 0.48],
@@ -105,6 +104,7 @@ def files() -> dict[str, Any]:
             "positives": 2300,
             "blocks": 92,
             "seed": 0,
+            "champion_version": "6",
             "models": {"challenger": model(0.0), "champion": model(-0.012)},
             "difference": {
                 "auc": {"value": 0.012, "low": 0.008, "high": 0.016},

@@ -11,7 +11,7 @@ import sample_run
 from intermodal.components.render_report.logic import render_report
 from intermodal.errors import DataError
 
-NAMES = ("tables", "statistics", "anomalies", "champion", "training", "evaluation", "decision", "registration", "deployment")
+NAMES = ("tables", "statistics", "anomalies", "training", "evaluation", "decision", "registration", "deployment")
 SECTIONS = {"verdict", "call", "champion", "gate", "quality", "slices", "training", "data", "features", "lineage"}
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 
@@ -62,9 +62,8 @@ def render(tmp_path):
 
 
 def without_champion(content):
-    content["champion/champion.json"] = {"version": None, "run_id": None, "registered_at": None}
+    content["evaluation/evaluation.json"].update(difference=None, champion_version=None)
     content["evaluation/evaluation.json"]["models"]["champion"] = None
-    content["evaluation/evaluation.json"]["difference"] = None
     content["anomalies/anomalies.json"].update(drift=[], baseline=None)
     content["registration/registration.json"].update(version="1", previous_champion=None)
     return content
@@ -114,7 +113,7 @@ def test_numbers_of_every_artifact_are_on_the_page(render):
         "sha256 " + "a" * 64,
         "f00dfeed",
         "run7",
-        "version 6, registered 2026-11-19T10:00:00Z",
+        "version 6",
         "d" * 64,
     ):
         assert expected in text, expected
@@ -145,11 +144,20 @@ def test_a_blocked_first_run_says_that_there_is_no_champion(render):
 
 def test_a_champion_that_could_not_be_scored_is_not_called_absent(render):
     content = without_champion(sample_run.files())
-    content["champion/champion.json"].update(version="3")
-    content["evaluation/evaluation.json"].update(champion_error="no column 'size' any more")
+    content["evaluation/evaluation.json"].update(champion_version="3", champion_error="no column 'size' any more")
     text = Page(render(content)).text
     assert "The champion could not score these rows" in text
     assert "no column 'size' any more" in text
+
+
+def test_a_registration_alone_tells_what_the_separate_artifacts_tell(render, tmp_path):
+    page = render()
+    for artifact, name in (("tables", "manifest"), ("training", "history"), ("evaluation", "evaluation"), ("decision", "decision")):
+        (tmp_path / artifact / f"{name}.json").rename(tmp_path / "registration" / f"{name}.json")
+    (tmp_path / "statistics").rename(tmp_path / "registration" / "statistics")
+    given = {name: tmp_path / name.removesuffix("_path") for name in ("registration_path", "anomalies_path", "deployment_path")}
+    render_report(**given, title="A run", report_path=tmp_path / "short")
+    assert (tmp_path / "short").read_text(encoding="utf-8") == page
 
 
 def test_a_passed_run_without_deployment_says_so(render):

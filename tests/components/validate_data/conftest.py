@@ -69,7 +69,7 @@ class Run:
         """Return what `fetch_champion` would bring of this run."""
         path = self.path / "baseline"
         path.mkdir()
-        (path / "champion.json").write_text(json.dumps({"version": "3", "run_id": "a", "registered_at": "2026-01-01"}))
+        (path / "champion.json").write_text(json.dumps({"version": "3", "model_sha256": "a" * 64}))
         (path / "schema.pbtxt").write_bytes((self.path / "schema" / "schema.pbtxt").read_bytes())
         (self.path / "statistics").rename(path / "statistics")
         return path

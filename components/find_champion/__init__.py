@@ -1,0 +1,1 @@
+"""The `find_champion` component."""
