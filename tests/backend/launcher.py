@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from intermodal.images import image_of
+from intermodal.targets.conditions import holds
 from intermodal.targets.environments import environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,7 +74,7 @@ class Backend:
                 skipped.add(name)
                 continue
             given, handed = self._inputs(task, parameters, artifacts, outputs)
-            if not _holds(task.get("triggerPolicy", {}).get("condition", ""), given):
+            if not holds(task.get("triggerPolicy", {}).get("condition", ""), given.__getitem__):
                 skipped.add(name)
                 continue
             component = self.specification["components"][task["componentRef"]["name"]]
@@ -250,16 +251,6 @@ def _needs(task: dict[str, Any]) -> set[str]:
         if kind in each
     }
     return producers | set(task.get("dependentTasks", []))
-
-
-def _holds(condition: str, given: dict[str, Any]) -> bool:
-    """Evaluate a trigger condition, of the forms that kfp's compiler writes for `dsl.If`, `dsl.Elif` and `dsl.Else`."""
-    if not condition:
-        return True
-    text = re.sub(r"inputs\.parameter_values\['([^']+)'\]", lambda match: repr(given[match[1]]), condition)
-    text = re.sub(r"\bfalse\b", "False", re.sub(r"\btrue\b", "True", text)).replace("&&", " and ").replace("!(", " not (")
-    assert re.fullmatch(r"[\w\s()=.'\"-]+", text), f"a condition that this driver does not know: {condition}"
-    return bool(eval(text, {"__builtins__": {}}))
 
 
 def _constant(value: Any) -> Any:

@@ -6,7 +6,6 @@ artifacts. Written against kfp 2.17.0, which the lock pins.
 """
 
 import logging
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -21,10 +20,9 @@ from kfp.local.orchestrator.orchestrator_utils import OrchestratorUtils
 from kfp.local.pipeline_orchestrator import run_local_pipeline
 from kfp.local.status import Status
 
-from intermodal.errors import ConfigurationError
+from intermodal.targets.conditions import holds
 
 Outputs = dict[str, Any]
-_VALUE = re.compile(r"inputs\.parameter_values\['([^']+)'\]")
 _CHANNEL = "pipelinechannel--"
 
 
@@ -78,7 +76,7 @@ def orchestrate(
         # kfp's own replaces the built-in print, and in loops does not always put it back.
         (logging_utils, "indented_print", nullcontext),
         (logging_utils, "print_horizontal_line", lambda: None),
-        (ConditionEvaluator, "evaluate_condition", staticmethod(holds)),
+        (ConditionEvaluator, "evaluate_condition", staticmethod(condition_holds)),
         (OrchestratorUtils, "get_dag_output_artifacts", staticmethod(graph_artifacts)),
     ]
     with ExitStack() as stack:
@@ -104,46 +102,16 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
         setattr(owner, name, before)
 
 
-def holds(condition: str, io_store: Any) -> bool:
-    """Tell whether a condition of the specification (CEL) holds.
+def condition_holds(condition: str, io_store: Any) -> bool:
+    """Tell whether a condition of the specification holds; kfp itself says False where it cannot be evaluated.
 
     Raises:
-        ConfigurationError: It cannot be evaluated; kfp itself would say False.
+        ConfigurationError: It cannot be evaluated.
     """
-    if not condition.strip():
-        return True
-    values: list[Any] = []
-
-    def name_value(match: re.Match[str]) -> str:
-        values.append(_resolved(match[1], io_store, condition))
-        return f"values[{len(values) - 1}]"
-
-    # Values are put in by reference: a quote or an operator inside a string stays a string. String literals are left as they are.
-    parts = re.split(r"('(?:[^'\\]|\\.)*')", _VALUE.sub(name_value, condition))
-    text = "".join(part if part.startswith("'") else _python(part) for part in parts)
-    names = {
-        "__builtins__": {},
-        "values": values,
-        "true": True,
-        "false": False,
-        "null": None,
-        "int": int,
-        "double": float,
-        "string": str,
-        "bool": bool,
-    }
-    try:
-        # A compiled condition: its values go in by reference, and there are no built-ins.
-        return bool(eval(text, names))  # noqa: S307
-    except (SyntaxError, NameError, TypeError, ValueError) as error:
-        raise ConfigurationError(f"the condition {condition!r} cannot be evaluated here ({error}); write it as a comparison of two values") from error
+    return holds(condition, lambda name: _parameter(name, io_store))
 
 
-def _python(text: str) -> str:
-    return re.sub(r"!(?!=)", " not ", text).replace("&&", " and ").replace("||", " or ")
-
-
-def _resolved(reference: str, io_store: Any, condition: str) -> Any:
+def _parameter(reference: str, io_store: Any) -> Any:
     name = reference.removeprefix(_CHANNEL)
     store = io_store
     while store is not None:
@@ -155,7 +123,7 @@ def _resolved(reference: str, io_store: Any, condition: str) -> Any:
                 if name == f"{task}-{output}":
                     return value
         store = store._parent
-    raise ConfigurationError(f"the condition {condition!r} needs {name}, which no task that ran gives")
+    raise KeyError(reference)
 
 
 def graph_artifacts(dag_outputs_spec: Any, io_store: Any) -> Outputs:
