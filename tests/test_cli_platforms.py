@@ -100,6 +100,30 @@ def test_compile_lint_and_submit_the_very_file_as_a_build_does(platforms, target
     assert "@sha256:" in json.dumps(run)
 
 
+def test_a_command_says_that_images_by_tag_are_not_cached_and_what_to_do(platforms, tmp_path):
+    note = (
+        "Cache    off for registry.example/team/intermodal-data:0.1.0 and 3 more images: the content behind a tag can change; name images by digest"
+    )
+    digests = tmp_path / "digests.json"
+    digests.write_text(json.dumps(dict.fromkeys(("data", "validate", "train", "track", "serve"), "sha256:" + "a" * 64)))
+    output = ("--profile", "dev", "--output", str(tmp_path))
+    schedule = ("schedule", "create", FLIGHTS, "--target", "kubeflow", "--cron", "0 3 * * *")
+    assert note in said("submit", FLIGHTS, "--target", "kubeflow")
+    assert note in said(*schedule, "--name", "nightly")
+    assert note in said("compile", FLIGHTS, "--target", "kubeflow", *output)
+    for command in (("submit", FLIGHTS, "--target", "kubeflow"), (*schedule, "--name", "weekly"), ("compile", FLIGHTS, *output)):
+        assert "Cache" not in said(*command, "--digests", str(digests))
+    assert "Cache" not in said("submit", FLIGHTS, "--target", "kubeflow", "--no-cache")
+
+
+def test_a_file_compiled_by_kfp_is_uploaded_without_caching_and_a_configuration_is_not_uploaded(platforms, tmp_path):
+    file = tmp_path / "greeting.yaml"
+    write_specification(compile_specification(greeting), file)
+    assert "Cache    off for intermodal-data:0.1.0:" in said("upload", str(file), "--name", "greeting", "--version", "1")
+    assert "enableCache" not in json.dumps(platforms["kubeflow"].state["versions"])
+    assert "a configuration; `intermodal compile" in said("upload", FLIGHTS, "--name", "a", "--version", "b", code=1)
+
+
 def test_a_compiled_file_is_kept_on_kubeflow_as_a_version_once(platforms, tmp_path):
     said("compile", FLIGHTS, "--target", "kubeflow", "--profile", "dev", "--output", str(tmp_path))
     for _ in range(2):

@@ -69,6 +69,7 @@ def compile_(
     from intermodal.targets.compilation import compile_specification, write_specification
     from intermodal.targets.digests import read_digests
     from intermodal.targets.settings import load_targets
+    from intermodal.targets.specification import forbid_caching_by_tag
     from intermodal.targets.submission import compile_for, destination
 
     names = target or list(CLUSTER_TARGETS)
@@ -83,6 +84,9 @@ def compile_(
         )
         for name in names
     }
+    by_tag = {image for specification, _ in made.values() for image in forbid_caching_by_tag(specification)}
+    if not check:
+        cli_platforms.say_uncached(tuple(sorted(by_tag)))
     if "vertex" in names:
         made[output / "vertex" / "batch_prediction.yaml"] = (compile_specification(managed_pipelines().batch_prediction), {})
     made |= {output / "components" / f"{name}.yaml": (compile_specification(load_component(name)), {}) for name in component_names()}

@@ -120,7 +120,16 @@ def _prepared(
         key=checked,
         cached=None if cache else False,
     )
+    if submission.cached is not False:
+        say_uncached(submission.by_tag)
     return goal, submission
+
+
+def say_uncached(images: tuple[str, ...]) -> None:
+    """Say which images keep their tasks out of a platform's cache, if any do, and what to do about it."""
+    if images:
+        more = f" and {len(images) - 1} more images" if len(images) > 1 else ""
+        console.print(f"Cache    off for {images[0]}{more}: the content behind a tag can change; name images by digest (--digests)", soft_wrap=True)
 
 
 def _goal(target: str, profile: str | None, targets: Path) -> Any:
@@ -174,11 +183,17 @@ def upload(
     targets: TargetsFile = _TARGETS,
 ) -> None:
     """Upload a compiled pipeline as a version; the same version again changes nothing."""
-    from intermodal.targets.submission import read_pipeline
+    from intermodal.targets.specification import forbid_caching_by_tag
+    from intermodal.targets.submission import is_compiled, read_pipeline, refuse_errors
 
     if target != "kubeflow":
         raise ConfigurationError(f"--target {target}: only kubeflow keeps uploaded pipelines; on vertex, submit the file")
-    url = _platform(target, profile, targets).upload(read_pipeline(pipeline), name, version)
+    documents = read_pipeline(pipeline)
+    if not is_compiled(documents):
+        raise ConfigurationError(f"{pipeline}: a configuration; `intermodal compile {pipeline}` writes the file to upload")
+    refuse_errors(documents, target, str(pipeline))
+    say_uncached(forbid_caching_by_tag(documents[0]))
+    url = _platform(target, profile, targets).upload(documents, name, version)
     console.print(f"Uploaded {name} {version}\nSee      [cyan]{url}[/]", soft_wrap=True)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from intermodal.images import image_of
 from intermodal.targets.conditions import holds
 from intermodal.targets.environments import environment
+from tests.backend.cache import Cache, cache_key
 
 ROOT = Path(__file__).resolve().parents[2]
 USER, GROUP = 23456, 0
@@ -40,7 +41,9 @@ class Backend:
         folder: Scratch.
         secrets: Secret name to key to value, as the cluster would have them.
         left_out: Components that are not run: executor label to why.
+        cache: Shared by the runs that may answer each other.
         done: Task name to outputs, in the order they ended.
+        cached: Those of them that an earlier run answered.
         logs: Task name to what it printed.
     """
 
@@ -51,7 +54,9 @@ class Backend:
     folder: Path
     secrets: dict[str, dict[str, str]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    cache: Cache = field(default_factory=Cache)
     done: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cached: set[str] = field(default_factory=set)
     logs: dict[str, str] = field(default_factory=dict)
 
     def run(self, parameters: dict[str, Any]) -> None:
@@ -83,7 +88,7 @@ class Backend:
             elif component["executorLabel"] in self.left_out:
                 skipped.add(name)
             else:
-                outputs[name] = self.done[name] = self._task(name, component, given, handed)
+                outputs[name] = self.done[name] = self._task(name, task, component, given, handed)
         return outputs
 
     def _nested(self, graph: dict[str, Any], given: dict[str, Any], handed: dict[str, Any]) -> dict[str, Any]:
@@ -120,21 +125,23 @@ class Backend:
                 handed[name] = found
         return given, handed
 
-    def _task(self, name: str, component: dict[str, Any], given: dict[str, Any], handed: dict[str, Any]) -> dict[str, Any]:
+    def _task(self, name: str, task: dict[str, Any], component: dict[str, Any], given: dict[str, Any], handed: dict[str, Any]) -> dict[str, Any]:
         executor = self.specification["deploymentSpec"]["executors"][component["executorLabel"]]
         if "importer" in executor:
             uri = executor["importer"]["artifactUri"]
             source = given[uri["runtimeParameter"]] if "runtimeParameter" in uri else uri["constant"]
             wanted = re.fullmatch(r"\{\{\$\.inputs\.parameters\['(\w+)'\]\}\}", str(source))
-            return {
-                "artifact": {
-                    "name": "artifact",
-                    "uri": given[wanted[1]] if wanted else source,
-                    "type": executor["importer"]["typeSchema"],
-                    "metadata": {},
-                }
-            }
-        return self._container(name, component, executor["container"], given, handed)
+            return {"artifact": self.cache.imports(executor["importer"], given[wanted[1]] if wanted else source)}
+        allowed = task.get("cachingOptions", {}).get("enableCache", False)
+        key = cache_key(component, executor["container"], given, handed)
+        if allowed and key in self.cache.entries:
+            self.cached.add(name)
+            return self.cache.entries[key]
+        outputs = self._container(name, component, executor["container"], given, handed)
+        outputs |= {output: self.cache.number(outputs[output]) for output in component.get("outputDefinitions", {}).get("artifacts", {})}
+        if allowed:
+            self.cache.entries[key] = outputs
+        return outputs
 
     # The launcher.
 

@@ -12,6 +12,7 @@ from intermodal.errors import ConfigurationError, MachineError, PlatformError
 from intermodal.images import IMAGES
 from intermodal.targets.compilation import write_specification
 from intermodal.targets.settings import load_targets
+from intermodal.targets.specification import executor_of, graphs
 from intermodal.targets.submission import compile_for, destination, prepare
 from tests.servers.storage import s3_server
 
@@ -67,6 +68,29 @@ def test_a_configuration_becomes_a_whole_submission_with_its_files_staged(bucket
     assert made.parameters["deployments"] == "team-ml"
     assert made.parameters["serving"]["image"] == f"registry.example/team/intermodal-serve@{DIGESTS['serve']}"
     assert f"registry.example/team/intermodal-train@{DIGESTS['train']}" in images(made.specification)
+
+
+def cached_images(specification):
+    """Images of the tasks that a platform may answer from its cache."""
+    tasks = [task for graph in graphs(specification) for task in graph["tasks"].values() if task.get("cachingOptions", {}).get("enableCache")]
+    return {container["image"] for task in tasks if (container := (executor_of(specification, task) or {}).get("container"))}
+
+
+@pytest.mark.fault("Kubeflow", "an image pushed again under the tag it had", "no task of an image that goes by a tag is answered from the cache")
+def test_only_tasks_of_images_named_by_digest_are_cached(bucket, goal, compiled):
+    for by_tag in (prepare(FLIGHTS, goal, key="k"), prepare(compiled, goal, configuration=FLIGHTS, key="k", digests=DIGESTS)):
+        assert cached_images(by_tag.specification) == set()
+        assert {image.rpartition(":")[0].rpartition("/")[2] for image in by_tag.by_tag} == {
+            "intermodal-data",
+            "intermodal-validate",
+            "intermodal-train",
+            "intermodal-track",
+        }
+    by_digest = prepare(FLIGHTS, goal, key="k", digests=DIGESTS)
+    assert by_digest.by_tag == ()
+    assert len(cached_images(by_digest.specification)) == 4
+    mixed = prepare(FLIGHTS, goal, key="k", digests={"train": DIGESTS["train"]})
+    assert cached_images(mixed.specification) == {f"registry.example/team/intermodal-train@{DIGESTS['train']}"}
 
 
 def test_no_path_of_this_machine_leaves(bucket, goal):

@@ -104,6 +104,7 @@ class Submission:
         cached: None leaves caching as compiled; False forbids it for every task. It cannot allow what a component's policy forbids.
         labels: Added to the target's own.
         platform: The second document of a file compiled for Kubeflow; empty: none.
+        by_tag: Images that go by a tag; their tasks are not cached (`specification.forbid_caching_by_tag`).
     """
 
     specification: Specification
@@ -113,6 +114,7 @@ class Submission:
     cached: bool | None = None
     labels: dict[str, str] = field(default_factory=dict)
     platform: dict[str, Any] = field(default_factory=dict)
+    by_tag: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:

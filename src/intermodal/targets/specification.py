@@ -51,5 +51,21 @@ def forbid_caching(specification: Specification) -> Specification:
     return cast(Specification, copy)
 
 
+def forbid_caching_by_tag(specification: Specification) -> tuple[str, ...]:
+    """Forbid caching, in place, for tasks whose image goes by a tag: a platform's cache compares names, and the content behind a tag can change.
+
+    Returns:
+        The images of the tasks that might have been cached, sorted.
+    """
+    found = set()
+    for graph in graphs(specification):
+        for task in graph["tasks"].values():
+            image = str((executor_of(specification, task) or {}).get("container", {}).get("image", ""))
+            if image and "@sha256:" not in image and task.get("cachingOptions", {}).get("enableCache"):
+                task["cachingOptions"] = {}
+                found.add(image)
+    return tuple(sorted(found))
+
+
 def _function(arguments: list[Any]) -> str:
     return str(arguments[arguments.index("--function_to_execute") + 1]) if "--function_to_execute" in arguments[:-1] else ""

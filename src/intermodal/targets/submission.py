@@ -17,7 +17,7 @@ from intermodal.targets.linting import lint_documents
 from intermodal.targets.parameters import check_parameters
 from intermodal.targets.remote import RemoteTarget, Submission
 from intermodal.targets.settings import KubeflowSettings, Targets, VertexSettings
-from intermodal.targets.specification import Specification
+from intermodal.targets.specification import Specification, forbid_caching_by_tag
 from intermodal.targets.staging import Staging
 from intermodal.tree import split_glob
 
@@ -118,7 +118,7 @@ def prepare(
         specification, platform = values[0], values[1] if len(values) > 1 else {}
     else:
         specification, platform = compile_for(goal.name, defaults, goal=goal, digests=digests)
-    _refuse_errors([specification, *([platform] if platform else [])], goal.name, str(pipeline))
+    refuse_errors([specification, *([platform] if platform else [])], goal.name, str(pipeline))
     given = parameters or {}
     unstaged = {"sources": [], "repository": ""} if settings else {}
     checked = check_parameters(specification, unstaged | arguments | given)
@@ -127,6 +127,7 @@ def prepare(
     return Submission(
         specification=specification,
         platform=platform,
+        by_tag=forbid_caching_by_tag(specification),
         parameters=checked,
         name=title,
         key=key,
@@ -151,7 +152,12 @@ def event_parameters(event: Event, pipeline: Path, configuration: Path | None) -
     return allowed_parameters(event, allowed, str(described or ""))
 
 
-def _refuse_errors(documents: list[dict[str, Any]], target: str, name: str) -> None:
+def refuse_errors(documents: list[dict[str, Any]], target: str, name: str) -> None:
+    """Refuse a compiled pipeline that a target would not take.
+
+    Raises:
+        ConfigurationError: The linter finds errors; the first five are told.
+    """
     errors = [each for each in lint_documents(documents, target, name) if each.severity == "error"]
     if errors:
         lines = [f"{each.where}: {each.what}: {each.why}; {each.remedy} [{each.rule}]" for each in errors[:5]]
