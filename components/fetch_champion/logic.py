@@ -1,8 +1,9 @@
 """The champion of a registered model, with what it was trained on."""
 
-from intermodal.artifacts import tree_hash, whole_directory, write_json
+from intermodal.artifacts import whole_directory, write_json
 from intermodal.errors import StoreError
 from intermodal.model_registry import CHAMPION, open_registry, reached
+from intermodal.tree import tree_hash
 
 
 def fetch_champion(*, model_registry: str, model_name: str, version: str, model_sha256: str, champion_path: str) -> None:

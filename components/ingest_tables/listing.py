@@ -1,6 +1,7 @@
 """Which files are behind a URI, here or in an object store: the one answer for whoever reads them and whoever tells whether they changed."""
 
 import glob
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ from intermodal.tree import local_path, matches, matching, split_glob, walk
 
 #: A store's own options come last, `?region=eu-west-1&scheme=http`; a `?` elsewhere is a glob's, and a `%` or `[` is part of a name.
 _URI = re.compile(r"(?P<scheme>\w+)://(?P<bucket>[^/?]+)/*(?P<key>.*?)/*(?:\?(?P<options>\w+=[^/]*))?")
+_STAGED = re.compile(r"(.*/staged/[0-9a-f]{32})/")
 #: What Arrow's client would go on trying for by default, without credentials too, is 15 minutes.
 _RETRY_SECONDS = 60
 
@@ -97,6 +99,7 @@ def _reaching(uri: str) -> Iterator[None]:
 
 
 def _remote(uri: str, system: Any, path: str, kind: str | None) -> list[TableFile]:
+    _check_staged(uri, system, path)
     fixed, pattern = _split_remote(system, path)
     info = system.get_file_info(fixed)
     if info.type == fs.FileType.NotFound and not pattern:
@@ -112,6 +115,24 @@ def _remote(uri: str, system: Any, path: str, kind: str | None) -> list[TableFil
         raise _nothing(uri, bool(pattern))
     prefix = uri.partition("://")[0] + "://"
     return [TableFile(prefix + each, system, each, kind or _kind(prefix + each)) for each in paths]
+
+
+def _check_staged(uri: str, system: Any, path: str) -> None:
+    """See that what a submission staged is all there still: fewer files would be less data, without a word."""
+    staged = _STAGED.match(path)
+    if not staged:
+        return
+    try:
+        with system.open_input_stream(f"{staged[1]}.complete") as marker:
+            wanted: dict[str, int] | None = json.loads(marker.read() or b"{}")
+    except FileNotFoundError:
+        wanted = None
+    found = system.get_file_info(fs.FileSelector(staged[1], recursive=True, allow_not_found=True))
+    there = {each.path.removeprefix(f"{staged[1]}/"): each.size for each in found}
+    if wanted is None or any(there.get(name) != size for name, size in wanted.items()):
+        raise DataError(
+            f"{uri}: files that were staged here were deleted or changed since; submit again, which uploads them anew, and create its schedules again"
+        )
 
 
 def _split_remote(system: Any, path: str) -> tuple[str, str]:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from intermodal.artifacts import read_json, tree_hash, whole_directory, write_json
+from intermodal.artifacts import read_json, whole_directory, write_json
 from intermodal.errors import StoreError
 from intermodal.model_registry import CHAMPION, MODEL_TAG, alone, database_file, open_registry, reached
+from intermodal.tree import tree_hash
 
 _LONGEST_PARAMETER = 6000
 _METRICS_A_REQUEST = 500

@@ -17,6 +17,7 @@ from intermodal.artifacts import whole_directory, write_json
 from intermodal.components.train_model.preprocessing import Input, Preprocessing, derive_inputs, tensor_specs
 from intermodal.errors import ConfigurationError, DataError
 from intermodal.raw_rows import binary_labels, raw_columns, read_part
+from intermodal.tree import check_staged
 from intermodal.user_code import exit_refused, load_module
 
 DEFAULTS: dict[str, Any] = {"hidden_units": [128], "dropout": 0.1, "learning_rate": 1e-3, "batch_size": 1024, "epochs": 12, "patience": 2}
@@ -127,6 +128,7 @@ def _head(repository_path: str, model_function: str, width: int, settings: dict[
 
 def _function(repository_path: str, model_function: str) -> Callable[[int, dict[str, Any]], Any]:
     file, _, name = model_function.partition(":")
+    check_staged(Path(repository_path))
     path = Path(repository_path) / file
     if not name or path.suffix != ".py":
         raise ConfigurationError(f"model_function is {model_function!r}; write it as file.py:function")

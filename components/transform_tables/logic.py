@@ -10,6 +10,7 @@ import duckdb
 
 from intermodal.artifacts import whole_directory
 from intermodal.errors import ConfigurationError, DataError, MachineError
+from intermodal.tree import check_staged
 
 _FILE_NAME = re.compile(r"(?:\d+_)?(?P<relation>_?[A-Za-z]\w*)\.sql", re.ASCII)
 _PART = "split="
@@ -52,6 +53,7 @@ def transform_tables(tables_path: str, repository_path: str, transformed_path: s
 
 
 def _statements(repository: Path) -> dict[str, Path]:
+    check_staged(repository)
     found: dict[str, Path] = {}
     for path in sorted((repository / "transforms").glob("*.sql")):
         named = _FILE_NAME.fullmatch(path.name)

@@ -1,6 +1,5 @@
 """Artifacts on disk: written whole or not at all."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from intermodal.errors import DataError
-from intermodal.tree import file_hash, files_below
 
 
 @contextmanager
@@ -68,15 +66,3 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise DataError(f"{path}: no such file; was the task that writes it run?") from None
     except ValueError as error:
         raise DataError(f"{path}: not JSON ({error}); delete it and run the task that writes it again") from error
-
-
-def tree_hash(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of the content and relative names of all files below a directory; times, order and `__pycache__` do not matter.
-
-    Raises:
-        DataError: There is no such directory, it cannot be read, or a link in it leads back to a directory that it lies in.
-    """
-    digest = hashlib.sha256()
-    for name, each in files_below(Path(path)).items():
-        digest.update(f"{name}\0".encode() + file_hash(each))
-    return digest.hexdigest()

@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from intermodal.errors import ConfigurationError, StoreError
+from intermodal.tree import check_staged
 from intermodal.user_code import load_module
 
 _DEFAULTS = {
@@ -44,7 +45,9 @@ class FeatureRepository:
 
         Raises:
             ConfigurationError: A file fails, or none defines anything.
+            DataError: Files of a staged folder were deleted or changed.
         """
+        check_staged(path)
         self.path = path
         found: dict[int, Any] = {}
         for file in sorted(path.glob("*.py")):

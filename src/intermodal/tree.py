@@ -3,12 +3,15 @@
 import glob
 import hashlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import unquote
 
 from intermodal.errors import DataError
+
+_STAGED = re.compile(r"/staged/([0-9a-f]{32})/[^/]+$")
 
 
 def walk(folder: Path, levels: int | None = None) -> Iterator[tuple[str, Path]]:
@@ -53,6 +56,37 @@ def file_hash(path: Path) -> bytes:
     """Return the SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
+
+
+def hash_files(hashes: Mapping[str, bytes]) -> str:
+    """Return the one SHA-256 of files, from their names and their own hashes in the order given."""
+    digest = hashlib.sha256()
+    for name, each in hashes.items():
+        digest.update(f"{name}\0".encode() + each)
+    return digest.hexdigest()
+
+
+def tree_hash(folder: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of the content and relative names of all files below a folder; times, order and `__pycache__` do not matter.
+
+    Raises:
+        DataError: There is no such folder, it cannot be read, or a link in it leads back to a folder that it lies in.
+    """
+    return hash_files({name: file_hash(path) for name, path in files_below(Path(folder)).items()})
+
+
+def check_staged(folder: Path) -> None:
+    """See that a folder that was staged under its content's hash, as `staged/HASH/NAME`, has that content; other folders pass.
+
+    Raises:
+        DataError: It is gone, or not what was staged.
+    """
+    staged = _STAGED.search(folder.as_posix())
+    if staged and not (folder.is_dir() and tree_hash(folder).startswith(staged[1])):
+        raise DataError(
+            f"{folder}: files of this staged folder were deleted or changed since the run was submitted; submit again, which uploads them anew, and "
+            "create its schedules again"
+        )
 
 
 def local_path(uri: str) -> Path:

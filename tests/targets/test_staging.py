@@ -1,13 +1,24 @@
-"""Files go below the artifact root once, under their content's name, whole: on an S3 server and a Cloud Storage emulator."""
+"""Files go to a place that bears their content's hash, whole, whoever else stages them: here, on an S3 server and on a Cloud Storage emulator."""
+
+import json
+import multiprocessing
+import os
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import boto3
 import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from intermodal.errors import ConfigurationError, PlatformError
+from intermodal.errors import ConfigurationError, DataError, PlatformError
 from intermodal.targets import object_store
-from intermodal.targets.staging import Staging
+from intermodal.targets.cache import Digests
+from intermodal.targets.environments import environment
+from intermodal.targets.staging import Staging, stage_here
+from intermodal.tree import check_staged, files_below, tree_hash
 from tests.servers.storage import free_port, gcs_server, s3_server
 
 
@@ -92,11 +103,11 @@ def test_an_upload_cut_half_way_is_made_whole_by_the_next(place, folder, monkeyp
     store = staging._store
     real, calls = type(store).put, []
 
-    def cut(self, key, path):
+    def cut(self, key, content):
         calls.append(key)
         if len(calls) == 2:
             raise PlatformError("cut")
-        real(self, key, path)
+        real(self, key, content)
 
     with monkeypatch.context() as patch:
         patch.setattr(type(store), "put", cut)
@@ -105,6 +116,124 @@ def test_an_upload_cut_half_way_is_made_whole_by_the_next(place, folder, monkeyp
     assert not any(key.endswith(".complete") for key in listed())
     staging.stage(folder)
     assert len(listed()) == 3
+
+
+@pytest.fixture
+def objects(place, request):
+    """How to read, write and delete an object of the place, as somebody else would."""
+    _, root, _ = place
+    bucket = root.split("/")[2]
+    if root.startswith("s3"):
+        client = boto3.client("s3", endpoint_url=request.getfixturevalue("s3"))
+        return (
+            lambda key: client.get_object(Bucket=bucket, Key=key)["Body"].read(),
+            lambda key, body: client.put_object(Bucket=bucket, Key=key, Body=body),
+            lambda key: client.delete_object(Bucket=bucket, Key=key),
+        )
+    found = storage.Client(credentials=AnonymousCredentials(), project="test").bucket(bucket)
+    return (
+        lambda key: found.blob(key).download_as_bytes(),
+        lambda key, body: found.blob(key).upload_from_string(body),
+        lambda key: found.blob(key).delete(),
+    )
+
+
+HARMS = ["deleted", "changed, of equal size", "cut", "emptied", "one more", "marker deleted", "marker changed"]
+
+
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.fault("New data", "an object that was staged is deleted, changed or added to", "the next submission writes it anew under the same URI")
+def test_what_was_staged_is_looked_at_and_made_whole_again(place, folder, objects, harm):
+    staging, root, listed = place
+    read, write, delete = objects
+    uri = staging.stage(folder)
+    whole = {key: read(key) for key in listed()}
+    key = uri.removeprefix(root.removesuffix("dev")) + "/definitions.py"
+    marker = next(each for each in whole if each.endswith(".complete"))
+    if harm.startswith("marker"):
+        key = marker
+    if harm.endswith("deleted"):
+        delete(key)
+    elif harm == "one more":
+        write(f"{uri.removeprefix(root.removesuffix('dev'))}/transforms/a.sql", b"SELECT 2")
+    else:
+        write(key, {"cut": whole[key][:-1], "emptied": b""}.get(harm, whole[key][::-1]))
+    assert {key: read(key) for key in listed()} != whole
+    assert staging.stage(folder) == uri
+    assert {key: read(key) for key in listed()} == whole
+
+
+def test_an_object_sent_in_parts_is_known_again(place, tmp_path, objects):
+    staging, root, listed = place
+    read, write, _ = objects
+    (tmp_path / "large.bin").write_bytes(os.urandom(9 << 20))
+    uri = staging.stage(tmp_path / "large.bin")
+    before = listed()
+    assert staging.stage(tmp_path / "large.bin") == uri
+    assert listed() == before
+    key = uri.removeprefix(root.removesuffix("dev"))
+    write(key, bytes(9 << 20))
+    staging.stage(tmp_path / "large.bin")
+    assert read(key) == (tmp_path / "large.bin").read_bytes()
+
+
+@pytest.mark.fault("New data", "32 threads stage one folder in a bucket at once, an object of which was changed or deleted", "none sees a part of it")
+def test_many_stage_at_once_and_each_then_finds_everything(place, folder, objects, fault_random):
+    _, root, _ = place
+    read, write, delete = objects
+    whole = {name: path.read_bytes() for name, path in files_below(folder).items()}
+    endpoint = place[0]._endpoint
+
+    def stage(number):
+        uri = Staging(root, endpoint).stage(folder)
+        key = uri.removeprefix(root.removesuffix("dev"))
+        return uri, {name: read(f"{key}/{name}") for name in whole}
+
+    with ThreadPoolExecutor(16) as pool:
+        made = list(pool.map(stage, range(32)))
+    assert {uri for uri, _ in made} == {made[0][0]}
+    assert all(found == whole for _, found in made)
+    key = f"{made[0][0].removeprefix(root.removesuffix('dev'))}/{fault_random.choice(sorted(whole))}"
+    delete(key) if fault_random.random() < 0.5 else write(key, b"?")
+    with ThreadPoolExecutor(16) as pool:
+        assert all(found == whole for _, found in pool.map(stage, range(8)))
+
+
+def test_the_marker_lists_the_files_with_their_sizes(place, folder, objects):
+    staging, _, listed = place
+    staging.stage(folder)
+    read, _, _ = objects
+    assert json.loads(read(next(each for each in listed() if each.endswith(".complete")))) == {
+        "repository/definitions.py": 6,
+        "repository/transforms/b.sql": 9,
+    }
+
+
+@pytest.mark.parametrize("harm", ["file", "marker"])
+@pytest.mark.fault(
+    "New data", "a file of a staged source is deleted before a scheduled run", "the run is refused in one sentence, not run on less data"
+)
+def test_a_run_on_a_staged_source_that_is_not_whole_is_refused(place, folder, objects, harm, request, monkeypatch):
+    staging, root, listed = place
+    (folder / "a.csv").write_text("id\n1\n")
+    (folder / "b.csv").write_text("id\n2\n")
+    uri = staging.stage(folder, "*.csv")
+    if root.startswith("s3"):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("s3"))
+    ask = (
+        "import sys; from intermodal.components.fingerprint_sources.logic import fingerprint_sources\n"
+        "print(fingerprint_sources([{'name': 'rows', 'uri': sys.argv[1]}]))"
+    )
+
+    def fingerprint():
+        variables = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2] / "src")}
+        return subprocess.run([str(environment("data")), "-c", ask, uri], env=variables, capture_output=True, text=True, timeout=60, check=False)
+
+    assert fingerprint().returncode == 0, fingerprint().stderr
+    objects[2](next(each for each in listed() if each.endswith("b.csv" if harm == "file" else ".complete")))
+    assert "files that were staged here were deleted or changed since; submit again" in fingerprint().stderr
+    assert staging.stage(folder, "*.csv") == uri
+    assert fingerprint().returncode == 0
 
 
 def test_a_glob_takes_what_matches_and_keeps_its_pattern(place, folder):
@@ -152,3 +281,137 @@ def test_a_store_that_does_not_listen_says_so_soon(monkeypatch, folder):
 def test_a_root_of_another_kind_is_refused(folder):
     with pytest.raises(ConfigurationError, match="gs://, s3:// or minio://"):
         Staging("ftp://bucket").stage(folder)
+
+
+# On this machine.
+
+
+def content(path):
+    return {name: each.read_bytes() for name, each in files_below(Path(path)).items()}
+
+
+@pytest.fixture
+def linked(tmp_path):
+    """A repository whose `transforms` is a link to a folder elsewhere."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b.sql").write_text("SELECT 1")
+    made = tmp_path / "repository"
+    made.mkdir()
+    (made / "definitions.py").write_text("a = 1")
+    (made / "transforms").symlink_to(tmp_path / "elsewhere")
+    return made
+
+
+@pytest.mark.fault("New data", "a file changes in a repository's `transforms/` that is a link", "hash, copy, upload and cache all see it")
+def test_a_change_behind_a_linked_folder_is_staged(linked, tmp_path, place):
+    staging, _, listed = place
+    ways = {
+        "here": lambda: str(stage_here(linked, tmp_path / "home")),
+        "store": lambda: staging.stage(linked),
+        "hash": lambda: tree_hash(linked),
+        "cache": lambda: Digests(tmp_path / "digests").of(linked),
+    }
+    before = {name: way() for name, way in ways.items()}
+    assert content(before["here"]) == {"definitions.py": b"a = 1", "transforms/b.sql": b"SELECT 1"}
+    assert any(key.endswith("/transforms/b.sql") for key in listed())
+    (tmp_path / "elsewhere" / "b.sql").write_text("SELECT 2")
+    after = {name: way() for name, way in ways.items()}
+    assert [name for name in ways if before[name] == after[name]] == []
+    assert content(after["here"])["transforms/b.sql"] == b"SELECT 2"
+    assert not (Path(after["here"]) / "transforms").is_symlink()
+
+
+@pytest.mark.fault("New data", "a repository holds a link to itself", "it is refused in one sentence, wherever it is hashed, copied or uploaded")
+def test_a_folder_that_links_to_itself_is_refused(linked, tmp_path):
+    (tmp_path / "elsewhere" / "self").symlink_to(linked)
+    for way in (lambda: stage_here(linked, tmp_path / "home"), lambda: tree_hash(linked), lambda: Staging("s3://never-asked").stage(linked)):
+        with pytest.raises(DataError, match=r"transforms/self: this link leads back to .*repository, a folder that it lies in"):
+            way()
+
+
+@pytest.mark.parametrize("harm", ["deleted", "changed", "one more", "a folder in its place", "folder deleted", "linked elsewhere"])
+@pytest.mark.fault(
+    "New data", "a file of a staged folder is deleted, changed or added to", "the next run makes the folder whole again under the same name"
+)
+def test_a_staged_folder_is_looked_at_and_made_whole_again(folder, tmp_path, harm):
+    target = stage_here(folder, tmp_path / "staged")
+    file = target / "transforms" / "b.sql"
+    if harm == "one more":
+        (target / "transforms" / "c.sql").write_text("SELECT 2")
+    elif harm == "changed":
+        status = file.stat()
+        file.write_text("SELECT 9\n")
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    else:
+        file.unlink()
+    if harm == "a folder in its place":
+        file.mkdir()
+        (file / "x").write_text("x")
+    elif harm == "folder deleted":
+        file.parent.rmdir()
+    elif harm == "linked elsewhere":
+        file.symlink_to(folder / "transforms" / "b.sql")
+    with pytest.raises(DataError, match="submit again"):
+        check_staged(target) if harm != "linked elsewhere" else check_staged(target.with_name("absent"))
+    assert stage_here(folder, tmp_path / "staged") == target
+    assert content(target) == content(folder)
+    assert not file.is_symlink()
+    check_staged(target)
+
+
+def stage_and_read(arguments):
+    folder, home = arguments
+    return content(stage_here(folder, home))
+
+
+@pytest.mark.fault("New data", "36 processes stage one folder at once, others are killed half way, a file is changed", "none sees a part of it")
+def test_many_processes_stage_at_once_and_each_then_finds_everything(tmp_path, fault_random):
+    folder = tmp_path / "repository"
+    for name in ("a.py", "b.py", "transforms/1.sql", "transforms/2.sql"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(fault_random.randbytes(200_000))
+    fork = multiprocessing.get_context("fork")
+    for number in range(3):
+        home = tmp_path / f"home{number}"
+        killed = [fork.Process(target=stage_and_read, args=((folder, home),)) for _ in range(4)]
+        for each in killed:
+            each.start()
+        with fork.Pool(36) as pool:
+            asked = pool.map_async(stage_and_read, [(folder, home)] * 72, chunksize=1)
+            for each in killed:
+                time.sleep(fault_random.random() * 0.01)
+                each.kill()
+            found = asked.get(120)
+            assert all(each == content(folder) for each in found)
+            (path,) = (each / "repository" for each in home.iterdir() if each.is_dir())
+            victim = path / fault_random.choice(sorted(content(path)))
+            victim.unlink() if fault_random.random() < 0.5 else victim.write_bytes(b"?")
+            assert all(each == content(folder) for each in pool.map(stage_and_read, [(folder, home)] * 36, chunksize=1))
+        for each in killed:
+            each.join(10)
+
+
+@pytest.mark.fault("New data", "a file changes while its folder is staged", "what is staged is what its name says, or nothing is")
+def test_a_folder_that_changes_while_it_is_staged_is_never_staged_under_a_wrong_name(folder, tmp_path, monkeypatch):
+    from intermodal.targets import staging
+
+    real, calls = staging._place, []
+
+    def changes(source, target, home):
+        calls.append(source)
+        (folder / "definitions.py").write_text(f"a = {len(calls) if forever or len(calls) < 3 else 3}\n")
+        real(source, target, home)
+
+    monkeypatch.setattr(staging, "_place", changes)
+    forever = False
+    target = stage_here(folder, tmp_path / "home" / "staged")
+    assert content(target) == content(folder)
+    check_staged(target)
+    forever = True
+    (folder / "definitions.py").write_text("another = 1\n")
+    with pytest.raises(DataError, match="its files change while they are copied"):
+        stage_here(folder, tmp_path / "home" / "staged")
+
+
+def test_an_ordinary_folder_is_not_held_to_a_hash(tmp_path):
+    check_staged(tmp_path / "absent")

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,13 @@ from typing import Any
 from rich.console import Console
 
 import intermodal
-from intermodal.artifacts import whole_directory, whole_file
 from intermodal.errors import ConfigurationError
 from intermodal.safe_yaml import parse_documents, read_text
-from intermodal.targets.cache import Digests
 from intermodal.targets.compilation import compile_specification
 from intermodal.targets.runs import Run, Task
 from intermodal.targets.session import Session
 from intermodal.targets.specification import apply_cache_policy
+from intermodal.targets.staging import stage_here
 
 __all__ = ["LocalTarget", "Run", "Task"]
 
@@ -43,20 +41,9 @@ class LocalTarget:
 
         Raises:
             ConfigurationError: There is nothing at `path`.
+            DataError: A link leads back to a folder that it lies in, or files keep changing while they are copied.
         """
-        path = path.resolve()
-        digest = Digests(self.home / "cache" / "staged").of(path)
-        if digest is None:
-            raise ConfigurationError(f"{path}: no such file or folder; correct the configuration")
-        target = self.home / "sources" / digest[:16] / path.name
-        if not target.exists():
-            if path.is_dir():
-                with whole_directory(target) as scratch:
-                    shutil.copytree(path, scratch, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                with whole_file(target) as scratch:
-                    shutil.copyfile(path, scratch)
-        return str(target)
+        return str(stage_here(path, self.home / "staged"))
 
     def run(self, pipeline: Any, arguments: dict[str, Any], *, cached: bool = True) -> Run:
         """Run a pipeline or a single component to its end.

@@ -1,5 +1,10 @@
-"""Object stores: write-once files below an artifact root (gs://, s3://, minio://)."""
+"""Object stores: files below an artifact root (gs://, s3://, minio://), and whether they are there as they should be."""
 
+import base64
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -7,19 +12,55 @@ from urllib.parse import urlsplit
 from intermodal.errors import ConfigurationError, PlatformError
 
 _CONNECT_SECONDS, _READ_SECONDS, _ATTEMPTS = 10, 60, 4
+_HASH = "sha256"
+
+
+@dataclass(frozen=True)
+class Content:
+    """What an object is to hold.
+
+    Attributes:
+        body: A file, or bytes.
+    """
+
+    body: Path | bytes
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.body) if isinstance(self.body, bytes) else self.body.stat().st_size
+
+    @cached_property
+    def sha256(self) -> bytes:
+        """The SHA-256 of the content."""
+        return self._hash("sha256")
+
+    @cached_property
+    def md5(self) -> bytes:
+        """The MD5 of the content: what stores tell of their objects."""
+        return self._hash("md5")
+
+    def _hash(self, name: str) -> bytes:
+        if isinstance(self.body, bytes):
+            return hashlib.new(name, self.body, usedforsecurity=False).digest()
+        with self.body.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.new(name, usedforsecurity=False)).digest()
 
 
 class ObjectStore(Protocol):
     """One bucket. Errors are `PlatformError`; every request has a timeout and is retried: a write-once put may be repeated."""
 
-    def exists(self, key: str) -> bool:
-        """Whether there is an object of that key."""
+    def keys(self, prefix: str) -> set[str]:
+        """Return the keys that begin so."""
 
-    def put(self, key: str, path: Path) -> None:
-        """Upload a file; the object appears whole."""
+    def holds(self, key: str, content: Content) -> bool:
+        """Whether there is an object of that key with that content, as far as the store tells without sending it."""
 
-    def put_text(self, key: str, text: str) -> None:
-        """Write a small object."""
+    def put(self, key: str, content: Content) -> None:
+        """Upload; the object appears whole."""
+
+    def delete(self, key: str) -> None:
+        """Delete an object, if it is there."""
 
 
 def open_object_store(root: str, endpoint: str | None = None) -> ObjectStore:
@@ -63,22 +104,37 @@ class _CloudStorage:
                 "GOOGLE_APPLICATION_CREDENTIALS"
             ) from error
 
-    def exists(self, key: str) -> bool:
+    def keys(self, prefix: str) -> set[str]:
         try:
-            return bool(self._bucket.blob(key).exists(timeout=(_CONNECT_SECONDS, _READ_SECONDS), retry=_patience()))
+            return {blob.name for blob in self._bucket.list_blobs(prefix=prefix, **_request())}
+        except self._errors as error:
+            raise self._in_words(prefix, error) from error
+
+    def holds(self, key: str, content: Content) -> bool:
+        try:
+            blob = self._bucket.get_blob(key, **_request())
         except self._errors as error:
             raise self._in_words(key, error) from error
+        return blob is not None and blob.size == content.size and blob.md5_hash == base64.b64encode(content.md5).decode()
 
-    def put(self, key: str, path: Path) -> None:
+    def put(self, key: str, content: Content) -> None:
+        blob = self._bucket.blob(key)
         try:
             # Equal content has an equal name: whoever came first wrote the same.
-            self._bucket.blob(key).upload_from_filename(str(path), timeout=(_CONNECT_SECONDS, _READ_SECONDS), retry=_patience(), checksum="crc32c")
+            if isinstance(content.body, bytes):
+                blob.upload_from_string(content.body, checksum="crc32c", **_request())
+            else:
+                blob.upload_from_filename(str(content.body), checksum="crc32c", **_request())
         except self._errors as error:
             raise self._in_words(key, error) from error
 
-    def put_text(self, key: str, text: str) -> None:
+    def delete(self, key: str) -> None:
+        from google.api_core.exceptions import NotFound
+
         try:
-            self._bucket.blob(key).upload_from_string(text, timeout=(_CONNECT_SECONDS, _READ_SECONDS), retry=_patience())
+            self._bucket.blob(key).delete(**_request())
+        except NotFound:
+            return
         except self._errors as error:
             raise self._in_words(key, error) from error
 
@@ -94,10 +150,10 @@ class _CloudStorage:
         return PlatformError(f"gs://{self._name}/{key}: the store did not answer as it should ({error}); nothing was submitted, try again")
 
 
-def _patience() -> Any:
+def _request() -> dict[str, Any]:
     from google.cloud.storage.retry import DEFAULT_RETRY
 
-    return DEFAULT_RETRY.with_timeout(60.0)
+    return {"timeout": (_CONNECT_SECONDS, _READ_SECONDS), "retry": DEFAULT_RETRY.with_timeout(60.0)}
 
 
 class _S3:
@@ -120,22 +176,42 @@ class _S3:
             ),
         )
 
-    def exists(self, key: str) -> bool:
+    def keys(self, prefix: str) -> set[str]:
         try:
-            found = self._client.list_objects_v2(Bucket=self._name, Prefix=key, MaxKeys=1).get("Contents", [])
-        except self._errors as error:
-            raise self._in_words(error) from error
-        return any(each["Key"] == key for each in found)
-
-    def put(self, key: str, path: Path) -> None:
-        try:
-            self._client.upload_file(str(path), self._name, key)
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=prefix)
+            return {each["Key"] for page in pages for each in page.get("Contents", [])}
         except self._errors as error:
             raise self._in_words(error) from error
 
-    def put_text(self, key: str, text: str) -> None:
+    def holds(self, key: str, content: Content) -> bool:
         try:
-            self._client.put_object(Bucket=self._name, Key=key, Body=text.encode())
+            head = self._client.head_object(Bucket=self._name, Key=key)
+        except self._errors as error:
+            if str(getattr(error, "response", {}).get("Error", {}).get("Code", "")) in ("404", "NoSuchKey"):
+                return False
+            raise self._in_words(error) from error
+        if head["ContentLength"] != content.size:
+            return False
+        etag = head["ETag"].strip('"')
+        encrypted = head.get("SSECustomerAlgorithm") or head.get("ServerSideEncryption", "").startswith("aws:")
+        if re.fullmatch("[0-9a-f]{32}", etag) and not encrypted:
+            return bool(etag == content.md5.hex())
+        # The etag of an object sent in parts, or encrypted with a key of one's own, is no MD5: then what `put` wrote beside it counts.
+        return bool(head["Metadata"].get(_HASH) == content.sha256.hex())
+
+    def put(self, key: str, content: Content) -> None:
+        beside = {_HASH: content.sha256.hex()}
+        try:
+            if isinstance(content.body, bytes):
+                self._client.put_object(Bucket=self._name, Key=key, Body=content.body, Metadata=beside)
+            else:
+                self._client.upload_file(str(content.body), self._name, key, ExtraArgs={"Metadata": beside})
+        except self._errors as error:
+            raise self._in_words(error) from error
+
+    def delete(self, key: str) -> None:
+        try:
+            self._client.delete_object(Bucket=self._name, Key=key)
         except self._errors as error:
             raise self._in_words(error) from error
 
