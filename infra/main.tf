@@ -24,11 +24,10 @@ module "apis" {
 }
 
 module "storage" {
-  source         = "./modules/storage"
-  project        = var.project
-  region         = var.region
-  retention_days = var.retention_days
-  depends_on     = [module.apis]
+  source     = "./modules/storage"
+  project    = var.project
+  region     = var.region
+  depends_on = [module.apis]
 }
 
 module "registry" {

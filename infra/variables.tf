@@ -29,11 +29,6 @@ variable "build_repository" {
   type        = string
 }
 
-variable "retention_days" {
-  description = "Days after which a run's artifacts are deleted."
-  type        = number
-}
-
 variable "schedule" {
   description = "Cron of the regular run, five fields; empty: none."
   type        = string

@@ -124,6 +124,23 @@ def test_the_federation_knows_the_repository_by_number():
     assert member.endswith("/attribute.repository_id/${var.github_repository_id}")
 
 
+@pytest.mark.fault("New data", "a bucket's age rules, on staged code and artifacts that schedules and cache entries name", "no rule deletes by age")
+def test_no_bucket_deletes_by_age_what_schedules_cache_entries_and_served_models_name():
+    for folder in FOLDERS:
+        for name, bucket in blocks(folder, "resource").items():
+            if not name.startswith("google_storage_bucket."):
+                continue
+            assert not {"retention_policy", "soft_delete_policy"} & set(bucket)
+            rules = [
+                rule
+                for kind, body in bucket.items()
+                if kind in ("lifecycle_rule", "dynamic")
+                for rule in (body if isinstance(body, list) else [body])
+            ]
+            assert rules
+            assert set(re.findall(r"'type': '(\w+)'", str(rules))) == {"AbortIncompleteMultipartUpload"}
+
+
 def test_buckets_are_private_and_the_registrys_tags_stand():
     bucket = blocks(ROOT / "modules" / "storage", "resource")["google_storage_bucket.kept"]
     assert bucket["uniform_bucket_level_access"] is True

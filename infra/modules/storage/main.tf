@@ -9,24 +9,12 @@ variable "region" {
   type        = string
 }
 
-variable "retention_days" {
-  description = "Days after which a run's artifacts are deleted."
-  type        = number
-
-  validation {
-    condition     = var.retention_days >= 1
-    error_message = "retention_days must be at least 1."
-  }
-}
-
 locals {
-  purposes = {
-    pipelines = var.retention_days
-    raw       = null
-    settings  = null
-  }
+  purposes = toset(["pipelines", "raw", "settings"])
 }
 
+# Nothing is deleted by age: a schedule names the code and data that were staged when it was made, a cache entry names artifacts of the run
+# that made them, and a served model is fetched from its run's artifacts. What nobody reads costs less by Autoclass instead.
 resource "google_storage_bucket" "kept" {
   for_each                    = local.purposes
   project                     = var.project
@@ -39,15 +27,16 @@ resource "google_storage_bucket" "kept" {
     enabled = each.key != "pipelines"
   }
 
-  dynamic "lifecycle_rule" {
-    for_each = each.value == null ? [] : [each.value]
-    content {
-      condition {
-        age = lifecycle_rule.value
-      }
-      action {
-        type = "Delete"
-      }
+  autoclass {
+    enabled = true
+  }
+
+  lifecycle_rule {
+    condition {
+      age = 7
+    }
+    action {
+      type = "AbortIncompleteMultipartUpload"
     }
   }
 }

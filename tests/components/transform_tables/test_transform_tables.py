@@ -1,6 +1,7 @@
 """A repository's SQL over tables: what it makes, what it may see, and how it fails."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pytest
 from intermodal.components.transform_tables import logic
 from intermodal.components.transform_tables.logic import transform_tables
 from intermodal.errors import ConfigurationError, DataError, MachineError
+from intermodal.tree import tree_hash
 
 
 @dataclass(frozen=True)
@@ -159,3 +161,23 @@ def test_a_full_disk_leaves_nothing_half_written_and_the_earlier_output_whole(pl
     assert "big.sql: no room to write" in done.stderr
     assert [path.name for path in place.output.iterdir()] == ["kept.parquet"]
     assert sorted(path.name for path in place.folder.iterdir()) == ["made", "repository", "tables"]
+
+
+@pytest.mark.parametrize("left", ["nothing", "one file less", "a file changed"])
+@pytest.mark.fault("New data", "a staged feature repository is deleted, in whole or in part, before a scheduled run", "one sentence that says so")
+def test_a_staged_repository_that_is_not_whole_is_refused(place, left):
+    first = place.folder / "first"
+    (first / "transforms").mkdir(parents=True)
+    for name in ("1_a", "2_b"):
+        (first / "transforms" / f"{name}.sql").write_text("SELECT 1 AS x")
+    repository = place.folder / "staged" / tree_hash(first)[:32] / "repository"
+    shutil.copytree(first, repository)
+    transform_tables(str(place.folder / "tables"), str(repository), str(place.output))
+    if left == "nothing":
+        shutil.rmtree(repository)
+    elif left == "one file less":
+        (repository / "transforms" / "2_b.sql").unlink()
+    else:
+        (repository / "transforms" / "2_b.sql").write_text("SELECT 2 AS x")
+    with pytest.raises(DataError, match="were deleted or changed since the run was submitted; submit again"):
+        transform_tables(str(place.folder / "tables"), str(repository), str(place.output))
