@@ -37,7 +37,8 @@ class Split:
             if not value.get(key):
                 raise ConfigurationError(f"split: the key {key!r} is required")
         self.table, self.by, self.column = str(value["table"]), str(value["by"]), str(value["column"])
-        self.parts = dict(value["parts"])
+        # By name: on its way through a pipeline's parameters a mapping loses its order, and a row's part must not depend on it.
+        self.parts = dict(sorted(value["parts"].items()))
         for part in self.parts:
             if part == NO_PART or not re.fullmatch(r"[A-Za-z_][\w-]{0,99}", part, re.ASCII):
                 raise ConfigurationError(f"split: part {part!r}: it names a folder, and {NO_PART!r} is taken; use letters, digits, - and _")
