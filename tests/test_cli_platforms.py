@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import boto3
@@ -19,7 +20,7 @@ from intermodal import cli
 from intermodal.errors import IntermodalError
 from intermodal.targets.compilation import compile_specification, write_specification
 from tests.servers.faults import Fault
-from tests.servers.kubeflow import KubeflowServer
+from tests.servers.kubeflow import KubeflowServer, node_id, workflow_nodes
 from tests.servers.storage import gcs_server, s3_server
 from tests.servers.vertex import VertexServer
 from tests.targets.test_local_runs import greeting
@@ -246,11 +247,50 @@ def test_wait_follows_a_run_to_its_end_and_fails_when_it_fails(platforms, state,
     assert ("Done" in output) if code == 0 else ("a task said no" in output and "intermodal logs" in output)
 
 
+def test_status_shows_seconds_so_far_the_last_error_what_waits_and_the_pages_address(platforms):
+    run = submitted("kubeflow", "--key", "s")
+    begun = (datetime.now(UTC) - timedelta(seconds=100)).isoformat()
+    tree = {
+        "": ("RUNNING", ["root-driver"]),
+        "root-driver": ("SUCCEEDED", ["root"]),
+        "root": ("RUNNING", ["root.ingest-tables-driver"]),
+        "root.ingest-tables-driver": ("SUCCEEDED", ["root.ingest-tables"]),
+        "root.ingest-tables": ("FAILED", ["root.ingest-tables.executor"]),
+        "root.ingest-tables.executor": ("FAILED", ["root.train-model", "root.fetch-champion"]),
+        "root.train-model": ("RUNNING", ["root.train-model.executor"]),
+        "root.train-model.executor": ("RUNNING", []),
+        "root.fetch-champion": ("RUNNING", ["root.fetch-champion.executor"]),
+        "root.fetch-champion.executor": ("PENDING", []),
+    }
+    nodes = [each | ({"start_time": begun} if each["display_name"] == "train-model" else {}) for each in workflow_nodes("w", tree)]
+    platforms["kubeflow"].advance(run, "RUNNING", nodes)
+    log = "Traceback\nintermodal.errors.DataError: the table [flights] has no rows\n"
+    platforms["kubeflow"].state["archive"][node_id("w", "root.ingest-tables.executor")] = log
+    output = said("status", run, "--target", "kubeflow")
+    assert re.search(r"ingest-tables +failed +0 +the table \[flights\] has no rows", output)
+    assert re.search(r"train-model +running +1\d\d ", output)
+    assert re.search(r"fetch-champion +pending +\d+ +its pod has not started", output)
+    assert f"See      http://127.0.0.1:8080/#/runs/details/{run}" in output, "the pages', not the API's"
+
+
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+def test_a_schedules_next_run_is_shown(platforms, target):
+    said("schedule", "create", FLIGHTS, "--target", target, "--name", "nightly", "--cron", "0 3 * * *")
+    assert re.search(r"nightly +0 3 \* \* \* +UTC +active +\d{4}-\d\d-\d\d \d\d:\d\d UTC", said("schedule", "list", "--target", target))
+
+
+def test_a_schedule_with_an_active_run_is_not_deleted_and_help_says_so(platforms):
+    said("schedule", "create", FLIGHTS, "--target", "kubeflow", "--name", "nightly", "--cron", "0 3 * * *")
+    run = platforms["kubeflow"].start_scheduled(next(iter(platforms["kubeflow"].state["recurringruns"])))
+    assert run in said("schedule", "delete", "nightly", "--target", "kubeflow", code=1)
+    assert "Kubeflow would kill them" in " ".join(said("schedule", "delete", "--help").split())
+
+
 def test_logs_are_printed_with_the_tasks_name(platforms):
     run = submitted("kubeflow", "--key", "l")
     (identifier,) = platforms["kubeflow"].state["runs"]
     platforms["kubeflow"].advance(identifier, "RUNNING", [{"task_id": "1", "display_name": "ingest-tables", "child_tasks": [{"pod_name": "pod"}]}])
-    platforms["kubeflow"].state["logs"]["pod"] = "reading [flights]\n"
+    platforms["kubeflow"].state["archive"]["pod"] = "reading [flights]\n"
     assert "ingest-tables  reading [flights]" in said("logs", run, "--target", "kubeflow")
 
 

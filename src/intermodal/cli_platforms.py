@@ -1,6 +1,7 @@
 """The commands that reach platforms: submit, follow, schedule, trigger, lint."""
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,23 +66,25 @@ def submit(
         name=name,
         cache=cache,
     )
-    _start(goal.open(), submission, wait=wait)
+    _start(goal, submission, wait=wait)
 
 
-def _start(platform: Any, submission: Any, *, wait: bool) -> None:
+def _start(goal: Any, submission: Any, *, wait: bool) -> None:
     """Submit, say where it is, and follow it if asked to."""
     from intermodal.targets.following import follow
 
+    platform = goal.open()
     run = platform.submit(submission)
     console.print(f"Run      [bold]{run.id}[/]  ({run.state})\nKey      {submission.key}\nSee      [cyan]{run.url}[/]", soft_wrap=True)
     if not wait:
         return
     try:
-        run = follow(platform, run, console)
+        run = follow(platform, run, console, start_timeout=goal.settings.start_timeout)
     except KeyboardInterrupt:
         console.print(f"The run goes on; `intermodal cancel {run.id} --target {platform.name}` ends it.", soft_wrap=True)
         sys.exit(130)
     if run.state != "succeeded":
+        _print_notes(run)
         reason = (run.error or "the platform gives no reason").rstrip(".")
         raise PlatformError(f"the run {run.id} {run.state}: {reason}; `intermodal logs {run.id} --target {platform.name}` shows what its tasks said")
     console.print(f"Done     {run.id}")
@@ -204,11 +207,18 @@ def status(run: RunId, target: Target, profile: Profile = None, targets: Targets
     console.print(f"Run      [bold]{found.id}[/]  {found.state}\nName     {escape(found.name)}\nSee      [cyan]{found.url}[/]", soft_wrap=True)
     if found.error:
         console.print(f"Error    {escape(found.error)}", soft_wrap=True)
+    _print_notes(found)
+    now = datetime.now(UTC)
     table = _table("Task", "State", "Seconds", "")
     for task in found.tasks:
-        seconds = f"{(task.ended - task.started).total_seconds():.0f}" if task.started and task.ended else ""
-        table.add_row(task.name, task.state, seconds, escape(task.error))
+        seconds = task.seconds(now)
+        table.add_row(task.name, task.state, "" if seconds is None else f"{seconds:.0f}", escape(task.error or task.reason))
     console.print(table)
+
+
+def _print_notes(run: Any) -> None:
+    for note in run.notes:
+        console.print(f"Note     {escape(note)}", soft_wrap=True)
 
 
 @app.command()
@@ -286,7 +296,7 @@ def schedule_resume(name: str, target: Target, profile: Profile = None, targets:
 
 @schedule.command(name="delete")
 def schedule_delete(name: str, target: Target, profile: Profile = None, targets: TargetsFile = _TARGETS) -> None:
-    """Delete a schedule; runs it started go on."""
+    """Delete a schedule. Runs that it started go on; Kubeflow would kill them, so there it is refused while one is active."""
     _platform(target, profile, targets).delete_schedule(name)
     console.print(f"{name} is deleted.")
 
@@ -329,7 +339,7 @@ def trigger(
         return
     values = event_parameters(happened, pipeline, configuration)
     goal, submission = _prepared(pipeline, target, profile, targets, values=values, configuration=configuration, digests=digests, key=happened.key)
-    _start(goal.open(), submission, wait=wait)
+    _start(goal, submission, wait=wait)
 
 
 @app.command()

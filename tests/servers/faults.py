@@ -13,7 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
-Kind = Literal["status", "cut", "slow", "stale"]
+Kind = Literal["status", "cut", "slow", "stale", "page", "truncated"]
+#: What a login proxy or a captive portal answers, with status 200.
+PAGE = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Sign in to continue</body></html>"
 
 
 @dataclass
@@ -22,13 +24,16 @@ class Fault:
 
     Attributes:
         kind: `status`: an error is answered; `cut`: the connection ends without an answer; `slow`: the answer comes late; `stale`: a read is
-            answered from the state before the last write.
+            answered from the state before the last write; `page`: status 200 with an HTML page, and the request does not reach the platform;
+            `truncated`: the first half of the right answer, as a whole one.
         method: The HTTP method it waits for; empty: any.
         path: A regular expression searched in the path; empty: any.
         status: For `status`.
         done: Whether the request is carried out nevertheless, so that the client cannot know.
         seconds: For `slow`.
         message: The platform's words, for `status`.
+        body: For `status`: answered as it is, as a proxy before the platform does. Default: an error in the platform's own form.
+        times: How many requests meet it.
     """
 
     kind: Kind
@@ -38,6 +43,12 @@ class Fault:
     done: bool = False
     seconds: float = 5.0
     message: str = "injected"
+    body: bytes | None = None
+    times: int = 1
+
+    def answer(self, server: "FaultyServer") -> tuple[int, Any]:
+        """Return the error, for `status`."""
+        return self.status, self.body if self.body is not None else server.error(Refusal(self.status, self.message))
 
     def meets(self, method: str, path: str) -> bool:
         """Whether this request is the one."""
@@ -126,15 +137,22 @@ class FaultyServer:
             self.requests.append(request)
             fault = next((each for each in self.faults if each.meets(request.method, request.path)), None)
             if fault:
-                self.faults.remove(fault)
+                fault.times -= 1
+                if not fault.times:
+                    self.faults.remove(fault)
         if fault and fault.kind == "slow":
             time.sleep(fault.seconds)
+        if fault and fault.kind == "page":
+            return 200, PAGE
         if fault and fault.kind in ("status", "cut") and not fault.done:
-            return None if fault.kind == "cut" else (fault.status, self.error(Refusal(fault.status, fault.message)))
+            return None if fault.kind == "cut" else fault.answer(self)
         answer = self._carry_out(request, stale=bool(fault and fault.kind == "stale"))
         if fault and fault.kind == "cut":
             return None
-        return (fault.status, self.error(Refusal(fault.status, fault.message))) if fault and fault.kind == "status" else answer
+        if fault and fault.kind == "truncated":
+            content = json.dumps(answer[1]).encode()
+            return answer[0], content[: len(content) // 2]
+        return fault.answer(self) if fault and fault.kind == "status" else answer
 
     def _carry_out(self, request: Request, *, stale: bool) -> tuple[int, Any]:
         with self._lock:
@@ -146,6 +164,12 @@ class FaultyServer:
                 return self.respond(request, state)
             except Refusal as refusal:
                 return refusal.status, self.error(refusal)
+
+
+def _content_type(value: Any) -> str:
+    if not isinstance(value, bytes):
+        return "application/json"
+    return "text/html" if value.startswith(b"<") else "text/plain"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -167,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
         content = value if isinstance(value, bytes) else json.dumps(value).encode()
         try:
             self.send_response(status)
-            self.send_header("Content-Type", "application/json" if not isinstance(value, bytes) else "text/plain")
+            self.send_header("Content-Type", _content_type(value))
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

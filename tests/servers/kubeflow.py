@@ -1,8 +1,17 @@
 """The API server of Kubeflow Pipelines (v2beta1) on loopback.
 
 Every body is read by the types of the generated client: a field or a type that they do not know is refused, and so is a pipeline that does not
-parse into its own protos. `/apis/v1alpha1/runs/{run}/nodes/{node}/log` is where the backend's `main.go` serves the logs; `node` is the name of a
-pod, and whatever keeps the server from a log is status 500 and an `error_message` (its `run_log_server.go`).
+parse into its own protos.
+
+What a run on Kubeflow Pipelines 2.17.0 showed is so here too:
+
+- `/apis/v1alpha1/runs/{run}/nodes/{node}/log` serves logs. `node` is a node's id, for the log that Argo archived when the pod ended, or the name of a
+  pod that is there; pods are found in multi-user installations alone, for the backend asks a single-user one's in the namespace "". What has no
+  log is answered **200** with one object of `error_message` and `error_details`; the backend's next version answers 500 (`log_status`).
+- An error is grpc-gateway's: `code` and `details`. A bad schemaVersion is 500, a pipeline that exists 409, terminating an ended run 400.
+- A cancelled run is CANCELING and ends FAILED, with CANCELING in its history.
+- A cron of five fields is taken, and means seconds first.
+- Deleting a recurring run kills the workflows that it started; nobody reports about their runs any more, which stay as they are.
 """
 
 import functools
@@ -23,6 +32,11 @@ from tests.servers.faults import FaultyServer, Refusal, Request
 _API = "/apis/v2beta1/"
 _KINDS: dict[str, Any] = {"STRING": str, "NUMBER_INTEGER": (int, float), "NUMBER_DOUBLE": (int, float), "BOOLEAN": bool, "LIST": list, "STRUCT": dict}
 _OPERATIONS = {1: "EQUALS", 9: "IS_SUBSTRING"}
+_FINAL = ("SUCCEEDED", "FAILED", "CANCELED")
+# By what lists are filtered: of the `APIToModelFieldMap` of the backend's models, what is used here.
+_FILTERED = ("display_name", "state", "recurring_run_id")
+# HTTP status to gRPC code, as grpc-gateway has them.
+_CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 429: 8, 500: 13, 503: 14, 504: 4}
 
 
 class KubeflowServer(FaultyServer):
@@ -30,17 +44,22 @@ class KubeflowServer(FaultyServer):
 
     `token`: when set, a request without it is answered 401. `namespaces`: when set, the installation is multi-user, and an experiment in any other
     namespace, or in none, is answered 403. `log_route`: where logs are; the backend's next version moves them to `/apis/v2beta1`.
+    `log_status`: what a log that is not there is answered with. `hidden`: names that are taken and that no list shows.
     """
 
     token: str = ""
     namespaces: frozenset[str] = frozenset()
     log_route: str = "/apis/v1alpha1"
+    log_status: int = 200
+    hidden: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
-        super().__init__(state={"experiments": {}, "runs": {}, "recurringruns": {}, "pipelines": {}, "versions": {}, "logs": {}, "count": 0})
+        stores = ("experiments", "runs", "recurringruns", "pipelines", "versions", "archive", "pods")
+        super().__init__(state={name: {} for name in stores} | {"killed": [], "count": 0})
 
     def error(self, refusal: Refusal) -> Any:
-        return {"error": refusal.message, "code": 3, "message": refusal.message, "details": []}
+        detail = {"@type": "type.googleapis.com/api.Error", "error_message": refusal.message, "error_details": refusal.message}
+        return {"error": refusal.message, "code": _CODES.get(refusal.status, 2), "message": refusal.message, "details": [detail]}
 
     def respond(self, request: Request, state: Any) -> tuple[int, Any]:
         if self.token and request.headers.get("authorization") != f"Bearer {self.token}":
@@ -57,16 +76,27 @@ class KubeflowServer(FaultyServer):
     # What tests do to the platform's inside.
 
     def advance(self, run: str, to: str, tasks: list[dict[str, Any]] | None = None, error: str = "") -> None:
-        """Bring a run to a state, with these task details."""
+        """Bring a run to a state, with these task details, as the report of its workflow does."""
         found = self.state["runs"][run]
+        assert run not in self.state["killed"], "nobody reports about a workflow that is gone"
+        history = found.setdefault("state_history", [])
+        for state in [found["state"], to] if found["state"] == "CANCELING" else [to]:
+            if not history or history[-1]["state"] != state:
+                history.append({"update_time": self._now(self.state), "state": state})
         found["state"] = to
         if tasks is not None:
             _strictly([{"run_id": run} | task for task in tasks], "list[V2beta1PipelineTaskDetail]", "task_details")
             found["run_details"] = {"task_details": tasks}
         if error:
             found["error"] = {"code": 2, "message": error}
-        if to in ("SUCCEEDED", "FAILED", "CANCELED"):
+        if to in _FINAL:
             found["finished_at"] = self._now(self.state)
+
+    def start_scheduled(self, recurring: str) -> str:
+        """Start a run as a recurring run does at its time; return its id."""
+        job = self.state["recurringruns"][recurring]
+        row = {key: job[key] for key in ("experiment_id", "pipeline_spec", "runtime_config", "display_name", "recurring_run_id")}
+        return str(self._kept("runs", "run_id", row | {"state": "RUNNING", "storage_state": "AVAILABLE"}, self.state)["run_id"])
 
     # Health and experiments.
 
@@ -76,7 +106,7 @@ class KubeflowServer(FaultyServer):
     def _create_experiment(self, request: Request, state: Any) -> Any:
         body = _strictly(request.json(), "V2beta1Experiment", "experiment")
         self._allowed(body.get("namespace", ""))
-        if any(
+        if body["display_name"] in self.hidden or any(
             (each["display_name"], each["namespace"]) == (body["display_name"], body.get("namespace", "")) for each in state["experiments"].values()
         ):
             raise Refusal(409, f"Already exist error: experiment {body['display_name']}")
@@ -108,8 +138,8 @@ class KubeflowServer(FaultyServer):
 
     def _terminate_run(self, request: Request, state: Any, run: str) -> Any:
         found = _found(state["runs"], run)
-        if found["state"] in ("SUCCEEDED", "FAILED", "CANCELED"):
-            raise Refusal(400, f"Failed to terminate the run {run}: it is already in {found['state']}")
+        if found["state"] in (*_FINAL, "CANCELING"):
+            raise Refusal(400, f"Failed to terminate a run {run}. Row not found")
         found["state"] = "CANCELING"
         return {}
 
@@ -119,10 +149,11 @@ class KubeflowServer(FaultyServer):
         return {}
 
     def _log(self, run: str, node: str, state: Any) -> tuple[int, bytes]:
-        if run not in state["runs"] or node not in state["logs"]:
-            message = f"BadRequestError: Failed to read logs for run {run}: pods {node!r} not found"
-            return 500, json.dumps({"error_message": message, "error_details": message}).encode()
-        return 200, state["logs"][node].encode()
+        logs = (state["pods"] if self.namespaces else {}) | state["archive"]
+        if run not in state["runs"] or node not in logs:
+            message = f"Failed to read logs for run {run}: BadRequestError: pods {node!r} not found"
+            return self.log_status, json.dumps({"error_message": message, "error_details": f"{message}\ngithub.com/kubeflow/pipelines"}).encode()
+        return 200, logs[node].encode()
 
     # Recurring runs.
 
@@ -131,8 +162,8 @@ class KubeflowServer(FaultyServer):
         self._experiment(body, state)
         self._checked(body, state)
         cron = body.get("trigger", {}).get("cron_schedule", {}).get("cron", "")
-        if len(cron.split()) != 6:
-            raise Refusal(400, f"Schedule cron is not supported: expected 6 fields, found {cron!r}")
+        if len(cron.split()) not in (5, 6):
+            raise Refusal(400, f"Schedule cron is not supported: expected 5 to 6 fields, found {cron!r}")
         if not 1 <= int(body.get("max_concurrency", 0)) <= 10:
             raise Refusal(400, "The max concurrency of the job is out of range. Support 1-10")
         return self._kept("recurringruns", "recurring_run_id", body | {"status": "ENABLED" if body["mode"] == "ENABLE" else "DISABLED"}, state)
@@ -155,13 +186,15 @@ class KubeflowServer(FaultyServer):
     def _delete_recurring(self, request: Request, state: Any, identifier: str) -> Any:
         _found(state["recurringruns"], identifier)
         del state["recurringruns"][identifier]
+        runs = [each for each in state["runs"].values() if each.get("recurring_run_id") == identifier and each["state"] not in _FINAL]
+        state["killed"] += [each["run_id"] for each in runs]
         return {}
 
     # Pipelines.
 
     def _upload(self, request: Request, state: Any) -> Any:
         name = request.query.get("display_name") or request.query.get("name", "")
-        if any(each["display_name"] == name for each in state["pipelines"].values()):
+        if name in self.hidden or any(each["display_name"] == name for each in state["pipelines"].values()):
             raise Refusal(409, f"Already exist error: pipeline {name}")
         made = self._kept("pipelines", "pipeline_id", {"display_name": name, "namespace": request.query.get("namespace", "")}, state)
         self._version(made["pipeline_id"], name, _uploaded(request), state)
@@ -234,24 +267,79 @@ _ROUTES: list[tuple[str, str, str]] = [
 ]
 
 
-def workflow_nodes(workflow: str, tree: dict[str, tuple[str, list[str]]]) -> list[dict[str, Any]]:
+Tree = dict[str, tuple[str, list[str]]]
+
+
+def workflow_nodes(workflow: str, tree: Tree) -> list[dict[str, Any]]:
     """Return task details as the backend's `toApiPipelineTaskDetail` fills them from the nodes of a workflow, sorted by nothing.
 
     Args:
         workflow: Its name.
         tree: Full name below the workflow, such as `root.say.executor` (empty: the workflow) → state, and the full names of the nodes after it.
-            They start a second after each other, in this order.
+            They start a second after each other, in this order; attempts start with their node.
     """
-    found = []
-    for position, (name, (state, after)) in enumerate(tree.items()):
-        time = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=position)
-        children = [{"pod_name": f"{workflow}-{node_hash(f'{workflow}.{each}')}"} for each in after]
-        # A node that did not start has Go's zero time.
-        start = time.isoformat().replace("+00:00", "Z") if state not in ("PENDING", "RUNTIME_STATE_UNSPECIFIED") else "0001-01-01T00:00:00Z"
-        end = start if state != "RUNNING" else "1970-01-01T00:00:00Z"
-        detail = {"task_id": str(uuid.uuid5(uuid.NAMESPACE_OID, name)), "display_name": name.rpartition(".")[2] or workflow, "state": state}
+    found: list[dict[str, Any]] = []
+    time = datetime(2026, 1, 1, tzinfo=UTC) - timedelta(seconds=1)
+    for name, (state, after) in tree.items():
+        if not re.search(r"\(\d+\)$", name):
+            time += timedelta(seconds=1)
+        children = [{"pod_name": node_id(workflow, each)} for each in after]
+        # A node that did not start has Go's zero time; one that waits for its pod has begun.
+        start = time.isoformat().replace("+00:00", "Z") if state != "RUNTIME_STATE_UNSPECIFIED" else "0001-01-01T00:00:00Z"
+        end = start if state not in ("RUNNING", "PENDING") else "1970-01-01T00:00:00Z"
+        detail = {"task_id": str(uuid.uuid5(uuid.NAMESPACE_OID, name)), "display_name": _display(workflow, name), "state": state}
         found.append(detail | {"start_time": start, "end_time": end} | ({"child_tasks": children} if children else {}))
     return sorted(found, key=lambda each: each["task_id"])
+
+
+def retried(tree: Tree) -> Tree:
+    """Return the tree as it is where the workflow controller has a `templateDefaults.retryStrategy`: each node a Retry with a child `name(0)`.
+
+    Nodes that are a Retry of their own stay one, with their attempts; a loop's frame and what was left out are none.
+    """
+    wrapped = {name for name, (state, after) in tree.items() if not _frame(name, after) and state not in ("RUNTIME_STATE_UNSPECIFIED", "SKIPPED")}
+    wrapped = {name for name in wrapped if not (re.search(r"\(\d+\)$", name) and name.rpartition("(")[0] in tree)}
+
+    def renamed(name: str) -> str:
+        parts = _ancestors(name)
+        return "".join(part + ("(0)" if path in wrapped and path != name else "") for path, part in parts)
+
+    made: Tree = {}
+    for name, (state, after) in tree.items():
+        own = renamed(name)
+        children = [renamed(each) for each in after]
+        if name not in wrapped:
+            made[own] = state, children
+        else:
+            made[own] = "RUNNING" if state == "PENDING" else state, [f"{own}(0)"]
+            made[f"{own}(0)"] = state, children
+    return made
+
+
+def _ancestors(name: str) -> list[tuple[str, str]]:
+    """Return the paths that lead to a node, the workflow's first, and what each adds to the one before."""
+    found, path = [("", "")], ""
+    for part in name.split(".") if name else []:
+        path = f"{path}.{part}" if path else part
+        found.append((path, f".{part}"))
+    return found
+
+
+def _frame(name: str, after: list[str]) -> bool:
+    return any(re.fullmatch(re.escape(name) + r"\(\d+(:\d+)?\)", each) for each in after)
+
+
+def _full(workflow: str, name: str) -> str:
+    return workflow + (name if name.startswith(("(", ".")) or not name else f".{name}")
+
+
+def _display(workflow: str, name: str) -> str:
+    return _full(workflow, name).rpartition(".")[2]
+
+
+def node_id(workflow: str, name: str) -> str:
+    """Return the id that Argo gives to a node of this full name below the workflow."""
+    return f"{workflow}-{node_hash(_full(workflow, name))}" if name else workflow
 
 
 def node_hash(name: str) -> int:
@@ -299,7 +387,7 @@ def _check_specification(value: Any) -> dict[str, Any]:
     _parsed(specification, pipeline_spec_pb2.PipelineSpec())
     _parsed(specification.get("deploymentSpec", {}), pipeline_spec_pb2.PipelineDeploymentConfig())
     if specification.get("schemaVersion") != "2.1.0":
-        raise Refusal(400, f"unsupported schemaVersion {specification.get('schemaVersion')!r}")
+        raise Refusal(500, f"InternalServerError: Failed to validate the pipeline: unsupported schemaVersion {specification.get('schemaVersion')!r}")
     platforms = whole.get("platform_spec", {})
     _parsed(platforms, pipeline_spec_pb2.PlatformSpec())
     for executor in platforms.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {}).values():
@@ -363,8 +451,9 @@ def _passes(row: dict[str, Any], text: str) -> bool:
             raise Refusal(400, f"unknown field {sorted(unknown)[0]!r} in a predicate")
         operation = _OPERATIONS.get(each["operation"], each["operation"])
         wanted = each.get("stringValue", each.get("string_value", ""))
-        value = row.get({"name": "display_name"}.get(each["key"], each["key"]))
-        if operation not in _OPERATIONS.values() or value is None:
+        key = {"name": "display_name"}.get(each["key"], each["key"])
+        value = row.get(key, "")
+        if operation not in _OPERATIONS.values() or key not in _FILTERED:
             raise Refusal(400, f"invalid predicate {each}")
         if not (value == wanted if operation == "EQUALS" else wanted in value):
             return False

@@ -1,11 +1,13 @@
 """One cron syntax for both platforms, checked before anything leaves."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from intermodal.errors import ConfigurationError
-from intermodal.targets.cron import check_cron
+from intermodal.targets.cron import check_cron, next_time, with_seconds, without_seconds
 
 
 @pytest.mark.parametrize("cron", ["0 3 * * *", "*/15 * * * *", "0 9-17/2 1,15 JAN-MAR mon-fri", "59 23 31 12 6"])
@@ -48,3 +50,32 @@ def test_any_text_passes_or_is_refused_in_words(text):
     except ConfigurationError:
         return
     assert len(text.split()) == 5
+
+
+FIELDS = st.sampled_from(["*", "5", "1-3", "*/2", "1,2"])
+
+
+@given(st.tuples(*[FIELDS] * 5).map(" ".join))
+def test_five_fields_reach_kubeflow_as_six_and_come_back(cron):
+    check_cron(cron, "UTC")
+    assert with_seconds(cron) == f"0 {cron}"
+    assert without_seconds(with_seconds(cron)) == cron
+
+
+@pytest.mark.parametrize(
+    ("cron", "then"),
+    [
+        ("0 3 * * *", "2026-11-22T03:00"),
+        ("30 12 * * *", "2026-11-21T12:30"),
+        ("0 3 * * 1", "2026-11-23T03:00"),
+        ("0 3 1 * 1", "2026-11-23T03:00"),  # a day of the month or of the week: either
+        ("0 0 29 FEB ?", "2028-02-29T00:00"),
+        ("0 0 31 2 *", None),
+        ("@daily", None),
+        ("every 3600 s", None),
+        ("", None),
+    ],
+)
+def test_the_next_time_is_after_now(cron, then):
+    found = next_time(cron, datetime(2026, 11, 21, 12, 0, tzinfo=UTC))
+    assert (found.strftime("%Y-%m-%dT%H:%M") if found else None) == then

@@ -4,6 +4,8 @@ import dataclasses
 import itertools
 import re
 import time
+from contextlib import suppress
+from datetime import UTC, datetime
 
 import kfp
 import pytest
@@ -18,7 +20,7 @@ from intermodal.targets.remote import Submission
 from intermodal.targets.settings import KubeflowSettings, TokenSource
 from intermodal.targets.specification import graphs
 from tests.servers.faults import Fault
-from tests.servers.kubeflow import KubeflowServer, node_hash, workflow_nodes
+from tests.servers.kubeflow import KubeflowServer, node_hash, node_id, retried, workflow_nodes
 from tests.servers.storage import free_port
 from tests.targets.pipelines import conditional
 
@@ -30,7 +32,8 @@ SETTINGS = KubeflowSettings(
 )
 FAULTS = {
     "429": Fault("status", status=429),
-    "500": Fault("status", status=500),
+    "500 of a proxy": Fault("status", status=500, body=b"upstream connect error or disconnect/reset before headers"),
+    "500 while the database is away": Fault("status", status=500, message="InternalServerError: Failed to list runs: driver: bad connection"),
     "503": Fault("status", status=503),
     "503 after it was done": Fault("status", status=503, done=True),
     "cut": Fault("cut"),
@@ -190,8 +193,8 @@ def test_an_expired_token_says_where_a_new_one_goes_and_is_not_shown(server, tok
 
 
 @pytest.mark.parametrize("source", [TokenSource(file="/absent/token"), TokenSource(command=["false"]), TokenSource(command=["absent-program"])])
-def test_a_token_that_cannot_be_had_says_so(server, source):
-    with pytest.raises(PlatformError, match="the token cannot be had"):
+def test_a_token_that_cannot_be_read_says_so(server, source):
+    with pytest.raises(PlatformError, match="cannot get a token"):
         made_for(server, token=source).runs()
 
 
@@ -202,11 +205,10 @@ def test_a_namespace_that_is_not_ours_is_refused_in_words(server):
         made_for(server, namespace="another").submit(submission())
 
 
-@pytest.mark.parametrize(("status", "word"), [(200, "not the API"), (302, "another address")])
-def test_a_login_page_in_the_way_is_named(server, target, monkeypatch, status, word):
-    monkeypatch.setattr(server, "respond", lambda request, state: (status, b"<html>sign in</html>"))
+def test_a_redirection_to_a_login_page_is_named(server, target, monkeypatch):
+    monkeypatch.setattr(server, "respond", lambda request, state: (302, b"<html>sign in</html>"))
     for ask in (target.runs, target.schedules, lambda: target.run("a"), lambda: target.submit(submission())):
-        with pytest.raises(PlatformError, match=f"{word}.*targets"):
+        with pytest.raises(PlatformError, match=r"another address.*targets"):
             ask()
 
 
@@ -254,15 +256,15 @@ TREE = (
 )
 
 
-def tasks():
-    found = workflow_nodes(WORKFLOW, TREE)
+def tasks(tree=TREE):
+    found = workflow_nodes(WORKFLOW, tree)
     # Containers last until their content ends; a cached one's executor is left out within.
-    ends = {"load": "2026-01-01T00:00:05Z", "say": "2026-01-01T00:00:11Z", "loop": "2026-01-01T00:00:28Z"}
-    return [each | ({"end_time": ends[each["display_name"]]} if each["display_name"] in ends else {}) for each in found]
+    ends = {"load": "2026-01-01T00:00:05Z", "say": "2026-01-01T00:00:09Z", "loop": "2026-01-01T00:00:26Z"}
+    return [each | {"end_time": ends.get(each["display_name"].removesuffix("(0)"), each["end_time"])} for each in found]
 
 
 def pod(template, name):
-    return f"{WORKFLOW}-{template}-{node_hash(f'{WORKFLOW}.{name}')}"
+    return f"{WORKFLOW}-{template}-{node_id(WORKFLOW, name).rpartition('-')[2]}"
 
 
 @pytest.mark.parametrize(("text", "value"), [("", 0x811C9DC5), ("a", 0xE40C292C), ("foobar", 0xBF9CF968)])
@@ -274,16 +276,7 @@ def test_a_run_shows_its_tasks_in_order_with_their_states(server, target):
     run = target.submit(submission())
     server.advance(run.id, "FAILED", tasks(), error="a task failed")
     found = target.run(run.id)
-    assert [(task.name, task.state) for task in found.tasks] == [
-        ("load", "cached"),
-        ("read", "succeeded"),
-        ("say", "failed"),
-        ("skipped", "skipped"),
-        ("loop", "succeeded"),
-        ("step", "succeeded"),
-        ("step", "succeeded"),
-        ("after", "skipped"),
-    ]
+    assert [(task.name, task.state) for task in found.tasks] == NAMES
     assert (found.state, found.error, found.over) == ("failed", "a task failed", True)
     assert (found.tasks[0].ended - found.tasks[0].started).total_seconds() == 1
     assert found.tasks[-1].started is None
@@ -348,20 +341,97 @@ def test_the_newest_runs_come_first(target):
     assert [run.key for run in target.runs(2)] == ["c", "b"]
 
 
-def test_logs_are_those_of_the_tasks_pods(server, target):
+def executed(number):
+    return f"root.loop.iteration-iterations({number}:{number}).iteration-item.step.executor"
+
+
+def test_logs_are_those_of_the_tasks_pods(server):
+    """A multi-user installation: the pods are there."""
+    server.namespaces = frozenset({"team-ml"})
+    target = made_for(server, namespace="team-ml")
     run = target.submit(submission())
     server.advance(run.id, "FAILED", tasks())
     for attempt in (0, 1):
-        server.state["logs"][pod("retry-system-container-impl", f"root.say.executor({attempt})")] = f"attempt {attempt}\nit broke\n"
-        server.state["logs"][pod("system-container-impl", f"root.loop.iteration-iterations({attempt}:{attempt}).iteration-item.step.executor")] = (
-            f"step {attempt}\n"
-        )
-    server.state["logs"][pod("system-importer", "root.read")] = "imported\n"
+        server.state["pods"][pod("retry-system-container-impl", f"root.say.executor({attempt})")] = f"attempt {attempt}\nit broke\n"
+        server.state["pods"][pod("system-container-impl", executed(attempt))] = f"step {attempt}\n"
+    server.state["pods"][pod("system-importer", "root.read")] = "imported\n"
     assert list(target.logs(run.id, "say")) == [("say", "attempt 0"), ("say", "it broke"), ("say", "attempt 1"), ("say", "it broke")]
     assert sorted(target.logs(run.id, "step")) == [("step", "step 0"), ("step", "step 1")]
     assert list(target.logs(run.id, "read")) == [("read", "imported")]
     with pytest.raises(PlatformError, match="no task 'sya'"):
         list(target.logs(run.id, "sya"))
+
+
+@pytest.mark.fault("Kubeflow", "a log is asked for under a wrong name and answered 200 with an error object", "the log under the right name is shown")
+@pytest.mark.parametrize("log_status", [200, 500])
+def test_a_log_that_is_not_there_is_not_taken_for_a_log(server, target, log_status):
+    server.log_status = log_status
+    run = target.submit(submission())
+    server.advance(run.id, "FAILED", tasks())
+    server.state["archive"][node_id(WORKFLOW, "root.say.executor(1)")] = "it broke\n"
+    first, *rest = target.logs(run.id, "say")
+    assert "no log is kept" in first[1]
+    assert "not found" in first[1], "the backend's own reason"
+    assert rest == [("say", "it broke")]
+
+
+def test_the_log_that_argo_archived_is_asked_for_first(server, target):
+    run = target.submit(submission())
+    server.advance(run.id, "FAILED", tasks())
+    server.state["archive"][node_id(WORKFLOW, "root.read")] = "imported\n"
+    before = len(server.requests)
+    assert list(target.logs(run.id, "read")) == [("read", "imported")]
+    assert [each.path.rpartition("/nodes/")[2] for each in server.requests[before + 1 :]] == [f"{node_id(WORKFLOW, 'root.read')}/log"]
+
+
+@pytest.mark.fault("Kubeflow", "a task's log is one JSON object", "it is shown as the log it is")
+@pytest.mark.parametrize("text", ['{"auc": 0.75}', '{"error_message": "no rows"}', '{"error_message": "a", "error_details": 3}', "{", "{}"])
+def test_a_log_that_is_one_json_object_is_shown(server, target, text):
+    run = target.submit(submission())
+    server.advance(run.id, "FAILED", tasks())
+    server.state["archive"][node_id(WORKFLOW, "root.read")] = text
+    assert list(target.logs(run.id, "read")) == [("read", text)]
+
+
+def labelled():
+    """A pipeline whose tasks ask for retries, and its platform document with a label and no annotation on every pod."""
+    specification = compile_specification(conditional)
+    for graph in graphs(specification):
+        for task in graph["tasks"].values():
+            task["retryPolicy"] = {"maxRetryCount": 2}
+    executors = {name: {"podMetadata": {"labels": {"team": "ml"}}} for name in specification["deploymentSpec"]["executors"]}
+    platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
+    return Submission(specification=specification, platform=platform, parameters={"text": "a", "count": 3, "rules": {}}, name="A run", key="k")
+
+
+SAY = {
+    "": ("RUNNING", ["root-driver"]),
+    "root-driver": ("SUCCEEDED", ["root"]),
+    "root": ("RUNNING", ["root.say-driver"]),
+    "root.say-driver": ("SUCCEEDED", ["root.say"]),
+    "root.say": ("RUNNING", ["root.say.executor"]),
+    "root.say.executor": ("RUNNING", ["root.say.executor(0)"]),
+    "root.say.executor(0)": ("RUNNING", []),
+}
+
+
+def test_a_pod_with_labels_and_retries_is_found_under_its_templates_name(server):
+    server.namespaces = frozenset({"team-ml"})
+    target = made_for(server, namespace="team-ml")
+    run = target.submit(labelled())
+    server.advance(run.id, "RUNNING", workflow_nodes(WORKFLOW, SAY))
+    server.state["pods"][pod("metadata-0-1-retry-system-container-impl", "root.say.executor(0)")] = "hello\n"
+    assert list(target.logs(run.id, "say")) == [("say", "hello")]
+
+
+def test_a_single_user_installation_says_that_it_gives_no_log_of_a_running_task(server, target):
+    run = target.submit(labelled())
+    server.advance(run.id, "RUNNING", workflow_nodes(WORKFLOW, SAY))
+    name = pod("metadata-0-1-retry-system-container-impl", "root.say.executor(0)")
+    server.state["pods"][name] = "hello\n"
+    ((_, line),) = target.logs(run.id, "say")
+    assert "single-user" in line
+    assert f"kubectl logs {name} -c main" in line
 
 
 def test_a_pod_that_is_gone_is_told_at_once(server):
@@ -374,19 +444,182 @@ def test_a_pod_that_is_gone_is_told_at_once(server):
     assert waits == []
 
 
-def test_logs_come_from_the_route_that_the_installation_has(server, target, monkeypatch):
+def test_logs_come_from_the_route_that_the_installation_has(server, target):
     run = target.submit(submission())
     server.advance(run.id, "FAILED", tasks())
-    server.state["logs"][pod("system-importer", "root.read")] = "imported\n"
+    server.state["archive"][node_id(WORKFLOW, "root.read")] = "imported\n"
     server.log_route = "/apis/v2beta1"
     assert list(target.logs(run.id, "read")) == [("read", "imported")]
+
+
+# What the installation makes of tasks.
+
+NAMES = [
+    ("load", "cached"),
+    ("read", "succeeded"),
+    ("say", "failed"),
+    ("skipped", "skipped"),
+    ("loop", "succeeded"),
+    ("step", "succeeded"),
+    ("step", "succeeded"),
+    ("after", "skipped"),
+]
+
+
+@pytest.mark.fault(
+    "Kubeflow", "the workflow controller retries every node (`templateDefaults.retryStrategy`)", "tasks, states and logs are those without it"
+)
+def test_where_every_node_is_a_retry_tasks_and_logs_are_the_same(server, target):
+    run = target.submit(submission())
+    tree = retried(TREE)
+    assert {"(0)", "(0).root(0).say(0).executor(1)", "(0).root(0).load-driver(0)"} <= set(tree)
+    server.advance(run.id, "FAILED", tasks(tree))
+    assert [(task.name, task.state) for task in target.run(run.id).tasks] == NAMES
+    server.state["archive"][node_id(WORKFLOW, "(0).root(0).say(0).executor(0)")] = "first\n"
+    server.state["archive"][node_id(WORKFLOW, "(0).root(0).say(0).executor(1)")] = "second\n"
+    server.state["archive"][node_id(WORKFLOW, "(0).root(0).read(0)")] = "imported\n"
+    inner = [name for name in tree if name.endswith("step(0).executor(0)")]
+    assert len(inner) == 2
+    for number, name in enumerate(inner):
+        server.state["archive"][node_id(WORKFLOW, name)] = f"step {number}\n"
+    assert [line for _, line in target.logs(run.id, "say")] == ["first", "second"]
+    assert [line for _, line in target.logs(run.id, "read")] == ["imported"]
+    assert sorted(line for _, line in target.logs(run.id, "step")) == ["step 0", "step 1"]
+
+
+def test_retries_that_the_installation_overrules_are_told(server, target):
+    plain, asking = target.submit(submission()), target.submit(labelled())
+    for run in (plain, asking):
+        server.advance(run.id, "RUNNING", workflow_nodes(WORKFLOW, SAY))
+        assert target.run(run.id).notes == (), "retries of tasks alone"
+        server.advance(run.id, "RUNNING", workflow_nodes(WORKFLOW, retried(SAY)))
+    assert target.run(plain.id).notes == ()
+    (note,) = target.run(asking.id).notes
+    assert "templateDefaults.retryStrategy" in note
+    assert "docs/kubeflow.md" in note
+
+
+def test_a_failed_task_says_the_last_error_of_its_log_once_read(server, target):
+    run = target.submit(submission())
+    server.advance(run.id, "FAILED", tasks())
+    assert next(task for task in target.run(run.id).tasks if task.name == "say").error == ""
+    log = "intermodal.errors.DataError: the table flights has no rows\nF1121 12:00:00 main.go:55] failed to execute component: exit status 1\n"
+    server.state["archive"][node_id(WORKFLOW, "root.say.executor(1)")] = log
+    for _ in range(2):
+        assert "the table flights has no rows" in next(task for task in target.run(run.id).tasks if task.name == "say").error
+    before = len(server.requests)
+    target.run(run.id)
+    assert len(server.requests) == before + 1, "a log that ended is read once"
+
+
+@pytest.mark.fault("Kubeflow", "a task's driver fails, so that the task is left out", "the task is shown as failed, with the driver's last error")
+@pytest.mark.parametrize("present", [True, False])
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_task_whose_driver_fails_is_a_failed_task(server, target, present, wrapped):
+    run = target.submit(submission())
+    tree = {
+        "": ("FAILED", ["root-driver"]),
+        "root-driver": ("SUCCEEDED", ["root"]),
+        "root": ("FAILED", ["root.say-driver"]),
+        "root.say-driver": ("FAILED", ["root.say"] if present else []),
+    }
+    tree |= {"root.say": ("RUNTIME_STATE_UNSPECIFIED", [])} if present else {}
+    server.advance(run.id, "FAILED", workflow_nodes(WORKFLOW, retried(tree) if wrapped else tree))
+    driver = "(0).root(0).say-driver(0)" if wrapped else "root.say-driver"
+    server.state["archive"][node_id(WORKFLOW, driver)] = 'I1121 driver\nF1121 main.go:81] cannot find producer task "importer_3"\n'
+    (task,) = target.run(run.id).tasks
+    assert (task.name, task.state) == ("say", "failed")
+    assert 'cannot find producer task "importer_3"' in task.error
+
+
+def test_where_the_first_driver_fails_the_run_has_one_failed_task(server, target):
+    run = target.submit(submission())
+    server.advance(run.id, "FAILED", workflow_nodes(WORKFLOW, {"": ("FAILED", ["root-driver"]), "root-driver": ("FAILED", ["root"])}))
+    server.state["archive"][node_id(WORKFLOW, "root-driver")] = "F1121 main.go:81] no permission\n"
+    (task,) = target.run(run.id).tasks
+    assert (task.name, task.state) == ("root", "failed")
+    assert "no permission" in task.error
+
+
+@pytest.mark.fault(
+    "Kubeflow", "a task's pod cannot start: no such image, no machine with room", "the task is pending, and where the reason stands is named"
+)
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_task_that_waits_for_its_pod_is_pending_and_says_where_to_look(server, target, wrapped):
+    run = target.submit(submission())
+    tree = SAY | {"root.say.executor": ("PENDING", [])}
+    del tree["root.say.executor(0)"]
+    server.advance(run.id, "RUNNING", workflow_nodes(WORKFLOW, retried(tree) if wrapped else tree))
+    (task,) = target.run(run.id).tasks
+    assert (task.name, task.state, task.error) == ("say", "pending", "")
+    name = "(0).root(0).say(0).executor(0)" if wrapped else "root.say.executor"
+    assert f"kubectl describe pod {pod('system-container-impl', name)}" in task.reason
+
+
+def test_a_task_whose_driver_waits_is_pending(server, target):
+    run = target.submit(submission())
+    tree = {each: SAY[each] for each in ("", "root-driver", "root")} | {"root.say-driver": ("PENDING", [])}
+    server.advance(run.id, "RUNNING", workflow_nodes(WORKFLOW, tree))
+    (task,) = target.run(run.id).tasks
+    assert (task.name, task.state) == ("say", "pending")
+    assert pod("system-container-driver", "root.say-driver") in task.reason
+
+
+def test_of_two_tasks_that_start_together_none_is_said_to_wait_while_one_runs(server, target):
+    run = target.submit(submission())
+    tree = {
+        "": ("RUNNING", ["root"]),
+        "root": ("RUNNING", ["root.one", "root.two"]),
+        "root.one": ("RUNNING", ["root.one.executor"]),
+        "root.one.executor": ("PENDING", []),
+        "root.two": ("RUNNING", ["root.two.executor"]),
+        "root.two.executor": ("RUNNING", []),
+    }
+    together = [each | {"start_time": "2026-01-01T00:00:00Z"} for each in workflow_nodes(WORKFLOW, tree)]
+    server.advance(run.id, "RUNNING", together)
+    assert {task.state for task in target.run(run.id).tasks} == {"running"}
+
+
+def test_a_condition_is_a_group_and_an_importer_is_none(server, target):
+    run = target.submit(submission())
+    server.advance(run.id, "FAILED", tasks())
+    assert {task.name for task in target.run(run.id).tasks if task.group} == {"loop"}
+
+
+# Ending.
+
+
+@pytest.mark.fault("Kubeflow", "a run is cancelled, which ends it FAILED", "it is `cancelling`, then `cancelled`, and so are the tasks that it ended")
+def test_a_cancelled_run_is_cancelling_and_then_cancelled(server, target):
+    run = target.submit(submission())
+    server.advance(run.id, "RUNNING", workflow_nodes(WORKFLOW, SAY))
+    assert target.cancel(run.id).state == "cancelling"
+    assert target.cancel(run.id).state == "cancelling", "again is no error"
+    assert [each.state for each in target.runs()] == ["cancelling"]
+    ended = {name: ("FAILED" if state == "RUNNING" else state, after) for name, (state, after) in SAY.items()}
+    later = [each | ({"end_time": "2026-06-01T00:00:00Z"} if each["state"] == "FAILED" else {}) for each in workflow_nodes(WORKFLOW, ended)]
+    server.advance(run.id, "FAILED", later)
+    found = target.run(run.id)
+    assert (found.state, found.over) == ("cancelled", True)
+    assert [task.state for task in found.tasks] == ["cancelled"]
+    assert [each.state for each in target.runs()] == ["cancelled"]
+
+
+def test_a_cancelled_run_that_was_started_again_has_its_own_end(server, target):
+    run = target.submit(submission())
+    target.cancel(run.id)
+    server.advance(run.id, "FAILED")
+    server.advance(run.id, "RUNNING")
+    assert target.run(run.id).state == "running"
+    server.advance(run.id, "FAILED")
+    assert target.run(run.id).state == "failed"
 
 
 def test_cancelling_ends_it_and_cancelling_again_is_no_error(server, target):
     run = target.submit(submission())
     target.cancel(run.id)
     assert server.state["runs"][run.id]["state"] == "CANCELING"
-    server.advance(run.id, "CANCELED")
+    server.advance(run.id, "FAILED")
     assert target.cancel(run.id).state == "cancelled"
 
 
@@ -416,6 +649,73 @@ def test_the_same_schedule_again_changes_nothing_and_another_of_its_name_is_refu
     assert len(server.state["recurringruns"]) == 1
     with pytest.raises(PlatformError, match="schedule delete nightly"):
         target.create_schedule("nightly", "0 4 * * *", "UTC", submission("c"))
+
+
+@pytest.mark.fault(
+    "Kubeflow", "a cron expression of five fields, which Kubeflow reads with seconds first", "six fields are sent, whatever is asked for"
+)
+@pytest.mark.parametrize("cron", ["3 * * *", "0 0 3 * * *", "@daily", ""])
+def test_a_cron_expression_that_has_not_five_fields_is_never_sent(server, target, cron):
+    with pytest.raises(ConfigurationError, match="five"):
+        target.create_schedule("nightly", cron, "UTC", submission())
+    assert server.state["recurringruns"] == {}
+
+
+@pytest.mark.parametrize(
+    ("trigger", "shown", "known"),
+    [
+        ({"cron_schedule": {"cron": "0 30 3 * * 1"}}, "30 3 * * 1", True),
+        ({"cron_schedule": {"cron": "0 3 * * *"}}, "3 * * * *", True),  # five fields: at three minutes past every hour
+        ({"cron_schedule": {"cron": "30 0 3 * * *"}}, "30 0 3 * * * (seconds first)", False),
+        ({"cron_schedule": {"cron": "@every 1h"}}, "@every 1h", False),
+        ({"periodic_schedule": {"interval_second": "3600"}}, "every 3600 s", False),
+        ({}, "never", False),
+    ],
+)
+def test_a_schedule_that_others_made_is_read_as_kubeflow_reads_it(server, target, trigger, shown, known):
+    target.create_schedule("nightly", "0 3 * * *", "UTC", submission())
+    (kept,) = server.state["recurringruns"].values()
+    kept["trigger"] = trigger
+    (found,) = target.schedules()
+    assert (found.cron, found.next_run is not None) == (shown, known)
+    with pytest.raises(PlatformError, match="schedule delete nightly"):
+        target.create_schedule("nightly", "30 3 * * 2", "UTC", submission())
+
+
+def test_the_next_run_of_a_schedule_is_told_unless_it_is_paused(target):
+    made = target.create_schedule("weekly", "30 3 * * 1", "UTC", submission())
+    assert made.next_run > datetime.now(UTC)
+    assert (made.next_run.weekday(), made.next_run.hour, made.next_run.minute) == (0, 3, 30)
+    assert target.pause_schedule("weekly").next_run is None
+
+
+@pytest.mark.fault("Kubeflow", "a schedule is deleted while a run of it is active", "it is refused, names the run, and the schedule stays as it was")
+@pytest.mark.parametrize("paused", [True, False])
+def test_a_schedule_with_active_runs_is_not_deleted(server, target, paused):
+    target.create_schedule("nightly", "0 3 * * *", "UTC", submission())
+    target.create_schedule("other", "0 3 * * *", "UTC", submission())
+    (recurring, other) = server.state["recurringruns"]
+    run, _ = server.start_scheduled(recurring), server.start_scheduled(other)
+    if paused:
+        target.pause_schedule("nightly")
+    with pytest.raises(PlatformError, match=f"{run}.*intermodal cancel"):
+        target.delete_schedule("nightly")
+    assert server.state["killed"] == []
+    assert [each.paused for each in target.schedules() if each.name == "nightly"] == [paused]
+    server.advance(run, "SUCCEEDED")
+    target.delete_schedule("nightly")
+    assert [each.name for each in target.schedules()] == ["other"]
+
+
+def test_a_run_that_starts_while_its_schedule_is_deleted_stops_the_deletion(server, target, monkeypatch):
+    target.create_schedule("nightly", "0 3 * * *", "UTC", submission())
+    (recurring,) = server.state["recurringruns"]
+    pause = target.pause_schedule
+    monkeypatch.setattr(target, "pause_schedule", lambda name: (server.start_scheduled(recurring), pause(name))[1])
+    with pytest.raises(PlatformError, match="active runs"):
+        target.delete_schedule("nightly")
+    assert [each.paused for each in target.schedules()] == [False]
+    assert server.state["killed"] == []
 
 
 def test_a_schedule_that_is_not_there_names_the_nearest(target):
@@ -460,6 +760,75 @@ def test_every_command_survives(server, target, command, name):
             assert "there is no" in str(error)
     else:
         COMMANDS[command](target, run)
+
+
+# Refusals and answers that are none.
+
+
+@pytest.mark.fault("Kubeflow", "the backend refuses with status 500, as it does an unknown schemaVersion", "its words at once, without a retry")
+def test_a_refusal_with_status_500_is_told_at_once(server):
+    waits = []
+    target = KubeflowTarget(SETTINGS.model_copy(update={"endpoint": server.url}), sleep=waits.append)
+    with pytest.raises(PlatformError, match=r"unsupported schemaVersion '2\.0\.0'") as caught:
+        target.submit(dataclasses.replace(submission(), specification=SPECIFICATION | {"schemaVersion": "2.0.0"}))
+    assert waits == []
+    assert "not known" not in str(caught.value)
+
+
+def test_a_500_that_stays_is_named_in_the_end(server, target):
+    server.faults.append(Fault("status", status=500, message="driver: bad connection", times=100))
+    with pytest.raises(PlatformError, match=r"driver: bad connection.*safe to repeat"):
+        target.runs()
+
+
+@pytest.mark.fault("Wrong input", "Kubeflow says 409 to a name of which its lists show nothing", "one sentence that names it and what to choose")
+def test_a_name_that_is_taken_and_not_shown_is_named(server, target):
+    server.hidden = frozenset({"intermodal", "training"})
+    with pytest.raises(PlatformError, match=r"experiment 'intermodal' exists \(409\) and is not shown.*`experiment` in targets\.toml"):
+        target.submit(submission())
+    with pytest.raises(PlatformError, match=r"pipeline 'training' exists \(409\) and is not shown.*--name"):
+        target.upload([SPECIFICATION], "training", "v1")
+
+
+@pytest.mark.fault(
+    "Wrong input", "an HTML page or half an answer with status 200 in the place of Kubeflow's API", "one sentence, and one run after it passed"
+)
+@pytest.mark.parametrize("kind", ["page", "truncated"])
+@pytest.mark.parametrize("command", ["submit", "status", "list", "logs", "cancel", "schedules", "pause", "resume", "delete", "upload"])
+def test_an_answer_that_is_none_ends_in_a_sentence(server, target, command, kind):
+    run = target.submit(submission()).id
+    server.advance(run, "RUNNING", tasks())
+    target.create_schedule("nightly", "0 3 * * *", "UTC", submission())
+    do = COMMANDS.get(command, lambda target, run: target.submit(submission()))
+    server.faults.append(Fault(kind, times=1000))
+    with pytest.raises(PlatformError, match="not the API" if kind == "page" else "no JSON, or is cut off"):
+        do(target, run)
+    server.faults.clear()
+    do(target, run)
+    assert len(server.state["runs"]) == 1
+
+
+@pytest.mark.fault("Wrong input", "any JSON in the place of Kubeflow's answer", "an answer or one sentence, never a traceback")
+@settings(max_examples=60, deadline=None)
+@given(
+    answer=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+        lambda inner: (
+            st.lists(inner, max_size=2)
+            | st.dictionaries(
+                st.sampled_from(["runs", "run_id", "recurringRuns", "experiments", "display_name", "state", "created_at"]), inner, max_size=4
+            )
+        ),
+        max_leaves=8,
+    )
+)
+def test_any_json_in_the_place_of_an_answer_ends_in_a_sentence(answer):
+    with KubeflowServer().running() as server:
+        server.respond = lambda request, state: (200, answer)
+        target = KubeflowTarget(SETTINGS.model_copy(update={"endpoint": server.url}), pause=0, attempts=2)
+        for do in (*COMMANDS.values(), lambda target, run: target.submit(submission())):
+            with suppress(PlatformError):
+                do(target, "a")
 
 
 # Uploads.

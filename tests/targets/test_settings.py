@@ -1,5 +1,6 @@
 """`targets.toml`: what is wrong is named, with the nearest right word, and no secret gets by."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,25 @@ def _inline(value) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_quoted(key)} = {_inline(each)}" for key, each in value.items()) + "}"
     return _quoted(value) if isinstance(value, str) else str(value % 1000)
+
+
+@pytest.mark.fault("Kubeflow", "an artifact root below minio://, from which KServe fetches no model", "it is refused with the root to write instead")
+def test_a_root_below_minio_is_refused_with_what_to_write(written):
+    message = refusal(written(TEXT.replace("s3://pipelines/dev", "minio://mlpipeline/v2")))
+    assert "profiles.dev.kubeflow.root" in message
+    assert "write s3://mlpipeline/v2" in message
+    assert "`storage_endpoint`" in message
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "ui", "page"),
+    [
+        ("http://127.0.0.1:8888", "", "http://127.0.0.1:8080"),  # the API's own port shows no page
+        ("http://ml-pipeline.kubeflow:8888/", "", "http://127.0.0.1:8080"),
+        ("https://kubeflow.example/pipeline/", "", "https://kubeflow.example/pipeline"),
+        ("http://127.0.0.1:8888", "https://kubeflow.example/pipeline/", "https://kubeflow.example/pipeline"),
+    ],
+)
+def test_the_pages_have_their_own_address(written, endpoint, ui, page):
+    text = re.sub(r"(?m)^ui = .*$", f'ui = "{ui}"' if ui else "", TEXT.replace("http://127.0.0.1:8888", endpoint))
+    assert load_targets(written(text)).profile().kubeflow.page == page

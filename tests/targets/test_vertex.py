@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import re
+from contextlib import suppress
 
 import pytest
 import yaml
@@ -267,6 +268,7 @@ def test_a_run_shows_its_tasks_states_and_errors(server, target):
     assert [(task.name, task.state) for task in run.tasks] == [("say", "cached"), ("say-2", "failed"), ("say-3", "skipped")]
     assert (run.state, run.error, run.over) == ("failed", "The DAG failed", True)
     assert run.tasks[1].error == "it broke"
+    assert not any(task.group for task in run.tasks)
     assert (run.tasks[0].ended - run.tasks[0].started).total_seconds() == 9
 
 
@@ -337,9 +339,17 @@ def test_tasks_come_in_the_order_of_their_start(server, target):
     assert [task.name for task in target.run("conditional-k1").tasks] == ["a", "b", "c"]
 
 
+def test_a_condition_is_a_group(server, target):
+    target.submit(submission())
+    server.advance(JOB, "PIPELINE_STATE_RUNNING", [*TASKS, {"taskId": "5", "parentTaskId": "4", "taskName": "inner", "state": "CANCEL_PENDING"}])
+    found = {task.name: task for task in target.run("conditional-k1").tasks}
+    assert [name for name, task in found.items() if task.group] == ["say-3"]
+    assert found["inner"].state == "cancelling"
+
+
 def test_cancelling_ends_it_and_cancelling_again_is_no_error(server, target):
     target.submit(submission())
-    target.cancel("conditional-k1")
+    assert target.cancel("conditional-k1").state == "cancelling"
     assert server.state["jobs"][JOB]["state"] == "PIPELINE_STATE_CANCELLING"
     server.advance(JOB, "PIPELINE_STATE_CANCELLED")
     assert target.cancel("conditional-k1").state == "cancelled"
@@ -434,6 +444,68 @@ COMMANDS = {
     "resume": lambda target: target.resume_schedule("nightly"),
     "delete": lambda target: target.delete_schedule("nightly"),
 }
+
+
+@pytest.mark.fault(
+    "Wrong input", "an HTML page or half an answer with status 200 in the place of Vertex AI", "one sentence, and one run after it passed"
+)
+@pytest.mark.parametrize("kind", ["page", "truncated"])
+@pytest.mark.parametrize("command", ["submit", *COMMANDS])
+def test_an_answer_that_is_none_ends_in_a_sentence(server, target, command, kind):
+    target.submit(submission())
+    server.advance(JOB, "PIPELINE_STATE_RUNNING", TASKS)
+    target.create_schedule("nightly", "0 3 * * *", "UTC", submission())
+    do = COMMANDS.get(command, lambda target: target.submit(submission()))
+    if command == "submit":
+        del server.state["jobs"][JOB]
+    server.faults.append(Fault(kind, times=1000))
+    with pytest.raises(PlatformError, match=r"not Google's API.*safe to repeat"):
+        do(target)
+    server.faults.clear()
+    do(target)
+    assert len(server.state["jobs"]) == 1
+
+
+def test_a_page_in_the_place_of_cloud_logging_ends_in_a_sentence(server, target):
+    target.submit(submission())
+    server.advance(JOB, "PIPELINE_STATE_FAILED", TASKS)
+    server.faults.append(Fault("page", path="entries", times=1000))
+    with pytest.raises(PlatformError, match="not Google's API"):
+        list(target.logs("conditional-k1"))
+
+
+@pytest.mark.fault("Wrong input", "any JSON in the place of Vertex AI's answer", "an answer or one sentence, never a traceback")
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    answer=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+        lambda inner: (
+            st.lists(inner, max_size=2)
+            | st.dictionaries(st.sampled_from(["name", "pipelineJobs", "schedules", "state", "jobDetail", "createTime", "cron"]), inner, max_size=4)
+        ),
+        max_leaves=8,
+    )
+)
+def test_any_json_in_the_place_of_an_answer_ends_in_a_sentence(gcs, answer):
+    with VertexServer().running() as server:
+        server.respond = lambda request, state: (200, answer)
+        target = VertexTarget(SETTINGS.model_copy(update={"endpoint": server.url}), pause=0.001, patience=0.05)
+        for do in (*COMMANDS.values(), lambda target: target.submit(submission())):
+            with suppress(PlatformError):
+                do(target)
+
+
+@pytest.mark.fault("Wrong input", "Vertex AI says 409 to a run that it does not show", "one sentence that says so, and what to choose")
+def test_a_run_that_exists_and_is_not_shown_is_named(server, target):
+    server.faults.append(Fault("status", method="POST", path="pipelineJobs$", status=409, message="already exists"))
+    with pytest.raises(PlatformError, match=r"'conditional-k1' exists \(409\) and is not shown \(404\).*--key"):
+        target.submit(submission())
+
+
+def test_a_run_that_exists_and_is_seen_late_is_found(server, target):
+    target.submit(submission())
+    server.faults.append(Fault("status", method="GET", path="conditional-k1$", status=404, message="not found", times=2))
+    assert target.submit(submission()).id == "conditional-k1"
 
 
 @pytest.mark.parametrize(("command", "name"), list(itertools.product(COMMANDS, FAULTS)))

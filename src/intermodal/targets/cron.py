@@ -1,7 +1,10 @@
-"""Cron expressions: the one syntax for both platforms."""
+"""Cron expressions: the one syntax for both platforms, and Kubeflow's, which has the seconds first."""
 
 import re
 import zoneinfo
+from datetime import UTC, datetime
+
+from cronsim import CronSim, CronSimError
 
 from intermodal.errors import ConfigurationError
 
@@ -41,6 +44,37 @@ def check_cron(cron: str, time_zone: str) -> None:
         zoneinfo.ZoneInfo(time_zone)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         raise ConfigurationError(f"--time-zone {time_zone!r}: no such time zone; give an IANA name, for instance Europe/Zurich or UTC") from None
+
+
+def with_seconds(cron: str) -> str:
+    """Return five fields as the six that Kubeflow reads: it takes five too, and means seconds first, by minutes and hours.
+
+    Raises:
+        ConfigurationError: They are not five.
+    """
+    if len(cron.split()) != len(_FIELDS):
+        raise ConfigurationError(
+            f"the cron expression {cron!r} has {len(cron.split())} fields; give five: minute, hour, day of month, month, day of week"
+        )
+    return " ".join(["0", *cron.split()])
+
+
+def without_seconds(text: str) -> str:
+    """Return Kubeflow's expression as five fields; as it is where five cannot say it: with seconds, or a descriptor such as `@daily`."""
+    fields = text.split()
+    if len(fields) == len(_FIELDS):
+        fields.append("*")  # its parser lets the day of week away, not the seconds
+    if len(fields) == len(_FIELDS) + 1:
+        return " ".join(fields[1:]) if fields[0] == "0" else f"{' '.join(fields)} (seconds first)"
+    return text
+
+
+def next_time(cron: str, now: datetime) -> datetime | None:
+    """Return when five fields next come true, in UTC; None for what is none, or never comes."""
+    try:
+        return next(CronSim(cron.replace("?", "*"), now.astimezone(UTC)))
+    except (CronSimError, StopIteration):
+        return None
 
 
 def _valid(item: str, low: int, high: int, words: list[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Object stores: files below an artifact root (gs://, s3://, minio://), and whether they are there as they should be."""
+"""Object stores: files below an artifact root (gs://, s3://), and whether they are there as they should be."""
 
 import base64
 import hashlib
@@ -71,20 +71,20 @@ def open_object_store(root: str, endpoint: str | None = None) -> ObjectStore:
         endpoint: URL of an S3-compatible store that is not AWS; for gs:// the variable `STORAGE_EMULATOR_HOST` serves, as Google's client has it.
 
     Raises:
-        ConfigurationError: The scheme is none of gs, s3, minio, or its client is not installed.
+        ConfigurationError: The scheme is neither gs nor s3, or its client is not installed.
     """
     parts = urlsplit(root)
     try:
         if parts.scheme == "gs":
             return _CloudStorage(parts.netloc)
-        if parts.scheme in ("s3", "minio"):
+        if parts.scheme == "s3":
             return _S3(parts.netloc, endpoint)
     except ModuleNotFoundError as error:
         extra = "vertex" if parts.scheme == "gs" else "kubeflow"
         raise ConfigurationError(
             f"{root}: the client for {parts.scheme}:// is not installed ({error.name}); pip install 'intermodal[{extra}]'"
         ) from error
-    raise ConfigurationError(f"{root}: an artifact root starts with gs://, s3:// or minio://")
+    raise ConfigurationError(f"{root}: an artifact root starts with gs:// or s3://")
 
 
 class _CloudStorage:

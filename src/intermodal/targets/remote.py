@@ -13,7 +13,7 @@ from intermodal.errors import ConfigurationError
 from intermodal.targets.specification import Specification
 
 #: A run's or task's state, the same words on every platform.
-State = Literal["pending", "running", "succeeded", "failed", "cancelled", "skipped", "cached", "paused", "unknown"]
+State = Literal["pending", "running", "cancelling", "succeeded", "failed", "cancelled", "skipped", "cached", "paused", "unknown"]
 #: States that a run does not leave.
 FINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled", "skipped", "cached"})
 
@@ -29,7 +29,9 @@ class RemoteTask:
         state: See `State`.
         started: None before it starts.
         ended: None before it ends.
-        error: The platform's words when it failed, else empty.
+        error: Why it failed: the platform's words, or the last error in its log; else empty.
+        reason: Why it waits, as far as the platform tells, or where to look; else empty.
+        group: Whether it is a condition, loop or nested pipeline: nothing of its own runs, its state is that of its tasks.
     """
 
     name: str
@@ -37,6 +39,12 @@ class RemoteTask:
     started: datetime | None = None
     ended: datetime | None = None
     error: str = ""
+    reason: str = ""
+    group: bool = False
+
+    def seconds(self, now: datetime) -> float | None:
+        """Return how long it has run, until now if it still runs; None before it starts."""
+        return ((self.ended or now) - self.started).total_seconds() if self.started else None
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,7 @@ class RemoteRun:
         ended: None while it runs.
         error: The platform's words when it failed, else empty.
         tasks: In order of their start, as far as the platform tells.
+        notes: What a person should know of the installation: a sentence each.
     """
 
     id: str
@@ -64,6 +73,7 @@ class RemoteRun:
     ended: datetime | None = None
     error: str = ""
     tasks: tuple[RemoteTask, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def over(self) -> bool:
@@ -78,10 +88,10 @@ class RemoteSchedule:
     Attributes:
         id: The platform's name of it.
         name: Ours; unique on the target.
-        cron: Five fields: minute, hour, day of month, month, day of week.
+        cron: Five fields: minute, hour, day of month, month, day of week. One that others made may be in the platform's own words.
         time_zone: An IANA name.
-        paused: Whether it starts runs.
-        next_run: None when paused or not told.
+        paused: Whether it starts no runs.
+        next_run: None when paused or not known.
     """
 
     id: str
@@ -164,7 +174,10 @@ class RemoteTarget(Protocol):
         """Let a schedule start runs again, without catching up on those it missed."""
 
     def delete_schedule(self, name: str) -> None:
-        """Delete a schedule; runs it started go on. One that is not there is an error that names the nearest."""
+        """Delete a schedule, and never a run that it started: where the platform would end those, it is refused while any is active.
+
+        One that is not there is an error that names the nearest.
+        """
 
 
 def submission_key(key: str | None = None) -> str:

@@ -71,9 +71,14 @@ def last_word(log: Path, status: int) -> str:
     if status in (128 + signal.SIGKILL, 128 + signal.SIGSEGV, 128 + signal.SIGBUS, 128 + signal.SIGABRT):
         hint = "; the machine may have run out of memory" if status == 128 + signal.SIGKILL else ""
         return f"killed by {signal.Signals(status - 128).name}{hint}"
+    return last_error(lines) or f"ended with status {status} and said nothing"
+
+
+def last_error(lines: list[str]) -> str:
+    """Return the last error that the lines of a log name, else the last line; empty when that is."""
     for number in range(len(lines) - 1, -1, -1):
         if found := _ERROR.match(lines[number]):
             ours = lines[number].startswith("intermodal.errors.")
             sentence = found["sentence"] if ours and found["sentence"] else lines[number]
             return "\n".join([sentence, *(lines[number + 1 :] if ours else [])]).strip()[:4000]
-    return lines[-1].strip() if lines and lines[-1].strip() else f"ended with status {status} and said nothing"
+    return lines[-1].strip() if lines else ""

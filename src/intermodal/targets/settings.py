@@ -4,6 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -13,6 +14,9 @@ _SECRET = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY|\bya29\.[\w-]{20,}|\bAIza[\w-]{30,}|\bgh[pousr]_\w{30,}|\bAKIA[0-9A-Z]{16}\b|\beyJ[\w-]{10,}\.[\w-]{10,}\.|://[^/@\s:]+:[^/@\s{$]+@"
 )
 _SECRET_KEY = re.compile(r"(^|_|-)(password|passwd|secret|token|api_?key|private_?key|credentials?)$", re.IGNORECASE)
+
+# The service ml-pipeline has the API at this port, and no pages; those are the service ml-pipeline-ui's.
+_API_PORT, _PAGES = 8888, "http://127.0.0.1:8080"
 
 Labels = dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")], Annotated[str, Field(pattern=r"^[a-z0-9_-]{0,63}$")]]
 
@@ -77,6 +81,11 @@ class _Remote(_Table):
     retries: int = Field(0, ge=0, le=10, description="Times a failed task is started again")
     set: dict[str, Any] = Field({}, description="Configuration keys that differ here, as with --set")
     tasks: dict[str, TaskSettings] = Field({}, description="By task name, as the compiled file has it")
+    start_timeout: float = Field(
+        1800.0,
+        ge=0,
+        description="Seconds for which `--wait` lets a run wait for images or machines while none of its tasks runs; 0: no limit",
+    )
 
 
 class TokenSource(_Table):
@@ -103,13 +112,35 @@ class KubeflowSettings(_Remote):
     """A Kubeflow Pipelines installation."""
 
     endpoint: str = Field(pattern=r"^https?://", description="URL of the API")
+    ui: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description=f"URL of the pages, for links. Default: the endpoint; where that is the API's own port {_API_PORT}: {_PAGES}, "
+        "where `kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80` shows them",
+    )
     namespace: str = Field("", description="Multi-user installations: the profile's namespace")
-    root: str = Field(pattern=r"^(s3|gs|minio)://[^/]+", description="Artifact root")
+    root: str = Field(pattern=r"^(s3|gs)://[^/]+", description="Artifact root")
     storage_endpoint: str | None = Field(None, pattern=r"^https?://", description="S3-compatible store that is not AWS")
     service_account: str = ""
     token: TokenSource | None = None
     ca_certificate: Path | None = None
     experiment: str = "intermodal"
+
+    @field_validator("root", mode="before")
+    @classmethod
+    def _no_minio(cls, root: Any) -> Any:
+        if isinstance(root, str) and root.startswith("minio://"):
+            raise ValueError(
+                f"{root!r}: KServe fetches no model from minio://; write s3://{root.removeprefix('minio://')}, the store's address as "
+                "`storage_endpoint`, and the same in the ConfigMap kfp-launcher (docs/kubeflow.md)"
+            )
+        return root
+
+    @property
+    def page(self) -> str:
+        """The address of the pages, for people."""
+        address = self.ui or (_PAGES if urlsplit(self.endpoint).port == _API_PORT else self.endpoint)
+        return address.rstrip("/")
 
 
 class VertexSettings(_Remote):

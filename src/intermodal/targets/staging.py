@@ -71,7 +71,7 @@ class Staging:
     """A place below an artifact root.
 
     Args:
-        root: The artifact root: ``gs://``, ``s3://`` or ``minio://``.
+        root: The artifact root: ``gs://`` or ``s3://``.
         endpoint: URL of an S3-compatible store that is not AWS.
     """
 

@@ -2,8 +2,10 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -20,6 +22,7 @@ from intermodal.targets.staging import Staging
 from intermodal.targets.vertex_client import TIMEOUT, VertexClient, moment, word
 from intermodal.targets.vertex_schedules import DIGEST, KEY, VertexSchedules
 
+_READS = 4  # of what exists and is not seen
 _JOB_ID = re.compile(r"[a-z][-a-z0-9]{0,127}")
 _RUN_STATES: dict[str, State] = {
     "QUEUED": "pending",
@@ -27,7 +30,7 @@ _RUN_STATES: dict[str, State] = {
     "RUNNING": "running",
     "SUCCEEDED": "succeeded",
     "FAILED": "failed",
-    "CANCELLING": "running",
+    "CANCELLING": "cancelling",
     "CANCELLED": "cancelled",
     "PAUSED": "paused",
 }
@@ -36,8 +39,8 @@ _TASK_STATES: dict[str, State] = {
     "PENDING": "pending",
     "RUNNING": "running",
     "SUCCEEDED": "succeeded",
-    "CANCEL_PENDING": "running",
-    "CANCELLING": "running",
+    "CANCEL_PENDING": "cancelling",
+    "CANCELLING": "cancelling",
     "CANCELLED": "cancelled",
     "FAILED": "failed",
     "SKIPPED": "cached",
@@ -62,6 +65,7 @@ class VertexTarget:
 
     def __init__(self, settings: VertexSettings, *, pause: float = 1.0, patience: float = 60.0, credentials: Any = None) -> None:
         self._settings = settings
+        self._pause = pause
         self._client = VertexClient(settings, pause, patience, credentials)
         self._schedules = VertexSchedules(self._client)
 
@@ -78,7 +82,7 @@ class VertexTarget:
         try:
             made = self._client.call(partial(create, timeout=TIMEOUT, retry=None), acts_on=(api.Conflict,))
         except api.Conflict:
-            made = self._get(identifier)
+            made = self._existing(identifier)
             if made.labels.get(DIGEST) != job.labels[DIGEST]:
                 raise PlatformError(
                     f"the key {submission.key!r} already started {identifier} with another pipeline or other parameters; choose another --key"
@@ -184,6 +188,17 @@ class VertexTarget:
         except api.NotFound:
             raise PlatformError(f"{self._client.parent}: there is no run {run_id!r}; `intermodal list --target vertex` names the newest") from None
 
+    def _existing(self, identifier: str) -> Any:
+        """Return a job that the service says exists, which a read may not see at once."""
+        get = partial(self._client.pipelines.get_pipeline_job, name=self._job_name(identifier), timeout=TIMEOUT, retry=None)
+        for attempt in range(_READS):
+            with suppress(api.NotFound):
+                return self._client.call(get, acts_on=(api.NotFound,))
+            time.sleep(self._pause * 2**attempt)
+        raise PlatformError(
+            f"{self._client.parent}: the run {identifier!r} exists (409) and is not shown (404), as one that is being deleted: choose another --key"
+        )
+
     def _job_name(self, run_id: str) -> str:
         return run_id if run_id.startswith("projects/") else f"{self._client.parent}/pipelineJobs/{run_id}"
 
@@ -205,7 +220,8 @@ class VertexTarget:
 
 def _tasks(details: Any) -> tuple[RemoteTask, ...]:
     """Return the tasks in order of their start; the one without a parent is the run itself."""
-    tasks = [_task(each) for each in details if each.parent_task_id]
+    parents = {each.parent_task_id for each in details}
+    tasks = [replace(_task(each), group=each.task_id in parents) for each in details if each.parent_task_id]
     return tuple(sorted(tasks, key=lambda task: (task.started is None, task.started.timestamp() if task.started else 0.0)))
 
 

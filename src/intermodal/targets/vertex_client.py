@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from json import JSONDecodeError
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -11,7 +12,8 @@ from google.api_core.retry import Retry
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
 from google.cloud import aiplatform_v1 as aiplatform
-from requests.exceptions import RequestException
+from google.protobuf.json_format import ParseError
+from requests.exceptions import InvalidJSONError, RequestException
 
 from intermodal.errors import PlatformError
 from intermodal.targets.settings import VertexSettings
@@ -19,6 +21,8 @@ from intermodal.targets.settings import VertexSettings
 #: Seconds for one request.
 TIMEOUT = 60.0
 _TRANSIENT = (api.TooManyRequests, api.InternalServerError, api.BadGateway, api.ServiceUnavailable, api.GatewayTimeout, RequestException)
+# An answer with status 200 that is not what the API says.
+_UNREADABLE = (ParseError, InvalidJSONError, JSONDecodeError)
 
 T = TypeVar("T")
 
@@ -79,11 +83,22 @@ class VertexClient:
             PlatformError: It was refused, or was not answered in time.
         """
         try:
-            return self.retry(request)()
+            answer = self.retry(request)()
         except acts_on:
             raise
+        except _UNREADABLE as error:
+            raise self._not_the_api() from error
         except (api.GoogleAPIError, GoogleAuthError, RequestException, TimeoutError) as error:
             raise PlatformError(f"{self.parent}: {self._in_words(error, role)}") from error
+        if getattr(answer, "name", None) == "":  # other JSON: all that it says is unknown to the client, and left out
+            raise self._not_the_api()
+        return answer
+
+    def _not_the_api(self) -> PlatformError:
+        return PlatformError(
+            f"{self.parent}: what answers is not Google's API, but a page or half an answer (the login page of a proxy?); correct HTTPS_PROXY, or "
+            "`endpoint` in targets.toml; whether the request was taken is not known: the same command with the same --key is safe to repeat"
+        )
 
     def _in_words(self, error: Exception, role: str) -> str:
         said = _first_line(error)
@@ -137,6 +152,8 @@ def moment(value: Any) -> datetime | None:
 
 
 def _transient(error: BaseException) -> bool:
+    if isinstance(error, _UNREADABLE):
+        return False
     return isinstance(error, (*_TRANSIENT, TransportError)) or (isinstance(error, GoogleAuthError) and error.retryable)
 
 
