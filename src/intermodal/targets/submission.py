@@ -225,8 +225,7 @@ def _staged(settings: TrainingConfiguration, base: Path, goal: Destination, *, g
         sources = resolve_sources([source.argument() for source in settings.data.sources], base)
         for source in sources:
             if "://" not in source["uri"]:
-                # A launcher knows minio://; a library that reads objects knows it as S3.
-                source["uri"] = staging.stage(*split_glob(Path(source["uri"]))).replace("minio://", "s3://", 1)
+                source["uri"] = staging.stage(*split_glob(Path(source["uri"])))
         made["sources"] = sources
     if "repository" not in given:
         made["repository"] = staging.stage((base / settings.features.repository).resolve())
