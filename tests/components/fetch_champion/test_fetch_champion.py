@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from intermodal.artifacts import tree_hash
 from intermodal.components.fetch_champion.logic import fetch_champion
 from intermodal.components.register_model.logic import register_model
 from intermodal.errors import StoreError
 from intermodal.model_registry import open_registry
+from intermodal.tree import tree_hash
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from intermodal.artifacts import tree_hash
 from intermodal.components.find_champion.logic import find_champion
 from intermodal.components.register_model.logic import register_model
 from intermodal.errors import ConfigurationError, StoreError
 from intermodal.model_registry import MODEL_TAG, open_registry
+from intermodal.tree import tree_hash
 
 
 @pytest.fixture
