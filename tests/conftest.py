@@ -2,6 +2,13 @@
 
 import os
 import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -18,3 +25,83 @@ def fault_random(request: pytest.FixtureRequest) -> random.Random:
     seed = os.environ.get(SEED, "0")
     request.node.add_report_section("setup", "fault seed", f"{SEED}={seed}; `make faults SEED={seed}` repeats this")
     return random.Random(f"{seed} {request.node.nodeid}")
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A mounted directory that behaves as gcsfuse does over a bucket without folders: no directory can be renamed (tests/bucket_mount.py)."""
+
+    path: Path
+
+    @property
+    def changes(self) -> int:
+        """How many changes of files and directories there were so far."""
+        return int(os.getxattr(self.path, "user.changes"))
+
+    def kill_at(self, change: int) -> None:
+        """Kill by SIGKILL the process that is about to make the n-th change from now; 0: none."""
+        os.setxattr(self.path, "user.kill_at", str(change).encode())
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Iterator[Bucket]:
+    """A bucket as gcsfuse mounts it: a real FUSE file system. Needs /dev/fuse, libfuse and the right to mount."""
+    mfusepy = pytest.importorskip("mfusepy", reason="libfuse is missing: apt-get install fuse3", exc_type=OSError)
+    if not os.access("/dev/fuse", os.W_OK):
+        pytest.skip("there is no /dev/fuse here, or no right to use it")
+    for name in ("backing", "bucket"):
+        (tmp_path / name).mkdir()
+    program = Path(__file__).with_name("bucket_mount.py")
+    variables = os.environ | {"PYTHONPATH": str(Path(mfusepy.__file__).parent)}
+    place = Bucket(tmp_path / "bucket")
+    with (tmp_path / "bucket.log").open("w") as log:
+        server = subprocess.Popen([sys.executable, str(program), str(tmp_path / "backing"), str(place.path)], env=variables, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 30
+        while not place.path.is_mount():
+            assert server.poll() is None, (tmp_path / "bucket.log").read_text()
+            assert time.monotonic() < deadline, "the bucket was not mounted within half a minute"
+            time.sleep(0.02)
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place.path)], check=False)
+        server.terminate()
+        server.wait(10)
+
+
+def leave(folder: Path, room: int) -> None:
+    """Fill a disk but for some bytes."""
+    status = os.statvfs(folder)
+    (folder / "filling").write_bytes(bytes(status.f_bavail * status.f_frsize - room))
+
+
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Make a folder the temporary directory."""
+
+    def become(folder: Path) -> None:
+        monkeypatch.setenv("TMPDIR", str(folder))
+        monkeypatch.setattr(tempfile, "tempdir", None)
+
+    return become
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Make small disks: `small_disk("name", mebibytes)` mounts a tmpfs and returns its folder; `room`: bytes free. Needs the right to mount."""
+    made: list[Path] = []
+
+    def make(name: str, mebibytes: int, room: int | None = None) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "none", str(folder)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"a disk of its own cannot be mounted here: {done.stderr.strip()}")
+        made.append(folder)
+        if room is not None:
+            leave(folder, room)
+        return folder
+
+    yield make
+    for folder in made:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from pyarrow import fs
 
+from intermodal.disk import room
 from intermodal.errors import DataError, StoreError
 
 _KINDS = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
@@ -62,16 +63,17 @@ class TableFile:
 
         Raises:
             DataError: The archive is broken, or holds not exactly one file.
+            MachineError: The temporary directory has no room for an archived Parquet file.
         """
         wrapping = PurePosixPath(self.path).suffix.lower()
         try:
             with self.system.open_input_file(self.path) as raw:
                 if wrapping == ".zip":
                     with zipfile.ZipFile(raw) as archive, archive.open(self._member(archive)) as content:
-                        yield from _seekable(content, self.kind)
+                        yield from self._seekable(content)
                 elif wrapping == ".gz":
                     with gzip.open(raw) as content:
-                        yield from _seekable(content, self.kind)
+                        yield from self._seekable(content)
                 else:
                     yield raw
         except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError) as error:
@@ -92,16 +94,16 @@ class TableFile:
             raise DataError(f"{self.name}: the archive is encrypted; decrypt it first")
         return names[0]
 
-
-def _seekable(content: Any, kind: str) -> Iterator[IO[bytes]]:
-    if kind == "csv":
-        yield content
-        return
-    with tempfile.TemporaryFile() as whole:
-        while piece := content.read(io.DEFAULT_BUFFER_SIZE * 128):
-            whole.write(piece)
-        whole.seek(0)
-        yield whole
+    def _seekable(self, content: Any) -> Iterator[IO[bytes]]:
+        if self.kind == "csv":
+            yield content
+            return
+        with tempfile.TemporaryFile() as whole:
+            with room(self.name):
+                while piece := content.read(io.DEFAULT_BUFFER_SIZE * 128):
+                    whole.write(piece)
+                whole.seek(0)
+            yield whole
 
 
 def guess_kind(name: str) -> str | None:

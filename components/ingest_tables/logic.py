@@ -1,9 +1,6 @@
 """Tables from files into Parquet, split, hashed and listed in a manifest."""
 
-import errno
-import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ from intermodal.components.ingest_tables.content import ContentHash
 from intermodal.components.ingest_tables.reading import Table
 from intermodal.components.ingest_tables.source import Source
 from intermodal.components.ingest_tables.splitting import SPLIT_COLUMN, Split
-from intermodal.errors import ConfigurationError, DataError, MachineError
+from intermodal.errors import ConfigurationError, DataError
 
 _ROW_GROUP = 1 << 17
 
@@ -32,7 +29,7 @@ def ingest_tables(sources: list[dict[str, Any]], split: dict[str, Any], fingerpr
     Raises:
         ConfigurationError: A source or the split makes no sense.
         DataError: A file is missing, broken, empty or not as declared, or a part gets no row.
-        MachineError: The disk is full.
+        MachineError: A disk is full.
     """
     parsed = [Source.parse(source) for source in sources]
     names = [source.name for source in parsed]
@@ -41,22 +38,12 @@ def ingest_tables(sources: list[dict[str, Any]], split: dict[str, Any], fingerpr
     division = Split(split) if split else None
     if division and division.table not in names:
         raise ConfigurationError(f"split: there is no table {division.table!r}; the tables are {', '.join(names)}")
-    with _room_in(tables_path), whole_directory(tables_path) as folder:
+    with whole_directory(tables_path) as folder:
         listed = {}
         for source in parsed:
             divides = division if division and division.table == source.name else None
             listed[source.name] = _write_table(Table(source), divides, folder / source.name)
         write_json(folder / "manifest.json", {"fingerprint": fingerprint, "tables": listed})
-
-
-@contextmanager
-def _room_in(path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-            raise
-        raise MachineError(f"{path}: no room to write the tables ({os.strerror(error.errno)}); free some space and run again") from error
 
 
 def _write_table(table: Table, split: Split | None, folder: Path) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from feast.errors import FeastError
 
 from intermodal.artifacts import whole_directory
 from intermodal.asof_store import AsofOfflineStoreConfig
+from intermodal.disk import room
 from intermodal.errors import ConfigurationError, DataError
 from intermodal.feature_store import FeatureRepository, open_store
+from intermodal.tree import check_whole
 from intermodal.user_code import exit_refused
 
 _MOMENT = "event_timestamp"
@@ -46,11 +48,12 @@ def retrieve_features(
     service = repository.service(feature_service)
     with tempfile.TemporaryDirectory() as scratch:
         settings = feature_store | {"registry": f"{scratch}/registry.db", "online_store": {"type": "sqlite", "path": f"{scratch}/online.db"}}
-        store = open_store({"project": "features"} | settings, Path(repository_path))
-        store.apply(repository.objects)
+        with room(examples_path, scratch):
+            store = open_store({"project": "features"} | settings, Path(repository_path))
+            store.apply(repository.objects)
         with whole_directory(examples_path) as folder:
             try:
-                with exit_refused(f"{repository_path}: a transformation of {feature_service!r}"):
+                with room(examples_path, folder), exit_refused(f"{repository_path}: a transformation of {feature_service!r}"):
                     _write_parts(_join(store, service, rows), folder, split="split" in columns)
             except (duckdb.Error, pa.ArrowException) as error:
                 raise DataError(f"{tables_path}: features cannot be joined: {error}") from error
@@ -78,6 +81,7 @@ def _join(store: FeatureStore, service: FeatureService, rows: Path) -> pa.Record
 
 
 def _check_spine(path: Path, spine: str) -> list[str]:
+    check_whole(path.parent)
     try:
         schema = pq.read_schema(path)
     except FileNotFoundError:

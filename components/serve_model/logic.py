@@ -14,7 +14,7 @@ from intermodal.deployments import Deployment, alone, deployment, end_process, f
 from intermodal.endpoint import endpoint, open_inference
 from intermodal.errors import ConfigurationError, DeploymentError
 from intermodal.smoke import TOLERANCE, SmokeTest, post_json
-from intermodal.tree import tree_hash
+from intermodal.tree import is_whole, tree_hash
 
 _DEFAULTS: Final = {"port": 8080, "timeout": 60.0, "tolerance": TOLERANCE}
 _LOGS_KEPT: Final = 5
@@ -94,7 +94,7 @@ class Service:
         moment = datetime.now(UTC)
         label = f"{moment:%Y%m%dT%H%M%S%f}"
         copy = folder / "models" / self._digest[:16]
-        if not copy.exists():
+        if not is_whole(copy):
             with whole_directory(copy) as scratch:
                 shutil.copytree(self._model, scratch, dirs_exist_ok=True)
         old = before if before and before.alive else None

@@ -9,8 +9,9 @@ from pathlib import Path
 import duckdb
 
 from intermodal.artifacts import whole_directory
+from intermodal.disk import room
 from intermodal.errors import ConfigurationError, DataError, MachineError
-from intermodal.tree import check_staged
+from intermodal.tree import check_staged, check_whole
 
 _FILE_NAME = re.compile(r"(?:\d+_)?(?P<relation>_?[A-Za-z]\w*)\.sql", re.ASCII)
 _PART = "split="
@@ -48,7 +49,7 @@ def transform_tables(tables_path: str, repository_path: str, transformed_path: s
         for relation, path in statements.items():
             if relation.casefold() in taken:
                 raise ConfigurationError(f"{path}: there is already a table {relation!r}; rename the file")
-            with _named(path):
+            with _named(path), room(path, folder):
                 _make(connection, relation, _select(connection, path), None if relation.startswith("_") else folder / f"{relation}.parquet")
 
 
@@ -70,6 +71,7 @@ def _statements(repository: Path) -> dict[str, Path]:
 
 def _bind_tables(connection: duckdb.DuckDBPyConnection, tables: Path) -> set[str]:
     """Make each table a view, and return their names in lower case."""
+    check_whole(tables)
     folders = sorted(path for path in tables.iterdir() if path.is_dir()) if tables.is_dir() else []
     if not folders:
         raise DataError(f"{tables}: there are no tables; run ingest_tables first")
@@ -115,10 +117,8 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.OutOfMemoryException as error:
-        raise MachineError(f"{path}: it needs more memory or temporary space than there is ({_first_line(error)}); select less at a time") from error
+        raise MachineError(f"{path}: it needs more memory than there is ({_first_line(error)}); select less at a time") from error
     except duckdb.IOException as error:
-        if "No space left" in str(error) or "File too large" in str(error):
-            raise MachineError(f"{path}: no room to write ({_first_line(error)}); free some space and run again") from error
         raise DataError(f"{path}: a table cannot be read ({_first_line(error)}); run the task that writes it again") from error
     except (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException) as error:
         raise DataError(f"{path}: a value stops it: {error}; correct the data, or use TRY_CAST") from error

@@ -13,6 +13,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
 
 from intermodal.components.validate_data.statistics import Accumulator, divided, read_batches, row_groups, whole_parquet
+from intermodal.disk import room
 from intermodal.errors import ConfigurationError
 
 #: Runners whose workers see this machine's files.
@@ -72,7 +73,7 @@ def read_with_beam(
             raise ConfigurationError(f"beam_options {list(beam_options)}: {str(error).partition(chr(10))[0]}") from error
         FileSystems.mkdirs(found)
         try:
-            with pipeline:
+            with room("statistics", here), pipeline:
                 _ = (
                     pipeline
                     | "Row groups" >> beam.Create(groups)

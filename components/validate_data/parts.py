@@ -8,6 +8,7 @@ from typing import Final
 from intermodal.components.validate_data.anomalies import Anomaly
 from intermodal.components.validate_data.statistics import column_types, readable
 from intermodal.errors import DataError
+from intermodal.tree import check_whole
 
 _ORDER: Final = ("train", "validation", "test")
 
@@ -16,8 +17,9 @@ def part_files(examples: Path) -> dict[str, list[Path]]:
     """Return the Parquet files of each part, `train` first, then `validation` and `test`.
 
     Raises:
-        DataError: There is no part `train`.
+        DataError: There is no part `train`, or only a part of the directory was written.
     """
+    check_whole(examples)
     found = {directory.name: sorted(directory.glob("*.parquet")) for directory in sorted(examples.glob("*/"))}
     parts = [part for part, files in found.items() if files]
     if "train" not in parts:

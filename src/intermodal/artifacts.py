@@ -3,46 +3,117 @@
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from intermodal.disk import is_full, room
 from intermodal.errors import DataError
+from intermodal.tree import PARTIAL, check_whole
 
 
 @contextmanager
 def whole_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give an empty directory to fill; it appears at `path`, replacing what is there, only when the block ends without an error.
 
-    Whatever stops the block (an exception, a full disk, a kill) leaves `path` as it was.
+    On a disk it is filled beside `path` and renamed, so that whatever stops the block (an exception, a full disk, a kill) leaves `path` as it was;
+    a kill within the renaming leaves nothing there. An object store behind FUSE (gcsfuse) cannot rename a directory: there it is filled in the
+    temporary directory, then copied file by file, and for so long holds a file `PARTIAL`, by which `is_whole` and `check_whole` know it.
+
+    Raises:
+        MachineError: A disk is full.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
-    scratch.mkdir()
+    name = f".{target.name}.{uuid.uuid4().hex}"
+    copied = _on_fuse(target.parent)
+    scratch = Path(tempfile.gettempdir(), f"{name}.partial") if copied else target.with_name(f"{name}.partial")
+    replaced = target.with_name(f"{name}.replaced")
     try:
-        yield scratch
-        if target.is_dir():
-            shutil.rmtree(target)
-        elif target.exists():
-            target.unlink()
+        with room(target, target.parent):
+            scratch.mkdir()
+            yield scratch
+            if target.is_symlink() or target.is_file():
+                target.unlink()
+            if copied or not _renamed(scratch, target, replaced):
+                _copy(scratch, target)
+    finally:
+        for each in (scratch, replaced):
+            shutil.rmtree(each, ignore_errors=True)
+
+
+def _renamed(scratch: Path, target: Path, replaced: Path) -> bool:
+    """Put a directory in another's place; return False where directories cannot be renamed."""
+    try:
+        if target.exists():
+            target.rename(replaced)
         scratch.rename(target)
+    except OSError as error:
+        if is_full(error):
+            raise
+        return False
+    return True
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a directory file by file to where nothing is atomic but a file's appearance."""
+    target.mkdir(exist_ok=True)
+    partial = target / PARTIAL
+    partial.touch()
+    try:
+        _empty(target)
+        for each in sorted(source.rglob("*")):
+            copy = target / each.relative_to(source)
+            if each.is_dir():
+                copy.mkdir()
+            else:
+                shutil.copyfile(each, copy)
     except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
+        with suppress(OSError):
+            _empty(target)
+            partial.unlink()
+            target.rmdir()
         raise
+    partial.unlink()
+
+
+def _empty(target: Path) -> None:
+    """Remove all that a directory holds but the file that says it is not whole."""
+    for each in target.iterdir():
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        elif each.name != PARTIAL:
+            each.unlink()
+
+
+def _on_fuse(folder: Path) -> bool:
+    """Return whether a folder lies on a FUSE mount: by FUSE come the file systems over object stores."""
+    device = folder.stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()]
+    except OSError:
+        return False
+    return any(mount[2] == wanted and mount[mount.index("-") + 1].partition(".")[0] == "fuse" for mount in mounts)
 
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a path to write one file to; it appears at `path` only when the block ends without an error. See `whole_directory`."""
+    """Give a path to write one file to; it appears at `path` only when the block ends without an error.
+
+    Raises:
+        MachineError: A disk is full.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
     try:
-        yield scratch
-        scratch.replace(target)
+        with room(target, target.parent):
+            yield scratch
+            scratch.replace(target)
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
@@ -58,8 +129,9 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """Read a JSON artifact.
 
     Raises:
-        DataError: The file is missing or is not JSON.
+        DataError: The file is missing or is not JSON, or the directory it lies in is not whole.
     """
+    check_whole(Path(path).parent)
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:

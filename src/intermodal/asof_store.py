@@ -4,6 +4,8 @@ Feast's shipped DuckDB store gives the same values through an inequality join an
 rows where keys are few. Named in feature_store.yaml by its class path, `intermodal.asof_store.AsofOfflineStore`.
 """
 
+import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -71,7 +73,8 @@ class AsofOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
         Returns:
             A job; nothing is read before it is asked for its result.
         """
-        connection = duckdb.connect()
+        # Unasked, DuckDB spills into the working directory.
+        connection = duckdb.connect(config={"temp_directory": f"{tempfile.gettempdir()}/duckdb-{uuid.uuid4().hex}"})
         # Else DuckDB picks a loop join for few rows of unknown size: minutes in place of tenths of a second.
         connection.execute("SET TimeZone = 'UTC'; SET asof_loop_join_threshold = 0; SET preserve_insertion_order = true")
         if isinstance(entity_df, str):

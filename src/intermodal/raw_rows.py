@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from intermodal.errors import DataError
+from intermodal.tree import check_whole
 
 
 def read_part(examples_path: str | os.PathLike[str], part: str, columns: list[str] | None = None) -> pa.Table:
@@ -22,6 +23,7 @@ def read_part(examples_path: str | os.PathLike[str], part: str, columns: list[st
     Raises:
         DataError: The part is missing, unreadable, empty, or lacks a column.
     """
+    check_whole(examples_path)
     folder = Path(examples_path) / part
     if not folder.is_dir():
         raise DataError(f"{folder}: the examples have no part {part!r}; give the split a part of that name")

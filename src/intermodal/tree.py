@@ -7,10 +7,13 @@ import re
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote
 
 from intermodal.errors import DataError
 
+#: Lies in a directory as long as it is not whole, where the file system cannot rename directories; the name is that of Hadoop's committers.
+PARTIAL: Final = "_temporary"
 _STAGED = re.compile(r"/staged/([0-9a-f]{32})/[^/]+$")
 
 
@@ -66,12 +69,29 @@ def hash_files(hashes: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
+def is_whole(path: str | os.PathLike[str]) -> bool:
+    """Return whether a directory is there, with something in it, and its writing was not cut short. Directories of strangers are whole."""
+    folder = Path(path)
+    return folder.is_dir() and any(folder.iterdir()) and not (folder / PARTIAL).exists()
+
+
+def check_whole(path: str | os.PathLike[str]) -> None:
+    """Refuse a directory whose writing was cut short.
+
+    Raises:
+        DataError: It is not whole.
+    """
+    if Path(path, PARTIAL).exists():
+        raise DataError(f"{path}: only a part of it was written (it holds {PARTIAL}); run the task that writes it again")
+
+
 def tree_hash(folder: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of the content and relative names of all files below a folder; times, order and `__pycache__` do not matter.
 
     Raises:
-        DataError: There is no such folder, it cannot be read, or a link in it leads back to a folder that it lies in.
+        DataError: There is no such folder, it is not whole, cannot be read, or a link in it leads back to a folder that it lies in.
     """
+    check_whole(folder)
     return hash_files({name: file_hash(path) for name, path in files_below(Path(folder)).items()})
 
 

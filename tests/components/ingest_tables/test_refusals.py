@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from intermodal.components.ingest_tables.logic import ingest_tables
-from intermodal.errors import ConfigurationError, DataError, IntermodalError
+from intermodal.errors import ConfigurationError, DataError, IntermodalError, MachineError
 
 GOOD = "id,fruit,weight\n1,apple,1.5\n2,pear,2.5\n"
 
@@ -270,8 +270,27 @@ def test_a_full_disk_leaves_nothing_half_written(ingest):
         timeout=60,
         check=False,
     )
-    assert "no room to write the tables" in done.stderr
+    assert re.search(rf"{ingest.output}: no file in {ingest.folder}\S* may be larger than 512 KiB", done.stderr), done.stderr
     assert ingest.left() == ["a.parquet"]
+
+
+@pytest.mark.fault("Stores", "a full temporary directory while an archived Parquet is unpacked", "the message names the disk that is full")
+def test_a_full_temporary_directory_is_named_and_not_the_disk_of_the_output(ingest, small_disk, temporary):
+    content = ingest.put("a.parquet", pa.table({"x": [os.urandom(1000).hex() for _ in range(2000)]}))
+    with zipfile.ZipFile(ingest.folder / "a.parquet.zip", "w") as archive:
+        archive.write(content, "a.parquet")
+    temporary(small_disk("temporary", 1))
+    with pytest.raises(MachineError, match=rf"a\.parquet\.zip: no room left in {ingest.folder}/temporary: .* is full .*, or set TMPDIR"):
+        ingest(str(ingest.folder / "a.parquet.zip"))
+    assert not ingest.output.exists()
+
+
+def test_a_full_disk_of_the_output_is_named(ingest, small_disk):
+    path = ingest.put("a.parquet", pa.table({"x": [os.urandom(1000).hex() for _ in range(2000)]}))
+    disk = small_disk("small", 1)
+    with pytest.raises(MachineError, match=rf"{disk}/out: no room left in {disk}\S*: its disk, mounted at {disk}, is full \(1,024 KiB, \d+ KiB free"):
+        ingest_tables([{"name": "rows", "uri": path}], {}, "", f"{disk}/out")
+    assert list(disk.iterdir()) == []
 
 
 def peak_memory(ingest, uri: str) -> int:

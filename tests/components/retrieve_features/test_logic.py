@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from intermodal.components.retrieve_features.logic import retrieve_features
-from intermodal.errors import ConfigurationError, DataError
+from intermodal.errors import ConfigurationError, DataError, MachineError
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 DEFINITIONS = """
@@ -201,3 +201,26 @@ def test_two_views_with_a_feature_of_one_name_are_refused(retrieve):
 
 def test_the_settings_of_a_pipeline_parameter_are_taken(retrieve):
     assert retrieve(**json.loads('{"entity_key_serialization_version": 3.0, "project": "shops"}'))["test"].num_rows == 1
+
+
+@pytest.mark.fault(
+    "Stores", "a full disk under retrieve_features: the output's, or the temporary directory's", "the message names the disk that is full"
+)
+@pytest.mark.parametrize("full", ["output", "temporary"])
+def test_the_disk_that_is_full_is_named(retrieve, small_disk, temporary, full):
+    retrieve()
+    if full == "temporary":
+        # Room for the file by which Python tries a temporary directory, not for a registry.
+        temporary(small_disk("temporary", 1, room=8192))
+        with pytest.raises(
+            MachineError, match=rf"output: no room left in {retrieve.folder}/temporary\S*: its disk, mounted at {retrieve.folder}/temporary, is full"
+        ):
+            retrieve()
+        return
+    disk = small_disk("small", 1, room=8192)
+    rows = pa.table({"event_timestamp": at(*range(20_000)), "shop": [str(n) for n in range(20_000)], "split": ["train"] * 20_000})
+    pq.write_table(rows, retrieve.folder / "tables" / "examples.parquet")
+    paths = [str(retrieve.folder / name) for name in ("tables", "repository")]
+    with pytest.raises(MachineError, match=rf"{disk}/out: no room left in {disk}\S*: its disk, mounted at {disk}, is full"):
+        retrieve_features(*paths, "stock", "examples", {}, f"{disk}/out")
+    assert [path.name for path in disk.iterdir()] == ["filling"]
