@@ -95,7 +95,6 @@ def outcome(place) -> dict:
         "verdict": decision["verdict"],
         "metrics": {name: each["value"] for name, each in evaluation["models"]["challenger"]["metrics"].items()},
         "version": registration["version"],
-        "model": registration["lineage"]["model_sha256"],
         "tables": registration["lineage"]["tables"],
         "served": served,
     }
