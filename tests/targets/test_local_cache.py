@@ -2,6 +2,7 @@
 # ruff: noqa: PTH123, PTH208 (bodies of tasks import what they use)
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -66,13 +67,19 @@ def test_without_the_cache_everything_runs_but_is_kept_for_later(target):
     assert states(target.run(chain, {"text": "a"})) == CACHED
 
 
-@pytest.mark.parametrize("harm", ["changed", "truncated", "deleted"])
+@pytest.mark.parametrize("harm", ["changed", "changed, size and time kept", "truncated", "deleted"])
+@pytest.mark.fault("New data", "an artifact that the local cache names is deleted, cut or changed, its size and time kept too", "the task runs again")
 def test_an_artifact_that_is_no_longer_whole_is_made_again(target, harm):
     path = Path(target.run(chain, {"text": "abc"}).tasks[1].outputs["copied"])
+    time.sleep(0.2)
+    assert states(target.run(chain, {"text": "abc"})) == CACHED, "its hash is remembered now"
+    status = path.stat()
     if harm == "deleted":
         path.unlink()
     else:
-        path.write_text("xyz" if harm == "changed" else "a")
+        path.write_text("a" if harm == "truncated" else "xyz")
+    if "kept" in harm:
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     again = target.run(chain, {"text": "abc"})
     assert states(again) == [("write", "cached"), ("copy", "done")]
     assert Path(again.tasks[1].outputs["copied"]).read_text() == "abc"
