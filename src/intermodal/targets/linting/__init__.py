@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from intermodal.errors import ConfigurationError, nearest
-from intermodal.targets.linting import kubeflow, structure, vertex, wiring
+from intermodal.targets.linting import containers, kubeflow, placeholders, secrets, structure, vertex, wiring
 from intermodal.targets.linting.document import Document, UnreadableError, parse_document, read_document, read_text
 from intermodal.targets.linting.finding import PLATFORMS, RULES, Finding, Platform
 
-__all__ = ["RULES", "Finding", "kubeflow", "lint", "lint_documents", "structure", "vertex", "wiring"]
+__all__ = ["RULES", "Finding", "containers", "kubeflow", "lint", "lint_documents", "placeholders", "secrets", "structure", "vertex", "wiring"]
 
 
 def lint(source: Path | str, target: str | None = None) -> list[Finding]:

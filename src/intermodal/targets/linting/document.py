@@ -47,7 +47,8 @@ class Document:
         path: The file, for messages.
         specification: The pipeline specification, taken out of a PipelineJob where it is in one.
         platform: The second document; None when there is none.
-        extra: How many documents there are beyond these.
+        extra: How many documents there are beyond these, empty ones aside.
+        count: How many documents there are in all.
         job: The PipelineJob around the specification; None when it stands bare.
         nodes: The YAML of each document, which knows its lines; none for a pipeline in memory.
     """
@@ -56,6 +57,7 @@ class Document:
     specification: dict[str, Any]
     platform: dict[str, Any] | None = None
     extra: int = 0
+    count: int = 1
     job: dict[str, Any] | None = None
     nodes: list[Any] = field(default_factory=list)
 
@@ -88,11 +90,7 @@ class Document:
 
     def graphs(self) -> Iterator[Graph]:
         """Yield the task graph of the pipeline and every nested one."""
-        for place, component in [
-            ((0, "root"), self.specification.get("root")),
-            *(((0, "components", name), each) for name, each in self.components.items()),
-        ]:
-            component = mapping(component)
+        for place, component in self.components_with_root():
             if "dag" in component:
                 dag = mapping(component["dag"])
                 yield Graph(
@@ -102,6 +100,29 @@ class Document:
                     mapping(dag.get("outputs")),
                     mapping(component.get("outputDefinitions")),
                 )
+
+    def components_with_root(self) -> Iterator[tuple[Place, dict[str, Any]]]:
+        """Yield (place, component): the root, then the others."""
+        yield (0, "root"), mapping(self.specification.get("root"))
+        for name, component in self.components.items():
+            yield (0, "components", name), mapping(component)
+
+    def containers(self) -> Iterator[tuple[Place, dict[str, Any]]]:
+        """Yield (place, container) of every executor that has one."""
+        for label, executor in self.executors.items():
+            if "container" in mapping(executor):
+                yield (*self.executor_place(label), "container"), mapping(executor["container"])
+
+    def kubernetes_options(self) -> Iterator[tuple[Place, dict[str, Any]]]:
+        """Yield (place, options) of every executor that the platform's document says something about."""
+        kubernetes = mapping(mapping(mapping(self.platform).get("platforms")).get("kubernetes"))
+        for label, options in mapping(mapping(kubernetes.get("deploymentSpec")).get("executors")).items():
+            yield (1, "platforms", "kubernetes", "deploymentSpec", "executors", label), mapping(options)
+
+    @staticmethod
+    def executor_place(label: str) -> Place:
+        """Return where an executor stands."""
+        return 0, "deploymentSpec", "executors", label
 
     def component_of(self, task: dict[str, Any]) -> dict[str, Any] | None:
         """Return a task's component, or None when it does not exist."""
@@ -154,4 +175,5 @@ def parse_document(values: list[Any], path: str, nodes: list[Any] | None = None)
     if not {"root", "components", "pipelineInfo", "deploymentSpec", "schemaVersion"} & set(specification):
         raise UnreadableError("it is a mapping, but none of a pipeline specification's keys is in it")
     platform = values[1] if len(values) > 1 and isinstance(values[1], dict) else None
-    return Document(path, specification, platform, max(0, len(values) - (2 if platform is not None else 1)), job, nodes or [])
+    extra = sum(value is not None for value in values[1:]) - (platform is not None)
+    return Document(path, specification, platform, extra, len(values), job, nodes or [])

@@ -1,16 +1,27 @@
 """Rules of self-hosted Kubeflow Pipelines."""
 
+import json
+import re
 from collections.abc import Iterator
+from typing import Any
+
+from kfp.pipeline_spec import pipeline_spec_pb2
 
 from intermodal.errors import nearest
 from intermodal.targets.linting.document import Document, Place, mapping
 from intermodal.targets.linting.finding import Complaint, Platform, rule
 from intermodal.targets.linting.protos import unparsed
-from intermodal.targets.linting.quantities import asked, resources_of
+from intermodal.targets.linting.quantities import asked, bounds, resources_of
 
 _KUBEFLOW: tuple[Platform, ...] = ("kubeflow",)
 _COMPILER = "kubeflow/pipelines, backend/src/v2/compiler/visitor.go"
 _SEEN = "a Kubeflow Pipelines 2.17 backend"
+_LONGEST_NAME = 128
+_ARGO_NAME = re.compile(rf"[a-zA-Z0-9][-a-zA-Z0-9]{{0,{_LONGEST_NAME - 1}}}")
+#: Bytes, of etcd's default limit of a request.
+_LARGEST = 1_572_864
+_LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+_LABEL_KEY = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
 @rule("kubeflow-schema-version", platforms=_KUBEFLOW, basis="enforced", why="the backend takes version 2.1.0 alone", source=_SEEN)
@@ -89,7 +100,7 @@ def _cached_branches(document: Document) -> Iterator[Complaint]:
 def _cached_in(document: Document, branch: dict[str, object], place: Place) -> Iterator[Complaint]:
     component = document.component_of(branch) or {}
     for name, task in mapping(mapping(component.get("dag")).get("tasks")).items():
-        if mapping(mapping(task).get("cachingOptions")).get("enableCache"):
+        if "dag" not in mapping(document.component_of(mapping(task))) and mapping(mapping(task).get("cachingOptions")).get("enableCache"):
             yield Complaint(place, f"{name!r} feeds a OneOf and may be cached", "set_caching_options(False) on the branch's task")
 
 
@@ -107,14 +118,15 @@ def _platform(document: Document) -> Iterator[Complaint]:
         from kfp.kubernetes import kubernetes_executor_config_pb2
     except ImportError:
         return
-    kubernetes = mapping(mapping(document.platform.get("platforms")).get("kubernetes"))
-    if not kubernetes:
-        yield Complaint((1,), "the second document has no platforms.kubernetes", "compile it again")
-    for label, executor in mapping(mapping(kubernetes.get("deploymentSpec")).get("executors")).items():
-        place: Place = (1, "platforms", "kubernetes", "deploymentSpec", "executors", label)
+    remedy = "compile it again with kfp-kubernetes 2.17"
+    if not mapping(mapping(document.platform.get("platforms")).get("kubernetes")):
+        yield Complaint((1,), "the second document has no platforms.kubernetes", remedy)
+    yield from unparsed(document.platform, pipeline_spec_pb2.PlatformSpec, (1,), remedy)
+    for place, options in document.kubernetes_options():
+        label = str(place[-1])
         if label not in document.executors:
-            yield Complaint(place, f"the options are for {label!r}, which is no executor", nearest(str(label), document.executors))
-        yield from unparsed(executor, kubernetes_executor_config_pb2.KubernetesExecutorConfig, place, "compile it again with kfp-kubernetes 2.17")
+            yield Complaint(place, f"the options are for {label!r}, which is no executor", nearest(label, document.executors))
+        yield from unparsed(options, kubernetes_executor_config_pb2.KubernetesExecutorConfig, place, remedy)
 
 
 @rule(
@@ -127,6 +139,193 @@ def _platform(document: Document) -> Iterator[Complaint]:
 def _extra(document: Document) -> Iterator[Complaint]:
     if document.extra:
         yield Complaint((2,), f"there are {document.extra} documents too many", "submit one pipeline a file")
+
+
+@rule(
+    "kubeflow-importer-name",
+    platforms=_KUBEFLOW,
+    basis="enforced",
+    why="the backend records an importer under its display name, and its consumers look for the task's: cannot find producer task",
+    source=_SEEN,
+)
+def _importer_names(document: Document) -> Iterator[Complaint]:
+    for place, name, task, _ in _importers(document):
+        shown = mapping(task.get("taskInfo")).get("name")
+        if shown != name:
+            yield Complaint((*place, "taskInfo", "name"), f"the importer {name!r} is shown as {shown!r}", "leave out its set_display_name(…)")
+
+
+@rule(
+    "kubeflow-importer-input",
+    platforms=_KUBEFLOW,
+    why="an importer needs a URI, finds it in the inputs of its graph alone, and runs without a condition",
+    source="kubeflow/pipelines, backend/src/v2/component/importer_launcher.go and argocompiler/dag.go",
+)
+def _importer_inputs(document: Document) -> Iterator[Complaint]:
+    for place, name, task, importer in _importers(document):
+        wanted = mapping(importer.get("artifactUri")).get("runtimeParameter")
+        source = mapping(mapping(mapping(task.get("inputs")).get("parameters")).get(str(wanted)))
+        if mapping(importer.get("artifactUri")).get("constant") == "":
+            yield Complaint((*place, "inputs", "parameters"), f"the URI of the importer {name!r} is empty", "name one: dsl.importer(artifact_uri=…)")
+        if source and "componentInputParameter" not in source:
+            what = f"the URI of the importer {name!r} is no parameter of its graph"
+            yield Complaint((*place, "inputs", "parameters", str(wanted)), what, "give it a parameter of the pipeline, or import within the task")
+        if mapping(task.get("triggerPolicy")).get("condition"):
+            yield Complaint(
+                (*place, "triggerPolicy"), f"the importer {name!r} has a condition", "put it inside a dsl.If with another task, or import always"
+            )
+
+
+def _importers(document: Document) -> Iterator[tuple[Place, str, dict[str, Any], dict[str, Any]]]:
+    """Yield (place, name, task, importer) of every task that imports."""
+    for graph in document.graphs():
+        for name, task in graph.tasks.items():
+            executor = document.executors.get(str(mapping(document.component_of(task)).get("executorLabel")))
+            if "importer" in mapping(executor):
+                yield (*graph.place, "tasks", name), name, task, mapping(mapping(executor)["importer"])
+
+
+@rule(
+    "kubeflow-argo-name",
+    platforms=_KUBEFLOW,
+    why="the backend makes names of Argo from it: letters, digits and hyphens, 128 characters with what it adds",
+    source="Argo Workflows, isValidWorkflowFieldName; kubeflow/pipelines, backend/src/v2/compiler/argocompiler/dag.go",
+)
+def _argo_names(document: Document) -> Iterator[Complaint]:
+    for graph in document.graphs():
+        owner = str(graph.place[2]) if graph.place[1] == "components" else "root"
+        for name, task in graph.tasks.items():
+            used, policy = str(mapping(task.get("componentRef")).get("name")), mapping(task.get("triggerPolicy"))
+            made = [f"{name}-driver"]
+            if "parameterIterator" in task:
+                made += [f"{used}-{name}-iterator", f"{used}-iteration"]
+            if policy.get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED":
+                made += [f"exit-hook-{owner}-{name}"]
+            if "dag" in mapping(document.component_of(task)):
+                made += [used]
+            for each in made:
+                if not _ARGO_NAME.fullmatch(each):
+                    what = f"{name[:40]!r} becomes {each[:60]!r}" + (f", of {len(each)} characters" if len(each) > _LONGEST_NAME else "")
+                    yield Complaint((*graph.place, "tasks", name), what, "give the task or its component another name")
+                    break
+
+
+@rule(
+    "kubeflow-no-command",
+    platforms=_KUBEFLOW,
+    why="the launcher takes the place of the image's entrypoint, and has nothing to start: command and arguments are empty",
+    source="kubeflow/pipelines, backend/src/v2/component/launcher_v2.go",
+)
+def _commands(document: Document) -> Iterator[Complaint]:
+    for place, container in document.containers():
+        if not container.get("command") and not container.get("args"):
+            yield Complaint(place, f"{place[-2]!r} has no command", "name the program: dsl.ContainerSpec(command=[…])")
+
+
+@rule(
+    "kubeflow-quantity",
+    platforms=_KUBEFLOW,
+    basis="enforced",
+    why="thousands are k for Kubernetes: kfp takes a K, and the task is not started",
+    source="Kubernetes 1.34, k8s.io/apimachinery ParseQuantity",
+)
+def _thousands(document: Document) -> Iterator[Complaint]:
+    for place, resources in resources_of(document):
+        for key, _, value in bounds(resources):
+            if isinstance(value, str) and value.endswith("K"):
+                yield Complaint((*place, key), f"{key} is {value!r}", "write k, M or Ki")
+
+
+@rule(
+    "kubeflow-artifact-loop",
+    platforms=_KUBEFLOW,
+    why="the backend loops over parameters alone, and over one thing at a time",
+    source="kubeflow/pipelines, backend/src/v2/compiler/argocompiler/dag.go",
+)
+def _artifact_loops(document: Document) -> Iterator[Complaint]:
+    for graph in document.graphs():
+        for name, task in graph.tasks.items():
+            if "artifactIterator" in task:
+                place = (*graph.place, "tasks", name, "artifactIterator")
+                yield Complaint(place, f"{name!r} loops over artifacts", "loop over a list of their names or URIs")
+
+
+@rule(
+    "kubeflow-platform-value",
+    platforms=_KUBEFLOW,
+    why="Kubernetes does not take this value, and the task is not started",
+    source="Kubernetes 1.34, validation of pods; kubeflow/pipelines, backend/src/v2/driver/k8s.go",
+)
+def _platform_values(document: Document) -> Iterator[Complaint]:
+    for place, options in document.kubernetes_options():
+        for at, value, known in _choices(options):
+            if value is not None and value not in known:
+                yield Complaint((*place, *at), f"{at[-1]} is {value!r}", nearest(str(value), known))
+        for kind in ("secretAsVolume", "configMapAsVolume", "pvcMount", "emptyDirMounts", "genericEphemeralVolume"):
+            for index, mount in enumerate(_listed(options, kind)):
+                path = mapping(mount).get("mountPath")
+                if not path or ":" in str(path):
+                    yield Complaint((*place, kind, index), f"the volume's mountPath is {path!r}", "name a folder of the container, without a colon")
+        for kind, source in (("secretAsVolume", "secretName"), ("secretAsEnv", "secretName"), ("configMapAsVolume", "configMapName")):
+            for index, each in enumerate(_listed(options, kind)):
+                if not mapping(each).get(source) and not mapping(each).get(f"{source}Parameter"):
+                    yield Complaint((*place, kind, index), f"{kind} has no {source}", "name it")
+        for kind, key in (("secretAsEnv", "secretKey"), ("configMapAsEnv", "configMapKey")):
+            for index, each in enumerate(_listed(options, kind)):
+                for number, pair in enumerate(_listed(mapping(each), "keyToEnv")):
+                    if not mapping(pair).get(key):
+                        yield Complaint((*place, kind, index, "keyToEnv", number), f"a variable has no {key}", "name the key that holds its value")
+        deadline = options.get("activeDeadlineSeconds")
+        if deadline is not None and not re.fullmatch(r"[1-9]\d*", str(deadline), re.ASCII):
+            yield Complaint((*place, "activeDeadlineSeconds"), f"activeDeadlineSeconds is {deadline!r}", "give seconds, from 1")
+        selectors = mapping(mapping(options.get("nodeSelector")).get("labels"))
+        pod = mapping(mapping(options.get("podMetadata")).get("labels"))
+        for kind, labels in (("nodeSelector", selectors), ("podMetadata", pod)):
+            for key, value in labels.items():
+                if not _LABEL_KEY.fullmatch(str(key)) or not _LABEL_VALUE.fullmatch(str(value)):
+                    yield Complaint(
+                        (*place, kind, "labels", key), f"{key}={value} is no label", "use up to 63 letters, digits, hyphens, dots, underscores"
+                    )
+
+
+def _choices(options: dict[str, Any]) -> Iterator[tuple[Place, Any, tuple[str, ...]]]:
+    """Yield (place, value, what it may be) of every option with a fixed set of values."""
+    yield ("imagePullPolicy",), options.get("imagePullPolicy"), ("Always", "Never", "IfNotPresent")
+    for index, each in enumerate(_listed(options, "tolerations")):
+        yield ("tolerations", index, "operator"), mapping(each).get("operator"), ("Exists", "Equal")
+        yield ("tolerations", index, "effect"), mapping(each).get("effect"), ("NoSchedule", "PreferNoSchedule", "NoExecute")
+    for index, each in enumerate(_listed(options, "genericEphemeralVolume")):
+        for number, mode in enumerate(_listed(mapping(each), "accessModes")):
+            yield (
+                ("genericEphemeralVolume", index, "accessModes", number),
+                mode,
+                ("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"),
+            )
+
+
+def _listed(owner: dict[str, Any], key: str) -> list[Any]:
+    found = owner.get(key)
+    return found if isinstance(found, list) else []
+
+
+@rule(
+    "kubeflow-size",
+    platforms=_KUBEFLOW,
+    why="the workflow that the backend makes of it holds all of it, and etcd takes no object of more than 1.5 MiB",
+    source="etcd documentation, System limits",
+)
+def _size(document: Document) -> Iterator[Complaint]:
+    size = len(json.dumps(document.specification, default=str))
+    if size > _LARGEST:
+        parts = {place: len(json.dumps(each, default=str)) for place, each in _parts(document)}
+        place = max(parts, key=lambda each: parts[each], default=(0,))
+        yield Complaint(place, f"the specification has {size:,} characters", "put data in files or artifacts, and code in the image")
+
+
+def _parts(document: Document) -> Iterator[tuple[Place, Any]]:
+    yield from document.components_with_root()
+    for label, executor in document.executors.items():
+        yield document.executor_place(label), executor
 
 
 @rule("kubeflow-executor-kind", platforms=_KUBEFLOW, why="the backend runs containers and importers, and no other executor", source=_COMPILER)

@@ -42,6 +42,10 @@ def _fields(value: Any, descriptor: Descriptor, place: Place, remedy: str) -> It
         yield Complaint(place, f"there is {_kind(value)} where {descriptor.name} is expected", remedy)
         return
     known = {name: field for field in descriptor.fields for name in (field.name, field.json_name)}
+    for choice in descriptor.oneofs:
+        given = sorted({str(key) for key, each in value.items() if each is not None and key in known and known[key].containing_oneof is choice})
+        if len(given) > 1:
+            yield Complaint((*place, given[-1]), f"{descriptor.name} has {' and '.join(given)}, of which there can be one", "take the others out")
     for key, each in value.items():
         if key not in known:
             names = sorted(field.json_name for field in descriptor.fields)

@@ -11,9 +11,11 @@ from intermodal.errors import nearest
 from intermodal.targets.linting.document import Document, Place, mapping
 from intermodal.targets.linting.finding import Complaint, rule
 from intermodal.targets.linting.protos import UNPARSED, unparsed
+from intermodal.targets.linting.quantities import is_given_at_run_time
 
 _PROTO = "kfp-pipeline-spec 2.17, pipeline_spec.proto"
 _COMPILE = "compile it again; a compiled file is not meant to be edited"
+_LONGEST_NAME = 128
 KINDS: dict[str, Any] = {
     "STRING": lambda value: isinstance(value, str),
     "NUMBER_INTEGER": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer(),
@@ -22,6 +24,10 @@ KINDS: dict[str, Any] = {
     "LIST": lambda value: isinstance(value, list),
     "STRUCT": lambda value: isinstance(value, dict),
 }
+
+
+#: Of both versions of the specification, as their protos call them.
+_TYPES = {*KINDS, "TASK_FINAL_STATUS", "TASK_CONFIG", "INT", "DOUBLE"}
 
 
 @rule("specification-proto", why="a field or type that the specification's proto does not have is refused or lost", source=_PROTO, unshaped=True)
@@ -83,6 +89,56 @@ def _executors(document: Document) -> Iterator[Complaint]:
         elif label is not None and label not in document.executors:
             what = f"the component {name!r} uses the executor {label!r}, which is not there"
             yield Complaint((0, "components", name, "executorLabel"), what, f"{nearest(str(label), document.executors)}; {_COMPILE}")
+    for label, executor in document.executors.items():
+        if not set(mapping(executor)) & {"container", "importer", "resolver", "customJob"}:
+            yield Complaint(document.executor_place(label), f"the executor {label!r} has neither a container nor an importer", _COMPILE)
+
+
+@rule(
+    "unused-component",
+    severity="warning",
+    basis="inferred",
+    why="it never runs: the task that should use it is missing, or uses another",
+    source="kfp SDK 2.17, which never writes one",
+)
+def _unused(document: Document) -> Iterator[Complaint]:
+    used = {str(mapping(task.get("componentRef")).get("name")) for graph in document.graphs() for task in graph.tasks.values()}
+    for name in document.components:
+        if name not in used:
+            yield Complaint((0, "components", name), f"no task uses the component {name!r}", f"take it out, or add its task; {_COMPILE}")
+
+
+@rule(
+    "importer",
+    why="an importer needs one URI, one type and one output, or it fails at its start",
+    source="kubeflow/pipelines, backend/src/v2/component/importer_launcher.go",
+)
+def _importers(document: Document) -> Iterator[Complaint]:
+    for name, component in document.components.items():
+        label = str(mapping(component).get("executorLabel"))
+        importer = mapping(document.executors.get(label)).get("importer")
+        if importer is None:
+            continue
+        place, importer = (*document.executor_place(label), "importer"), mapping(importer)
+        uri = mapping(importer.get("artifactUri"))
+        parameter = uri.get("runtimeParameter")
+        known = mapping(mapping(mapping(component).get("inputDefinitions")).get("parameters"))
+        constant = uri.get("constant")
+        if not uri:
+            yield Complaint(place, f"the importer {label!r} has no URI", "name one: dsl.importer(artifact_uri=…)")
+        if parameter and parameter not in known:
+            yield Complaint(
+                (*place, "artifactUri"), f"the URI is the input {parameter!r}, which {name!r} does not have", nearest(str(parameter), known)
+            )
+        kind = mapping(known.get(str(parameter))).get("parameterType")
+        if kind not in (None, "STRING"):
+            yield Complaint((*place, "artifactUri"), f"the URI is the input {parameter!r}, which is {kind}", "make it a STRING")
+        if isinstance(constant, str) and constant and not is_given_at_run_time(constant) and "://" not in constant and not constant.startswith("/"):
+            yield Complaint((*place, "artifactUri"), f"the URI is {constant[:80]!r}", "write its scheme: gs://…, s3://…")
+        if not mapping(importer.get("typeSchema")):
+            yield Complaint(place, f"the importer {label!r} does not say what type it imports", "name one: dsl.importer(artifact_class=…)")
+        if len(mapping(mapping(mapping(component).get("outputDefinitions")).get("artifacts"))) != 1:
+            yield Complaint((0, "components", name), f"the importer {name!r} has not exactly one output", _COMPILE)
 
 
 @rule("task-reference", why="a task cannot wait for, or read from, one that is not in its graph", source=_PROTO)
@@ -138,6 +194,9 @@ def _inputs(document: Document) -> Iterator[Complaint]:
                 for key in sorted(set(given) - set(known)):
                     if not key.startswith("pipelinechannel--"):  # what a condition reads need not be an input of what it guards
                         yield Complaint((*place, key), f"{name!r} is given {key!r}, which its component does not take", nearest(key, known))
+                for key, source in given.items():
+                    if not any(value is not None for value in mapping(source).values()):
+                        yield Complaint((*place, key), f"{name!r} is given nothing for {key!r}", _COMPILE)
                 for key, definition in known.items():
                     optional = "defaultValue" in mapping(definition) or mapping(definition).get("isOptional")
                     if key not in given and not optional and key not in iterated:
@@ -154,11 +213,24 @@ def _cycles(document: Document) -> Iterator[Complaint]:
             yield Complaint((*graph.place, "tasks", name), what, _COMPILE)
 
 
-@rule("default-type", why="a default of another type than the parameter's is refused or misread", source=_PROTO)
+@rule(
+    "parameter-untyped",
+    why="a value for a parameter without a type is refused",
+    source="kubeflow/pipelines, backend/src/apiserver/template/v2_template.go; Vertex AI's client: got unknown type of value",
+)
+def _untyped(document: Document) -> Iterator[Complaint]:
+    for place, component in document.components_with_root():
+        for direction in ("inputDefinitions", "outputDefinitions"):
+            for name, definition in mapping(mapping(component.get(direction)).get("parameters")).items():
+                kind = mapping(definition).get("parameterType") or mapping(definition).get("type")
+                if kind not in _TYPES:
+                    what = f"the parameter {name!r} of {place[-1]!r} has " + ("no type" if kind is None else f"the type {kind!r}")
+                    yield Complaint((*place, direction, "parameters", name), what, f"give it one of {', '.join(KINDS)}")
+
+
+@rule("default-type", why="a default of another type than the parameter's, or none of its literals, is refused or misread", source=_PROTO)
 def _defaults(document: Document) -> Iterator[Complaint]:
-    owners: list[tuple[Place, dict[str, Any]]] = [((0, "root"), mapping(document.specification.get("root")))]
-    owners += [((0, "components", name), mapping(each)) for name, each in document.components.items()]
-    for place, owner in owners:
+    for place, owner in document.components_with_root():
         for name, definition in mapping(mapping(owner.get("inputDefinitions")).get("parameters")).items():
             definition = mapping(definition)
             fits = KINDS.get(str(definition.get("parameterType")))
@@ -167,6 +239,27 @@ def _defaults(document: Document) -> Iterator[Complaint]:
                 yield Complaint(
                     (*place, "inputDefinitions", "parameters", name, "defaultValue"), what, "give a default of that type and compile again"
                 )
+            literals = definition.get("literals")
+            if literals and definition.get("defaultValue") is not None and definition["defaultValue"] not in literals:
+                what = f"the default of {name!r} is {definition['defaultValue']!r}, none of {literals}"
+                yield Complaint((*place, "inputDefinitions", "parameters", name, "defaultValue"), what, "give one of them and compile again")
+
+
+@rule(
+    "name-length",
+    why="a task's or component's name of more than 128 characters is refused",
+    source="Argo Workflows, workflowFieldMaxLength; for Vertex AI inferred from its limit of names",
+)
+def _lengths(document: Document) -> Iterator[Complaint]:
+    for name in document.components:
+        if len(name) > _LONGEST_NAME:
+            yield Complaint((0, "components", name), f"the component {name[:40]!r}… has {len(name)} characters", "give it a shorter name")
+    for graph in document.graphs():
+        for name, task in graph.tasks.items():
+            shown = mapping(task.get("taskInfo")).get("name")
+            if len(name) > _LONGEST_NAME or (isinstance(shown, str) and len(shown) > _LONGEST_NAME):
+                what = f"the task {name[:40]!r}… has a name of {max(len(name), len(str(shown)))} characters"
+                yield Complaint((*graph.place, "tasks", name), what, "give it a shorter name")
 
 
 def knot(edges: dict[str, set[str]]) -> list[str]:

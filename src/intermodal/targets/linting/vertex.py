@@ -2,13 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from intermodal.errors import MachineError, nearest
-from intermodal.images import image_of
 from intermodal.targets.linting.document import Document, Place, mapping
 from intermodal.targets.linting.finding import Complaint, Platform, rule
-from intermodal.targets.linting.quantities import asked, resources_of
+from intermodal.targets.linting.quantities import asked, is_given_at_run_time, resources_of
 
 _VERTEX: tuple[Platform, ...] = ("vertex",)
 _CLIENT = "google-cloud-aiplatform 1.165"
@@ -23,7 +21,7 @@ _MACHINES = "Vertex AI documentation, Specify machine types for a pipeline step"
     source=_CLIENT,
 )
 def _one_document(document: Document) -> Iterator[Complaint]:
-    if document.platform is not None or document.extra:
+    if document.count > 1:
         yield Complaint((1,), "there is a second document: options of Kubernetes", "compile for vertex, which leaves them out")
 
 
@@ -46,13 +44,22 @@ def _name_length(document: Document) -> Iterator[Complaint]:
     "vertex-schema-version",
     platforms=_VERTEX,
     basis="enforced",
-    why="the client compares the version with 2.0.0 to know how parameters are typed",
+    why="by the version the client and the service know how parameters are typed: up to 2.0.0 as INT, DOUBLE, STRING, later by parameterType",
     source=f"{_CLIENT}, PipelineRuntimeConfigBuilder",
 )
 def _schema(document: Document) -> Iterator[Complaint]:
     version = document.specification.get("schemaVersion")
-    if not isinstance(version, str) or not re.fullmatch(r"\d+(\.\d+)*", version):
+    if not isinstance(version, str) or not re.fullmatch(r"\d{1,6}(\.\d{1,6}){0,3}", version, re.ASCII):
         yield Complaint((0, "schemaVersion"), f"schemaVersion is {version!r}", "compile with kfp 2")
+        return
+    old = [int(part) for part in version.split(".")] <= [2, 0, 0]
+    typed = "parameterType" if old else "type"
+    for _, component in document.components_with_root():
+        for name, definition in mapping(mapping(component.get("inputDefinitions")).get("parameters")).items():
+            if typed in mapping(definition):
+                what = f"schemaVersion is {version!r}, and {name!r} has a {typed}, which is of {'2.1.0' if old else '2.0.0'}"
+                yield Complaint((0, "schemaVersion"), what, "compile with kfp 2, and leave schemaVersion as it is")
+                return
 
 
 @rule(
@@ -65,7 +72,12 @@ def _accelerators(document: Document) -> Iterator[Complaint]:
     for place, resources in resources_of(document):
         accelerator = mapping(resources.get("accelerator"))
         kind = accelerator.get("resourceType") or accelerator.get("type")
-        if kind and not _placeholder(kind) and kind not in _known_accelerators() and not re.fullmatch(r"tpu-?v\d\w*", str(kind), re.IGNORECASE):
+        if (
+            kind
+            and not is_given_at_run_time(kind)
+            and kind not in _known_accelerators()
+            and not re.fullmatch(r"tpu-?v\d\w*", str(kind), re.IGNORECASE)
+        ):
             remedy = "use a name such as NVIDIA_TESLA_T4 (nvidia.com/gpu is Kubernetes'), or a shape in targets.toml"
             yield Complaint((*place, "accelerator"), f"there is no accelerator {kind!r}", remedy)
 
@@ -83,7 +95,7 @@ def _limits(document: Document) -> Iterator[Complaint]:
 def _runtime_resources(document: Document) -> Iterator[Complaint]:
     for place, resources in resources_of(document):
         for key, value in resources.items():
-            if key.startswith("resource") and _placeholder(value):
+            if key.startswith("resource") and is_given_at_run_time(value):
                 yield Complaint((*place, key), f"{key} is {value!r}", "write the number when compiling")
 
 
@@ -136,28 +148,6 @@ def _newer(document: Document) -> Iterator[Complaint]:
                 yield Complaint((*graph.place, "tasks", name, "cachingOptions"), f"{name!r} has a cacheKey", "leave it out for vertex")
 
 
-@rule(
-    "image-registry",
-    platforms=("kubeflow", "vertex"),
-    severity="warning",
-    why="without a registry the image is looked for on Docker Hub, where it is not",
-    source="container image references",
-)
-def _registries(document: Document) -> Iterator[Complaint]:
-    for label, executor in document.executors.items():
-        image = mapping(mapping(executor).get("container")).get("image")
-        if isinstance(image, str) and "/" not in image and image_of(image):
-            place: Place = (0, "deploymentSpec", "executors", label, "container", "image")
-            yield Complaint(
-                place, f"the image {image!r} names no registry", "compile with a profile of targets.toml, whose image_repository is put before it"
-            )
-            return
-
-
-def _placeholder(value: Any) -> bool:
-    return isinstance(value, str) and "{{" in value
-
-
 def _known_accelerators() -> set[str]:
     try:
         from google.cloud.aiplatform_v1.types import AcceleratorType
@@ -176,7 +166,7 @@ def _known_accelerators() -> set[str]:
 def _artifact_root(document: Document) -> Iterator[Complaint]:
     runtime = mapping(mapping(document.job).get("runtimeConfig")).get("gcsOutputDirectory")
     for place, root in (((0, "defaultPipelineRoot"), document.specification.get("defaultPipelineRoot")), ((0, "runtimeConfig"), runtime)):
-        if isinstance(root, str) and root and not root.startswith("gs://") and not _placeholder(root):
+        if isinstance(root, str) and root and not root.startswith("gs://") and not is_given_at_run_time(root):
             yield Complaint(place, f"the root is {root!r}", "name a gs:// root, or leave it to the target's profile")
 
 

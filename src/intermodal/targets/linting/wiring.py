@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import yaml
+from kfp.dsl.types import artifact_types
+from kfp.dsl.types.type_utils import check_artifact_type_compatibility
 
 from intermodal.errors import nearest
 from intermodal.targets.linting.document import Document, Place, mapping
 from intermodal.targets.linting.finding import Complaint, rule
+from intermodal.targets.linting.quantities import is_given_at_run_time
 from intermodal.targets.linting.structure import KINDS, knot, reads
 
 _PROTO = "kfp-pipeline-spec 2.17, pipeline_spec.proto"
 _COMPILE = "compile it again; a compiled file is not meant to be edited"
+_SYSTEM_TYPES = sorted(each.schema_title for each in vars(artifact_types).values() if hasattr(each, "schema_title"))
 _CONDITION = re.compile(r"inputs\.(?:parameter_values|parameters|artifacts)\[\\*['\"](.+?)\\*['\"]\]")
-_PLACEHOLDER = re.compile(r"\{\{\$\.(inputs|outputs)\.(parameters|artifacts)\[\\*['\"](.+?)\\*['\"]\]")
 
 
 @rule("output-reference", why="a graph cannot hand out what none of its tasks makes", source=_PROTO)
@@ -82,6 +85,7 @@ def _conditions(document: Document) -> Iterator[Complaint]:
     "parameter-type", why="a parameter of another type than the component's is refused or misread", source="kfp SDK 2.17, which refuses to compile it"
 )
 def _types(document: Document) -> Iterator[Complaint]:
+    items = set(_items(document))
     for graph in document.graphs():
         for name, task in graph.tasks.items():
             component = document.component_of(task)
@@ -97,39 +101,130 @@ def _types(document: Document) -> Iterator[Complaint]:
                         yield Complaint(place, f"{key!r} of {name!r} is {constant!r}, not {wanted}", "give a value of that type and compile again")
                     continue
                 found = _type_of(document, graph.tasks, made[key]) if key in made else _input_type(graph.inputs, mapping(source))
+                if found == "STRING" and (graph.place[2], mapping(source).get("componentInputParameter")) in items:
+                    continue  # kfp calls an item STRING where the list does not say what is in it
                 if wanted in KINDS and found in KINDS and wanted != found and (found, wanted) != ("NUMBER_INTEGER", "NUMBER_DOUBLE"):
                     yield Complaint(place, f"{key!r} of {name!r} is {found}, and its component takes {wanted}", _COMPILE)
 
 
 @rule(
-    "placeholder",
-    severity="warning",
-    basis="inferred",
-    why="a placeholder that names nothing reaches the program as it is written",
-    source="kfp SDK 2.17, placeholders of a container component",
+    "literal",
+    why="the component takes the values of its Literal alone",
+    source="kfp SDK 2.17, which refuses to compile it",
 )
-def _placeholders(document: Document) -> Iterator[Complaint]:
-    users: dict[str, list[dict[str, Any]]] = {}
-    for component in document.components.values():
-        users.setdefault(str(mapping(component).get("executorLabel")), []).append(mapping(component))
+def _literals(document: Document) -> Iterator[Complaint]:
+    for graph in document.graphs():
+        for name, task in graph.tasks.items():
+            known = mapping(mapping(mapping(document.component_of(task)).get("inputDefinitions")).get("parameters"))
+            for key, source in mapping(mapping(task.get("inputs")).get("parameters")).items():
+                literals = mapping(known.get(key)).get("literals")
+                constant = mapping(mapping(source).get("runtimeValue")).get("constant")
+                if isinstance(literals, list) and constant is not None and constant not in literals and not is_given_at_run_time(constant):
+                    place = (*graph.place, "tasks", name, "inputs", "parameters", key)
+                    yield Complaint(place, f"{key!r} of {name!r} is {constant!r}, none of {literals}", "give one of them and compile again")
+
+
+@rule(
+    "artifact-type",
+    severity="warning",
+    basis="enforced",
+    why="the program is handed an artifact of another type than it was written for, or one where it expects a list",
+    source="kfp SDK 2.17, which refuses to compile it",
+)
+def _artifact_types(document: Document) -> Iterator[Complaint]:
+    for graph in document.graphs():
+        for name, task in graph.tasks.items():
+            wanted = mapping(mapping(mapping(document.component_of(task)).get("inputDefinitions")).get("artifacts"))
+            made = {place[2]: (producer, key) for place, producer, kind, key in reads(task) if kind == "artifacts"}
+            iterated = mapping(task.get("artifactIterator")).get("itemInput")
+            for key, source in mapping(mapping(task.get("inputs")).get("artifacts")).items():
+                if key in made:
+                    producer = document.component_of(graph.tasks.get(str(made[key][0]), {}))
+                    given = mapping(mapping(mapping(producer).get("outputDefinitions")).get("artifacts")).get(str(made[key][1]))
+                else:
+                    given = mapping(graph.inputs.get("artifacts")).get(str(mapping(source).get("componentInputArtifact")))
+                place = (*graph.place, "tasks", name, "inputs", "artifacts", key)
+                if key in wanted and key != iterated and given is not None:
+                    yield from _misfit(place, f"{key!r} of {name!r}", mapping(given), mapping(wanted[key]))
+        for name, output in mapping(graph.outputs.get("artifacts")).items():
+            defined = mapping(graph.defined.get("artifacts")).get(name)
+            for selector in _selectors(mapping(output)) if defined is not None else ():
+                producer = document.component_of(graph.tasks.get(str(selector.get("producerSubtask")), {}))
+                given = mapping(mapping(mapping(producer).get("outputDefinitions")).get("artifacts")).get(str(selector.get("outputArtifactKey")))
+                if given is not None:
+                    # What a loop makes one of, its graph hands out a list of.
+                    yield from _misfit(
+                        (*graph.place, "outputs", "artifacts", name), f"the output {name!r}", mapping(given), mapping(defined), lists=False
+                    )
+
+
+@rule(
+    "artifact-schema",
+    severity="warning",
+    basis="enforced",
+    why="a program gets an artifact of an unknown type as a plain Artifact; without any the backend refuses it",
+    source="kfp SDK 2.17, kfp.dsl.executor; kubeflow/pipelines, backend/src/v2/component/importer_launcher.go",
+)
+def _schemas(document: Document) -> Iterator[Complaint]:
+    places: list[tuple[Place, Any]] = []
+    for at, component in document.components_with_root():
+        for kind in ("inputDefinitions", "outputDefinitions"):
+            for name, definition in mapping(mapping(component.get(kind)).get("artifacts")).items():
+                places.append(((*at, kind, "artifacts", name), mapping(definition).get("artifactType")))
     for label, executor in document.executors.items():
-        container = mapping(mapping(executor).get("container"))
-        for member in ("command", "args"):
-            for index, text in enumerate(container.get(member) or []):
-                for direction, kind, name in _PLACEHOLDER.findall(text) if isinstance(text, str) else ():
-                    for component in users.get(label, []):
-                        known = mapping(mapping(component.get(f"{direction[:-1]}Definitions")).get(kind))
-                        if name not in known:
-                            place: Place = (0, "deploymentSpec", "executors", label, "container", member, index)
-                            yield Complaint(place, f"the component has no {direction[:-1]} {name!r} among its {kind}", nearest(name, known))
+        if "importer" in mapping(executor):
+            places.append(((*document.executor_place(label), "importer"), mapping(executor["importer"]).get("typeSchema")))
+    for place, schema in places:
+        title = mapping(schema).get("schemaTitle")
+        if not title and not mapping(schema).get("instanceSchema"):
+            yield Complaint(place, f"{place[-1]!r} has no artifact type", _COMPILE)
+        elif isinstance(title, str) and title.startswith("system.") and title not in _SYSTEM_TYPES:
+            yield Complaint(place, f"there is no artifact type {title!r}", nearest(title, _SYSTEM_TYPES))
+
+
+@rule(
+    "exit-task",
+    why="a task that runs whatever happened waits for one other, and nothing waits for it; only such a task can ask how another ended",
+    source="kubeflow/pipelines, backend/src/v2/compiler/argocompiler/dag.go, exit-hook; pipeline_spec.proto, TriggerPolicy",
+)
+def _exit_tasks(document: Document) -> Iterator[Complaint]:
+    for graph in document.graphs():
+        ends = {name for name, task in graph.tasks.items() if mapping(task.get("triggerPolicy")).get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED"}
+        if graph.tasks and ends == set(graph.tasks):
+            yield Complaint((*graph.place, "tasks"), f"{', '.join(sorted(ends))} would run after tasks that are not there", _COMPILE)
+        for name, task in graph.tasks.items():
+            place = (*graph.place, "tasks", name)
+            if name in ends and not task.get("dependentTasks"):
+                yield Complaint((*place, "triggerPolicy"), f"{name!r} runs after all else, and waits for nothing", _COMPILE)
+            if late := sorted(set(task.get("dependentTasks") or []) & ends):
+                yield Complaint((*place, "dependentTasks"), f"{name!r} waits for {late[0]!r}, which runs after all else", _COMPILE)
+            for key, source in mapping(mapping(task.get("inputs")).get("parameters")).items():
+                if "taskFinalStatus" in mapping(source) and name not in ends:
+                    what = f"{name!r} asks how a task ended, and would run only if it succeeded"
+                    yield Complaint((*place, "inputs", "parameters", key), what, _COMPILE)
+
+
+@rule(
+    "data-dependency",
+    severity="warning",
+    basis="enforced",
+    why="kfp.local starts a task by dependentTasks alone, before what it reads is there; Kubeflow adds the producer by itself",
+    source="kfp SDK 2.17, kfp.local.graph_utils; kubeflow/pipelines, backend/src/v2/compiler/argocompiler/dag.go, addImplicitDependencies",
+)
+def _dependencies(document: Document) -> Iterator[Complaint]:
+    for graph in document.graphs():
+        for name, task in graph.tasks.items():
+            before = task.get("dependentTasks") or []
+            for place, producer, _, _ in reads(task):
+                if producer in graph.tasks and producer not in before:
+                    yield Complaint((*graph.place, "tasks", name, *place), f"{name!r} reads from {producer!r}, and does not wait for it", _COMPILE)
 
 
 @rule(
     "duplicate-key",
-    severity="warning",
     basis="enforced",
-    why="of two equal keys the last counts; the first is lost without a word",
-    source="PyYAML 6",
+    why="YAML allows a key once: Kubeflow's API refuses two, and Google's client takes the last without a word",
+    source="YAML 1.2, section 3.2.1.3; gopkg.in/yaml.v3 3.0.1: mapping key already defined; PyYAML 6",
     unshaped=True,
 )
 def _duplicates(document: Document) -> Iterator[Complaint]:
@@ -158,6 +253,19 @@ def _selectors(output: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield each
 
 
+def _misfit(place: Place, what: str, given: dict[str, Any], wanted: dict[str, Any], *, lists: bool = True) -> Iterator[Complaint]:
+    """Yield a complaint if kfp would not hand one artifact to the other; `lists`: whether one and a list of it differ."""
+    types = [
+        f"{each.get('schemaTitle')}@{each.get('schemaVersion') or '0.0.1'}"
+        for each in (mapping(given.get("artifactType")), mapping(wanted.get("artifactType")))
+    ]
+    several = [bool(each.get("isArtifactList")) and lists for each in (given, wanted)]
+    if "None" not in types[0] + types[1] and not check_artifact_type_compatibility(types[0], several[0], types[1], several[1]):
+        told = [f"a list of {kind}" if many else kind for kind, many in zip((each.partition("@")[0] for each in types), several, strict=True)]
+        told = types if told[0] == told[1] else told
+        yield Complaint(place, f"{what} is {told[0]}, and {told[1]} is wanted", _COMPILE)
+
+
 def _is_among(name: str, known: dict[str, Any]) -> bool:
     """Whether an output is defined. kfp drops `output__` of a name in definitions alone, where it wraps a component that gcpc ships."""
     return name in known or name.removeprefix("output__") in known
@@ -168,6 +276,14 @@ def _is_list(raw: Any) -> bool:
         return isinstance(json.loads(raw), list)
     except (TypeError, ValueError, RecursionError):
         return False
+
+
+def _items(document: Document) -> Iterator[tuple[str | int, Any]]:
+    """Yield (component, input) of what loops hand their items to."""
+    for graph in document.graphs():
+        for task in graph.tasks.values():
+            if item := mapping(task.get("parameterIterator")).get("itemInput"):
+                yield str(mapping(task.get("componentRef")).get("name")), item
 
 
 def _type_of(document: Document, tasks: dict[str, Any], made: tuple[Any, Any]) -> Any:
