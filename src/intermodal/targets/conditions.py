@@ -13,6 +13,9 @@ from intermodal.errors import ConfigurationError
 
 _VALUE = re.compile(r"""inputs\.parameter_values(?:\[\s*(?:'([^']*)'|"([^"]*)")\s*\]|\.(\w+))""")
 
+_FIELD = re.compile(r"\binputs\.(\w+)")
+_NOT_CEL = (RuntimeError, UnicodeError)
+
 
 def holds(condition: str, value: Callable[[str], Any]) -> bool:
     """Tell whether a condition holds.
@@ -36,7 +39,7 @@ def holds(condition: str, value: Callable[[str], Any]) -> bool:
     try:
         condition.encode()
         result = _environment().compile(condition).eval(data={"inputs": {"parameter_values": given}})
-    except (RuntimeError, UnicodeError) as error:
+    except _NOT_CEL as error:
         raise _unusable(condition, str(error)) from error
     kind = result.type().name()
     if kind == "BOOL":
@@ -61,6 +64,17 @@ def _environment() -> Any:
     return cel.NewEnv(config=config, variables={"inputs": cel.Type.Map(cel.Type.STRING, parameters)}, extensions=[functions])
 
 
+def why_unreadable(condition: str) -> str | None:
+    """Return why a condition cannot be evaluated whatever its parameters are; None when it can."""
+    try:
+        condition.encode()
+        _environment().compile(condition)
+    except _NOT_CEL as error:
+        return _reason(str(error))
+    unknown = [each for each in _FIELD.findall(condition) if each not in ("parameter_values", "parameters", "artifacts")]
+    return f"the inputs have no {unknown[0]!r}, but parameter_values and artifacts" if unknown else None
+
+
 def _json(value: Any) -> Any:
     """Return a value as the driver has it, where every number is a double."""
     if isinstance(value, dict):
@@ -71,8 +85,12 @@ def _json(value: Any) -> Any:
 
 
 def _unusable(condition: str, reason: str) -> ConfigurationError:
-    said = re.sub(r"^[A-Z_]+: (ERROR: <input>:\d+:\d+: )?", "", reason).partition("\n")[0].partition(" expecting {")[0]
-    return ConfigurationError(f"the condition {_short(condition)} cannot be evaluated: {said[:200]}; write it in CEL, as Kubeflow Pipelines reads it")
+    what = f"the condition {_short(condition)} cannot be evaluated: {_reason(reason)}"
+    return ConfigurationError(f"{what}; write it in CEL, as Kubeflow Pipelines reads it")
+
+
+def _reason(said: str) -> str:
+    return re.sub(r"^[A-Z_]+: (ERROR: <input>:\d+:\d+: )?", "", said).partition("\n")[0].partition(" expecting {")[0][:200]
 
 
 def _short(condition: str) -> str:

@@ -1094,7 +1094,16 @@ _values(
     "condition",
     _conditions,
     [
+        ("without its last character", lambda old: old[:-1] if old[-1] in "')]" else f"{old} =", "cannot be read"),
+        ("without a bracket", lambda old: old.replace("]", "", 1), "cannot be read"),
+        ("without a quote", lambda old: old.replace("'", "", 1), "cannot be read"),
+        ("with one equals sign", lambda old: old.replace("==", "=").replace(" > ", " = "), "cannot be read"),
+        ("with Python's and", lambda old: f"{old} and true", "cannot be read"),
+        ("that ends in an operator", lambda old: f"{old} &&", "cannot be read"),
         ("about an input that is not there", lambda old: "inputs.parameter_values['nobody'] == 'a'", "there is no value"),
+        ("about another thing than inputs", lambda old: old.replace("inputs.", "input."), "there is no such thing"),
+        ("about no field of inputs", lambda old: old.replace("parameter_values", "parameter_value"), "there is no such thing"),
+        ("with an unknown function", lambda old: f"lowercase({old})", "there is no such function"),
         ("a number", 5, "of another type"),
     ],
 )
@@ -1187,6 +1196,11 @@ _values(
     _at("root"),
     [("missing", GONE, "nothing to run"), ("empty", {}, "nothing to run"), ("without tasks", {"dag": {"tasks": {}}}, "nothing to run")],
 )
+@mutation("root: without tasks, and nothing else in the file", "nothing to run")
+def _root_alone(documents):
+    yield Edit((((0, "components"), GONE), ((0, "deploymentSpec"), GONE), ((0, "root"), {"dag": {"tasks": {}}})), ((0, "root"),))
+
+
 _values(
     "artifacts' root",
     lambda documents: iter([(0, "defaultPipelineRoot")]),
@@ -1474,9 +1488,8 @@ def main(arguments: list[str]) -> None:
                 missed[kind].append((mutant, target))
     kinds = {kind for kind, _ in found}
     whole = [kind for kind in kinds if not found[kind, False]]
-    print(
-        f"{len(whole)} of {len(kinds)} mutations are found wherever they are put; {sum(n for (_, hit), n in found.items() if hit)} of {found.total()} mutants"
-    )
+    hits = sum(number for (_, hit), number in found.items() if hit)
+    print(f"{len(whole)} of {len(kinds)} mutations are found wherever they are put; {hits} of {found.total()} mutants")
     for kind in sorted(missed):
         mutant, target = missed[kind][0]
         shown = [(each.rule, each.where, each.what[:80]) for each in mutant.findings(target)][:2] if "--why" in arguments else ""

@@ -10,6 +10,7 @@ from kfp.dsl.types import artifact_types
 from kfp.dsl.types.type_utils import check_artifact_type_compatibility
 
 from intermodal.errors import nearest
+from intermodal.targets.conditions import why_unreadable
 from intermodal.targets.linting.document import Document, Place, mapping
 from intermodal.targets.linting.finding import Complaint, rule
 from intermodal.targets.linting.quantities import is_given_at_run_time
@@ -70,14 +71,22 @@ def _loops(document: Document) -> Iterator[Complaint]:
                     yield Complaint((*place, "itemInput"), f"items go to {item!r}, which its component does not take", nearest(str(item), known))
 
 
-@rule("condition", why="a condition is about the inputs of its task", source=_PROTO)
+@rule(
+    "condition",
+    basis="enforced",
+    why="a condition is an expression in CEL about the inputs of its task",
+    source="cel-expr-python, Google's implementation; kubeflow/pipelines, backend/src/v2/expression",
+)
 def _conditions(document: Document) -> Iterator[Complaint]:
     for graph in document.graphs():
         for name, task in graph.tasks.items():
             condition = mapping(task.get("triggerPolicy")).get("condition")
             given = {key for kind in ("parameters", "artifacts") for key in mapping(mapping(task.get("inputs")).get(kind))}
+            place = (*graph.place, "tasks", name, "triggerPolicy", "condition")
+            if isinstance(condition, str) and (reason := why_unreadable(condition)):
+                yield Complaint(place, f"the condition of {name!r} cannot be read: {reason}", "write it in CEL, or compile it again")
+                continue
             for wanted in sorted(set(_CONDITION.findall(condition)) - given) if isinstance(condition, str) else ():
-                place = (*graph.place, "tasks", name, "triggerPolicy", "condition")
                 yield Complaint(place, f"{name!r} depends on {wanted!r}, which it is not given", nearest(wanted, given))
 
 
