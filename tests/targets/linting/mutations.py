@@ -1196,6 +1196,8 @@ _values(
     _at("root"),
     [("missing", GONE, "nothing to run"), ("empty", {}, "nothing to run"), ("without tasks", {"dag": {"tasks": {}}}, "nothing to run")],
 )
+
+
 @mutation("root: without tasks, and nothing else in the file", "nothing to run")
 def _root_alone(documents):
     yield Edit((((0, "components"), GONE), ((0, "deploymentSpec"), GONE), ((0, "root"), {"dag": {"tasks": {}}})), ((0, "root"),))
