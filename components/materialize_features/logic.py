@@ -1,6 +1,5 @@
 """The newest feature values, in the online store."""
 
-import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ import pyarrow.parquet as pq
 from intermodal.artifacts import whole_directory, write_json
 from intermodal.errors import DataError
 from intermodal.feature_store import FeatureRepository, open_store, reaching
+from intermodal.redaction import redacted_settings
+from intermodal.secret_values import with_variables
 from intermodal.user_code import exit_refused
-
-#: In a URI (`//user:password@host`), or in a Redis connection string (`host:port,password=...`).
-_PASSWORD = re.compile(r"(?<=:)(?<=[^/]:)[^:/@]+(?=@)|(?<=password=)[^,]+")
 
 
 def materialize_features(
@@ -58,8 +56,8 @@ def materialize_features(
             folder / "materialization.json",
             {
                 "views": {name: {"rows": rows, "newest": moment.isoformat()} for name, (rows, moment) in newest.items()},
-                "registry": _without_passwords(feature_store.get("registry")),
-                "online_store": _without_passwords(feature_store.get("online_store")),
+                "registry": redacted_settings(feature_store.get("registry")),
+                "online_store": redacted_settings(feature_store.get("online_store")),
                 "sources": tables_uri,
             },
         )
@@ -67,16 +65,10 @@ def materialize_features(
 
 def _make_folders(feature_store: dict[str, Any]) -> None:
     """Make the folders of a registry and an online store that are files."""
-    for value in (feature_store.get("registry"), (feature_store.get("online_store") or {}).get("path")):
+    settings = with_variables(feature_store, "feature_store")
+    for value in (settings.get("registry"), (settings.get("online_store") or {}).get("path")):
         if isinstance(value, str) and value and "://" not in value:
             Path(value).parent.mkdir(parents=True, exist_ok=True)
-
-
-def _without_passwords(settings: Any) -> Any:
-    """Return settings to show: an artifact outlives the run and is read by many."""
-    if isinstance(settings, dict):
-        return {key: "***" if "password" in key else _without_passwords(value) for key, value in settings.items()}
-    return _PASSWORD.sub("***", settings) if isinstance(settings, str) else settings
 
 
 def _newest(path: Path, timestamp: str) -> tuple[int, datetime]:

@@ -10,6 +10,7 @@ from typing import Any
 from intermodal.artifacts import read_json, whole_directory, write_json
 from intermodal.errors import StoreError
 from intermodal.model_registry import CHAMPION, MODEL_TAG, alone, database_file, open_registry, reached
+from intermodal.redaction import redacted
 from intermodal.tree import tree_hash
 
 _LONGEST_PARAMETER = 6000
@@ -102,7 +103,7 @@ def register_model(
                 "run_id": version.run_id,
                 "champion": passed,
                 "previous_champion": previous,
-                "registry": model_registry,
+                "registry": redacted(model_registry),
                 "lineage": lineage,
             },
         )

@@ -4,4 +4,11 @@ Importing this package, or any ``intermodal.components.<name>`` package, imports
 installed in every image, beside whatever that image needs.
 """
 
+import os
+
 __version__ = "0.1.0"
+
+if os.environ.get("_KFP_RUNTIME") == "true":  # A task's process: what it prints becomes a log that many read.
+    from intermodal.redaction import guard
+
+    guard()

@@ -14,6 +14,7 @@ from intermodal import __version__, cli_platforms
 from intermodal.catalog import component_names, component_page, load_component, shipped_configurations
 from intermodal.configuration import load_configuration
 from intermodal.errors import ConfigurationError, IntermodalError
+from intermodal.redaction import guard
 
 app = typer.Typer(
     help="Kubeflow Pipelines components, and pipelines made of them, that run unchanged on a laptop, on Kubeflow and on Vertex AI.",
@@ -215,7 +216,8 @@ def new_component(
 
 
 def main() -> None:
-    """Run the command line; errors raised on purpose end it with one message and status 1."""
+    """Run the command line; errors raised on purpose end it with one message and status 1. Nothing that it prints shows a password."""
+    guard()
     try:
         app()
     except IntermodalError as error:

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from intermodal.errors import ConfigurationError
 from intermodal.safe_yaml import parse_documents, parse_value, read_text
+from intermodal.secret_values import named_variables, refuse_secrets
 from intermodal.sources import resolve_sources
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,52}$", description="Lowercase letters, digits and hyphens, 53 at most")]
@@ -157,6 +158,13 @@ class Stores(_Section):
     model_registry: str = "sqlite:///{home}/stores/mlflow.db"
     deployments: str = "{home}/deployments"
 
+    @field_validator("*")
+    @classmethod
+    def _no_variables(cls, value: str) -> str:
+        if named_variables(value):
+            raise ValueError("${NAME} stands for a variable in features.store alone; MLflow reads MLFLOW_TRACKING_USERNAME and _PASSWORD itself")
+        return value
+
 
 class Events(_Section):
     """What an event that starts a run may decide."""
@@ -266,6 +274,7 @@ def load_configuration(path: Path, overrides: list[str] | None = None) -> Traini
         _override(values, override)
     if place := _nul(values):
         raise ConfigurationError(f"{path}, line {_line(tree, place)}: {'.'.join(map(str, place))}: it holds a NUL character; remove it")
+    refuse_secrets(values, str(path))
     try:
         return TrainingConfiguration.model_validate(values)
     except ValidationError as error:

@@ -1,11 +1,16 @@
-"""Every error the project raises on purpose. Each message names the value, where it is, and the remedy."""
+"""Every error the project raises on purpose. Each message names the value, where it is, and the remedy; none shows a password."""
 
 import difflib
 from collections.abc import Iterable
 
+from intermodal.redaction import redacted
+
 
 class IntermodalError(Exception):
-    """Base of all errors raised on purpose; anything else that escapes is a defect."""
+    """Base of all errors raised on purpose; anything else that escapes is a defect. Texts are redacted, as they often quote a library's."""
+
+    def __init__(self, *details: object) -> None:
+        super().__init__(*(redacted(each) if isinstance(each, str) else each for each in details))
 
 
 class ConfigurationError(IntermodalError):
@@ -48,7 +53,7 @@ class TaskError(IntermodalError):
     def __init__(self, task: str, sentence: str, log: str) -> None:
         super().__init__(f"{task}: {sentence}\nIts log: {log}")
         self.task = task
-        self.sentence = sentence
+        self.sentence = redacted(sentence)
         self.log = log
 
 

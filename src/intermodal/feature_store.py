@@ -1,8 +1,6 @@
 """Feature repositories: Feast definitions read from a folder, and the store they are applied to."""
 
 import difflib
-import os
-import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from intermodal.errors import ConfigurationError, StoreError
+from intermodal.secret_values import named_variables, refuse_secrets, with_variables
 from intermodal.tree import check_staged
 from intermodal.user_code import load_module
 
@@ -95,8 +94,9 @@ def open_store(settings: dict[str, Any], repository: Path) -> FeatureStore:
         ConfigurationError: Feast refuses the settings, or a variable is not set.
         StoreError: The registry cannot be reached.
     """
-    secrets: dict[str, str] = {}
-    settings = _expanded(settings, secrets)
+    refuse_secrets(settings, "feature_store")
+    secret = bool(named_variables(settings))
+    settings = with_variables(settings, "feature_store")
     if unknown := settings.keys() - _keys():
         name = sorted(unknown)[0]
         close = difflib.get_close_matches(name, _keys(), n=1)
@@ -108,28 +108,9 @@ def open_store(settings: dict[str, Any], repository: Path) -> FeatureStore:
             store.registry  # noqa: B018 - made on first use, and only then checked
     except (ValueError, FeastError) as error:
         reason = " ".join(str(error).split())
-        for name, value in secrets.items():
-            reason = reason.replace(value, f"${{{name}}}")
         # Not chained: the cause would show what the variables hold.
-        raise ConfigurationError(f"feature_store: {reason}; the keys are those of Feast's feature_store.yaml") from (None if secrets else error)
+        raise ConfigurationError(f"feature_store: {reason}; the keys are those of Feast's feature_store.yaml") from (None if secret else error)
     return store
-
-
-def _expanded(value: Any, secrets: dict[str, str], where: str = "feature_store") -> Any:
-    """Return settings with ``${NAME}`` replaced by the environment's, and note what was put in."""
-    if isinstance(value, dict):
-        return {key: _expanded(each, secrets, f"{where}.{key}") for key, each in value.items()}
-    if not isinstance(value, str):
-        return value
-
-    def variable(match: re.Match[str]) -> str:
-        name = match[1]
-        if not os.environ.get(name):
-            raise ConfigurationError(f"{where}: the variable {name} is not set in the task's environment; give the task the secret that holds it")
-        secrets[name] = os.environ[name]
-        return os.environ[name]
-
-    return re.sub(r"\$\{(\w+)\}", variable, value)
 
 
 def _keys() -> set[str]:

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from intermodal.errors import ConfigurationError, StoreError
+from intermodal.redaction import redacted
+from intermodal.secret_values import refuse_secrets
 
 #: The alias of the version that serves.
 CHAMPION: Final = "champion"
@@ -45,14 +46,13 @@ def open_registry(registry: str) -> Any:
         ConfigurationError: The URI is of another kind.
         StoreError: The registry cannot be reached, or is not one.
     """
+    refuse_secrets(registry, "stores.model_registry")
     if file := database_file(registry):
         _check_file(registry, file)
     elif registry.startswith(("http://", "https://")):
         _check_server(registry)
     else:
-        raise ConfigurationError(
-            f"stores.model_registry {_without_password(registry)}: give sqlite:////path/to/file.db, or the http(s):// address of an MLflow server"
-        )
+        raise ConfigurationError(f"stores.model_registry {registry}: give sqlite:////path/to/file.db, or the http(s):// address of an MLflow server")
     from mlflow import MlflowClient
 
     with reached(registry):
@@ -78,9 +78,7 @@ def _check_server(registry: str) -> None:
     except HTTPError:
         return  # something answers; MLflow's own client says what is wrong with it
     except OSError as error:
-        raise StoreError(
-            f"model registry {_without_password(registry)}: no answer ({error}); start the server or set stores.model_registry to another"
-        ) from error
+        raise StoreError(f"model registry {registry}: no answer ({error}); start the server or set stores.model_registry to another") from error
 
 
 @contextmanager
@@ -92,10 +90,8 @@ def reached(registry: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        text = str(error).partition("\n")[0][:300]
-        raise StoreError(
-            f"model registry {_without_password(registry)}: {text}; check that it is up, and the stores.model_registry of the configuration"
-        ) from error
+        text = redacted(str(error)).partition("\n")[0][:300]
+        raise StoreError(f"model registry {registry}: {text}; check that it is up, and the stores.model_registry of the configuration") from error
 
 
 @contextmanager
@@ -109,8 +105,3 @@ def alone(registry: str) -> Iterator[None]:
     with file.with_name(f"{file.name}.lock").open("w") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
         yield
-
-
-def _without_password(uri: str) -> str:
-    parts = urlsplit(uri)
-    return uri.replace(f":{parts.password}@", ":***@") if parts.password else uri

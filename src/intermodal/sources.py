@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from intermodal.errors import ConfigurationError
+from intermodal.secret_values import refuse_secrets
 from intermodal.tree import local_path
 
 
@@ -29,6 +30,7 @@ def resolve_sources(sources: list[dict[str, Any]], base: Path) -> list[dict[str,
 
 
 def _resolved(uri: str, base: Path) -> str:
+    refuse_secrets(uri, "a source's uri")
     if uri.startswith("package:"):
         package, _, inside = uri.removeprefix("package:").partition("/")
         if not package.isidentifier():  # a dotted name would import the packages above
@@ -45,10 +47,7 @@ def _resolved(uri: str, base: Path) -> str:
     if uri.startswith("file://"):
         return str(local_path(uri))
     try:
-        parts = urlsplit(uri)
+        urlsplit(uri)
     except ValueError as error:
         raise ConfigurationError(f"{uri}: not a URI ({error}); write a path, gs://bucket/path or s3://bucket/path") from error
-    if "://" in uri and parts.password:
-        # Not shown: the URI becomes a parameter, and stands in manifests and messages.
-        raise ConfigurationError(f"a source's uri ({parts.scheme}://…) carries a password; give the task a secret instead (tasks.NAME.secrets)")
     return uri if "://" in uri else os.path.normpath(base / uri)

@@ -86,7 +86,7 @@ def test_an_option_of_kubernetes_on_vertex_is_refused_by_name(written):
 )
 def test_a_secret_is_refused_and_not_repeated(written, line):
     message = refusal(written(TEXT + f"\n[profiles.prod.local.set]\n{line}\n"))
-    assert "looks like a secret" in message
+    assert "carries a password or token" in message
     assert line.partition(" = ")[2].strip('"') not in message
 
 

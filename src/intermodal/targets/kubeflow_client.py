@@ -12,6 +12,7 @@ import kfp_server_api as api
 from urllib3.exceptions import HTTPError
 
 from intermodal.errors import PlatformError
+from intermodal.redaction import remember
 from intermodal.targets.settings import KubeflowSettings, TokenSource
 
 #: Seconds for one request.
@@ -70,6 +71,7 @@ class KubeflowClient:
         keys = self._opened.configuration.api_key
         before, now = keys.get("authorization"), _token(self._settings.token)
         if now:
+            remember(now)
             keys["authorization"] = now
         return now not in (None, before)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from intermodal.errors import ConfigurationError, nearest
 from intermodal.safe_yaml import parse_value, read_text
+from intermodal.secret_values import refuse_secrets
 from intermodal.targets.specification import Specification
 
 _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -41,9 +42,11 @@ def check_parameters(specification: Specification, parameters: dict[str, Any]) -
         The parameters; whole numbers given as 3.0 become 3.
 
     Raises:
-        ConfigurationError: One is unknown (the message names the nearest), of the wrong type, or missing; all problems in one message.
+        ConfigurationError: One is unknown (the message names the nearest), of the wrong type, missing, or holds a password; all problems in one
+            message.
     """
     declared = specification["root"].get("inputDefinitions", {}).get("parameters", {})
+    refuse_secrets(parameters, "parameters")
     problems, checked = [], {}
     for name, value in parameters.items():
         if name not in declared:

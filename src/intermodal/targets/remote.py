@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from intermodal.errors import ConfigurationError
+from intermodal.redaction import redacted
 from intermodal.targets.specification import Specification
 
 #: A run's or task's state, the same words on every platform.
@@ -46,6 +47,9 @@ class RemoteTask:
         """Return how long it has run, until now if it still runs; None before it starts."""
         return ((self.ended or now) - self.started).total_seconds() if self.started else None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "error", redacted(self.error))
+
 
 @dataclass(frozen=True)
 class RemoteRun:
@@ -74,6 +78,9 @@ class RemoteRun:
     error: str = ""
     tasks: tuple[RemoteTask, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "error", redacted(self.error))
 
     @property
     def over(self) -> bool:

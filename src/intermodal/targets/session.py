@@ -23,6 +23,8 @@ from rich.console import Console
 from intermodal.artifacts import write_json
 from intermodal.errors import ConfigurationError, IntermodalError, MachineError, TaskError
 from intermodal.images import image_of
+from intermodal.redaction import redact_file, redacted, remember
+from intermodal.secret_values import named_variables, refuse_secrets
 from intermodal.targets import containers
 from intermodal.targets.cache import ContentCache
 from intermodal.targets.environments import disposable_environment, environment
@@ -67,6 +69,7 @@ class Session:
         self._progress = Progress(console, [name for graph in graphs(specification) for name in graph["tasks"]])
         self._processes = Processes()
         self._current = _Current()
+        self._named: dict[str, str] = {}
         self._lock = threading.Lock()
         self._folders: set[Path] = set()
         self._failures: list[tuple[str, str, Path]] = []
@@ -75,6 +78,9 @@ class Session:
         """Run it to its end; see `LocalTarget.run`."""
         started = time.monotonic()
         values = _checked(self._specification, arguments)
+        self._named = {name: os.environ[name] for name in named_variables(arguments) if name in os.environ}
+        for name, value in self._named.items():
+            remember(value, f"${{{name}}}")
         self._prepare()
         self._run.directory.mkdir(parents=True)
         self._console.print(f"[bold]{self._name}[/]  [dim]{_shown(self._run.directory)}[/]", soft_wrap=True)
@@ -185,6 +191,7 @@ class Session:
                 current.status = self._start(image, command, variables, scratch)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
+                redact_file(current.folder / LOG)
             if not current.status:
                 current.reason = missing_outputs(current.component, current.folder, command)
         except (OSError, MachineError) as error:
@@ -195,7 +202,7 @@ class Session:
         folder, temporary = scratch / "work", scratch / "tmp"
         folder.mkdir()
         temporary.mkdir()
-        passed = passed_on(os.environ)
+        passed = passed_on(os.environ) | self._named
         stop_command: list[str] = []
         if self._mounts is None:
             binaries = self._binaries(image)
@@ -226,7 +233,7 @@ class Session:
             sentence = (
                 f"{sentence}\nThe disk of {self._home} is full ({free >> 20} MiB free): free some space and run again; what is finished is kept"
             )
-        self._failures.append((self._current.name, sentence, self._current.folder / LOG))
+        self._failures.append((self._current.name, redacted(sentence), self._current.folder / LOG))
 
     def _finish(self, state: str, seconds: float, outputs: dict[str, Any]) -> None:
         current = self._current
@@ -288,6 +295,7 @@ def _checked(specification: dict[str, Any], arguments: dict[str, Any]) -> dict[s
     """Return the arguments, artifacts given by path made artifacts."""
     name, inputs = specification["pipelineInfo"]["name"], specification["root"].get("inputDefinitions", {})
     parameters, artifacts = inputs.get("parameters", {}), inputs.get("artifacts", {})
+    refuse_secrets(arguments, f"pipeline {name}")
     if unknown := sorted(set(arguments) - set(parameters) - set(artifacts)):
         raise ConfigurationError(
             f"pipeline {name} has no input {', '.join(unknown)}; its inputs are {', '.join([*parameters, *artifacts]) or 'none'}"

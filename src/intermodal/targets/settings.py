@@ -1,6 +1,5 @@
 """`targets.toml`: which platforms there are, by profile, and what each needs to know; never a secret."""
 
-import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,11 +8,11 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from intermodal.errors import ConfigurationError, nearest
+from intermodal.secret_values import refuse_secrets
 
-_SECRET = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY|\bya29\.[\w-]{20,}|\bAIza[\w-]{30,}|\bgh[pousr]_\w{30,}|\bAKIA[0-9A-Z]{16}\b|\beyJ[\w-]{10,}\.[\w-]{10,}\.|://[^/@\s:]+:[^/@\s{$]+@"
+_SECRETS = (
+    "this file is committed too: name a Kubernetes secret (tasks.NAME.secrets), a token file or command, or use Application Default Credentials"
 )
-_SECRET_KEY = re.compile(r"(^|_|-)(password|passwd|secret|token|api_?key|private_?key|credentials?)$", re.IGNORECASE)
 
 # The service ml-pipeline has the API at this port, and no pages; those are the service ml-pipeline-ui's.
 _API_PORT, _PAGES = 8888, "http://127.0.0.1:8080"
@@ -216,27 +215,11 @@ def load_targets(path: Path) -> Targets:
         raise ConfigurationError(f"{path}: no such file; copy targets.example.toml there and write your project and cluster into it") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: not TOML: {error}") from error
-    _refuse_secrets(values, str(path), [])
+    refuse_secrets(values, str(path), _SECRETS)
     try:
         return Targets.model_validate(values)
     except ValidationError as error:
         raise ConfigurationError("\n".join(dict.fromkeys(_in_words(path, problem) for problem in error.errors()))) from error
-
-
-def _refuse_secrets(value: Any, path: str, keys: list[str]) -> None:
-    if isinstance(value, dict):
-        for key, each in value.items():
-            _refuse_secrets(each, path, [*keys, key])
-    elif isinstance(value, list):
-        for each in value:
-            _refuse_secrets(each, path, keys)
-    elif isinstance(value, str) and value:
-        named = keys and _SECRET_KEY.search(keys[-1].rsplit(".", 1)[-1]) and "env" not in keys[:-1]
-        if named or _SECRET.search(value):
-            raise ConfigurationError(
-                f"{path}: {'.'.join(keys)} looks like a secret, and this file is committed; name a Kubernetes secret (tasks.NAME.secrets), a token "
-                "file, or use Application Default Credentials"
-            )
 
 
 def _in_words(path: Path, problem: Any) -> str:

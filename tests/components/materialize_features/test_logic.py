@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from intermodal.artifacts import read_json
-from intermodal.components.materialize_features import logic
 from intermodal.components.materialize_features.logic import materialize_features
 from intermodal.errors import ConfigurationError, DataError
 from intermodal.feature_store import FeatureRepository, open_store, read_online
@@ -138,8 +137,23 @@ def test_a_setting_that_feast_does_not_have_is_refused(place):
         place.run(online_stor={})
 
 
-def test_no_password_is_written_down():
-    shown = logic._without_passwords(
-        {"path": "postgresql://me:secret@host:5432/db", "connection_string": "host:6379,password=secret,ssl=true", "redis_password": "secret"}
-    )
-    assert shown == {"path": "postgresql://me:***@host:5432/db", "connection_string": "host:6379,password=***,ssl=true", "redis_password": "***"}
+def test_a_variable_stands_in_the_output_by_its_name(place, monkeypatch):
+    monkeypatch.setenv("STORES_OF_TEST", f"{place.folder}/elsewhere")
+    written = place.run(registry="${STORES_OF_TEST}/registry.db")
+    assert written["registry"] == "${STORES_OF_TEST}/registry.db"
+    assert (place.folder / "elsewhere" / "registry.db").exists()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"registry": {"registry_type": "sql", "path": "postgresql+psycopg://me:hunter22@host:5432/db"}},
+        {"online_store": {"type": "redis", "connection_string": "localhost:6379,password=hunter22,ssl=true"}},
+        {"online_store": {"type": "postgres", "host": "localhost", "password": "hunter22"}},
+    ],
+)
+def test_a_password_in_a_setting_is_refused_by_its_key_and_not_shown(place, settings):
+    with pytest.raises(ConfigurationError, match=r"feature_store: (registry|online_store)\.\w+ carries a password.*\$\{NAME\}") as caught:
+        place.run(**settings)
+    assert "hunter22" not in str(caught.value)
+    assert not (place.folder / "output").exists()
