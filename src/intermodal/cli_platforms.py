@@ -85,7 +85,8 @@ def _start(goal: Any, submission: Any, *, wait: bool) -> None:
         sys.exit(130)
     if run.state != "succeeded":
         _print_notes(run)
-        reason = (run.error or "the platform gives no reason").rstrip(".")
+        said = next((f"{each.name}: {each.error}" for each in run.tasks if each.state == "failed" and each.error), "the platform gives no reason")
+        reason = (run.error or said).rstrip(".")
         raise PlatformError(f"the run {run.id} {run.state}: {reason}; `intermodal logs {run.id} --target {platform.name}` shows what its tasks said")
     console.print(f"Done     {run.id}")
 

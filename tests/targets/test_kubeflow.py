@@ -5,7 +5,7 @@ import itertools
 import re
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import kfp
 import pytest
@@ -485,6 +485,74 @@ def test_where_every_node_is_a_retry_tasks_and_logs_are_the_same(server, target)
     assert [line for _, line in target.logs(run.id, "say")] == ["first", "second"]
     assert [line for _, line in target.logs(run.id, "read")] == ["imported"]
     assert sorted(line for _, line in target.logs(run.id, "step")) == ["step 0", "step 1"]
+
+
+def random_tree(draw):
+    """A workflow of tasks one after the other, in a state that Argo can be in: what follows a failed or waiting one has not begun."""
+    tree = {"": ("RUNNING", ["root-driver"]), "root-driver": ("SUCCEEDED", ["root"]), "root": ("RUNNING", [])}
+    last, going = "root", True
+    for number in range(draw(1, 6)):
+        kind = (
+            draw.choice(["succeeded", "cached", "importer", "retried", "failed", "driver failed", "waiting", "skipped", "running"])
+            if going
+            else "omitted"
+        )
+        name = f"root.t{number}"
+        before = tree[last]
+        tree[last] = before[0], [*before[1], name if kind == "importer" else f"{name}-driver"]
+        going = kind in ("succeeded", "cached", "importer", "retried", "skipped")
+        if kind == "importer":
+            tree[name] = "SUCCEEDED", []
+            last = name
+            continue
+        driver = {"driver failed": "FAILED", "omitted": "RUNTIME_STATE_UNSPECIFIED"}.get(kind, "SUCCEEDED")
+        tree[f"{name}-driver"] = driver, [name]
+        node = {"failed": "FAILED", "skipped": "SKIPPED", "waiting": "RUNNING", "running": "RUNNING"}.get(kind, "SUCCEEDED")
+        if driver != "SUCCEEDED" or node == "SKIPPED":
+            tree[name] = "SKIPPED" if node == "SKIPPED" else "RUNTIME_STATE_UNSPECIFIED", []
+            last = name
+            continue
+        executor = {"cached": "SKIPPED", "failed": "FAILED", "waiting": "PENDING", "running": "RUNNING"}.get(kind, "SUCCEEDED")
+        tree[name] = node, [f"{name}.executor"]
+        tries = [f"{name}.executor({attempt})" for attempt in range(draw(1, 3))] if kind == "retried" else []
+        tree[f"{name}.executor"] = executor, tries
+        tree |= {each: ("SUCCEEDED" if each == tries[-1] else "FAILED", []) for each in tries}
+        last = tries[-1] if tries else f"{name}.executor"
+    return tree
+
+
+class _Draw:
+    def __init__(self, random):
+        self.choice = random.choice
+        self._random = random
+
+    def __call__(self, low, high):
+        return self._random.randint(low, high)
+
+
+@pytest.mark.fault(
+    "Kubeflow", "workflows at random, on an installation that retries every node and on one that does not", "the same tasks, states and logs"
+)
+def test_any_workflow_reads_the_same_where_every_node_is_a_retry(server, target, fault_random):
+    run = target.submit(submission())
+    draw = _Draw(fault_random)
+    for _ in range(25):
+        plain = random_tree(draw)
+        shown = []
+        for tree in (plain, retried(plain)):
+            # A task lasts until its last attempt ends, which is before the next second.
+            server.advance(run.id, "RUNNING", workflow_nodes(WORKFLOW, tree))
+            details = server.state["runs"][run.id]["run_details"]["task_details"]
+            for each in details:
+                if re.fullmatch(r"t\d+(\(0\))?", each["display_name"]) and each["state"] in ("SUCCEEDED", "FAILED"):
+                    each["end_time"] = each["end_time"].replace("Z", ".9Z") if "." not in each["end_time"] else each["end_time"]
+                if each["display_name"].startswith("executor") and not each["start_time"].startswith("0001"):
+                    each["start_time"] = (datetime.fromisoformat(each["start_time"]) - timedelta(seconds=0.5)).isoformat().replace("+00:00", "Z")
+            found = target.run(run.id)
+            logs = [name for name, _ in target.logs(run.id)]  # a line for each attempt: there is none
+            # What has not begun has no order.
+            shown.append((sorted((task.name, task.state, task.group) for task in found.tasks), sorted(logs)))
+        assert shown[0] == shown[1], plain
 
 
 def test_retries_that_the_installation_overrules_are_told(server, target):

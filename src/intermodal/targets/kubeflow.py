@@ -85,7 +85,7 @@ class KubeflowTarget:
     def run(self, run_id: str) -> RemoteRun:
         """Return a run with its tasks; what the API does not tell of a failed one is read from its log."""
         found = self._get(run_id)
-        workflow = Workflow(found)
+        workflow = Workflow(found, self._settings.namespace)
         tasks = tuple(self._explained(run_id, workflow, each) for each in workflow.tasks)
         return replace(self._run(found), tasks=tasks, notes=(_RETRIES,) if workflow.retried and workflow.retries else ())
 
@@ -102,7 +102,7 @@ class KubeflowTarget:
 
     def logs(self, run_id: str, task: str | None = None) -> Iterator[tuple[str, str]]:
         """Yield (task, line) of the tasks' pods, as far as the installation still has them."""
-        workflow = Workflow(self._get(run_id))
+        workflow = Workflow(self._get(run_id), self._settings.namespace)
         if task and task not in [each.name for each in workflow.tasks]:
             raise PlatformError(f"{run_id}: there is no task {task!r} yet; `intermodal status {run_id} --target kubeflow` lists them")
         for log in workflow.logs(task):

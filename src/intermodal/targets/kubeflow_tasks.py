@@ -86,9 +86,11 @@ class Workflow:
 
     Args:
         run: As the API has it.
+        namespace: In which its pods are; empty: not known.
     """
 
-    def __init__(self, run: Any) -> None:
+    def __init__(self, run: Any, namespace: str = "") -> None:
+        self._kubectl = f"kubectl -n {namespace}" if namespace else "kubectl"
         self._over = state_of(run) in FINAL
         self._cancelled = _cancelled_at(run)
         details = [each for each in (run.run_details.task_details if run.run_details else None) or [] if each.display_name]
@@ -233,7 +235,11 @@ class Workflow:
             state = "cancelled"
         ended = node.ended if state in FINAL else None
         group = any(self._lies_in(full) and not self._executors_of(full) for full in self._shown[name])
-        waits = f"its pod has not started, and Kubeflow's API does not say why: kubectl describe pod {self._pod(name)}" if state == "pending" else ""
+        waits = (
+            f"its pod has not started, and Kubeflow's API does not say why: {self._kubectl} describe pod {self._pod(name)}"
+            if state == "pending"
+            else ""
+        )
         return RemoteTask(name, state, node.started, ended, node.error, reason=waits if node.started else "", group=group)
 
     def _pod(self, name: str) -> str:
