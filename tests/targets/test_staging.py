@@ -177,6 +177,23 @@ def test_an_object_sent_in_parts_is_known_again(place, tmp_path, objects):
     assert read(key) == (tmp_path / "large.bin").read_bytes()
 
 
+def test_a_bucket_that_encrypts_with_a_key_of_its_own_is_compared_by_the_hash_beside_each_object(s3, folder, monkeypatch):
+    for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3", endpoint_url=s3)
+    client.create_bucket(Bucket="encrypted")
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "key"}}
+    client.put_bucket_encryption(Bucket="encrypted", ServerSideEncryptionConfiguration={"Rules": [rule]})
+    staging = Staging("s3://encrypted", s3)
+    key = staging.stage(folder).removeprefix("s3://encrypted/") + "/definitions.py"
+    head = client.head_object(Bucket="encrypted", Key=key)
+    assert head["ServerSideEncryption"] == "aws:kms"
+    staging.stage(folder)
+    client.put_object(Bucket="encrypted", Key=key, Body=b"a = 9\n")
+    staging.stage(folder)
+    assert client.get_object(Bucket="encrypted", Key=key)["Body"].read() == b"a = 1\n"
+
+
 @pytest.mark.fault("New data", "32 threads stage one folder in a bucket at once, an object of which was changed or deleted", "none sees a part of it")
 def test_many_stage_at_once_and_each_then_finds_everything(place, folder, objects, fault_random):
     _, root, _ = place
