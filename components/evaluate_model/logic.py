@@ -17,6 +17,7 @@ from intermodal.components.evaluate_model.measures import confusion, measure
 from intermodal.errors import DataError
 from intermodal.intervals import Floats, interval, resample
 from intermodal.raw_rows import binary_labels, raw_columns, read_part
+from intermodal.saved_model import load_saved_model
 
 BATCH = 16_384
 SMOKE_ROWS = 5
@@ -101,8 +102,7 @@ def score_rows(model_path: Path, table: pa.Table) -> Floats:
     if missing:
         raise DataError(f"{model_path}: the model takes {', '.join(missing)}, which the rows lack; bring the columns back or train without them")
     try:
-        # The signature holds the model's variables only while the loaded object lives.
-        loaded = tf.saved_model.load(str(model_path))
+        loaded = load_saved_model(model_path)
     except OSError as error:
         raise DataError(f"{model_path}: not a SavedModel ({error}); train it again") from error
     serve = loaded.signatures["serving_default"]

@@ -1,5 +1,6 @@
 """Point-in-time correct features for labelled rows."""
 
+import glob
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,8 @@ def retrieve_features(
 def _join(store: FeatureStore, service: FeatureService, rows: Path) -> pa.RecordBatchReader:
     """Return the spine's rows in order, the features beside them; they stream where the offline store is our own."""
     if store.config.offline_store.type == AsofOfflineStoreConfig().type:
-        selected = f"SELECT * FROM read_parquet('{str(rows).replace(chr(39), chr(39) * 2)}')"  # noqa: S608 - a path, its quotes doubled
+        path = glob.escape(str(rows)).replace("'", "''")
+        selected = f"SELECT * FROM read_parquet('{path}')"  # noqa: S608 - a path, its quotes doubled
         return store.get_historical_features(entity_df=selected, features=service).reader()
     spine = pq.read_table(rows)
     frame = spine.append_column(_ROW, pa.array(range(spine.num_rows))).to_pandas()

@@ -42,6 +42,7 @@ from intermodal.components.serve_model.directory import model_folder
 from intermodal.components.serve_model.log_file import log_to
 from intermodal.components.serve_model.rows import DATATYPES, RowError, columns_of_instances, columns_of_tensors
 from intermodal.errors import StoreError
+from intermodal.saved_model import load_saved_model
 
 LARGEST_BODY = 64 * 2**20
 #: Seconds that open connections get to end by themselves, each answer saying "Connection: close", before the server closes them.
@@ -70,7 +71,7 @@ class SavedModelPredictor(Model):  # type: ignore[misc]
         """
         try:
             signature = json.loads((self._folder / "signature.json").read_text(encoding="utf-8"))
-            self._loaded = tf.saved_model.load(str(self._folder))  # held: the signature's variables live as long as it does
+            self._loaded = load_saved_model(self._folder)
             self._serve = self._loaded.signatures["serving_default"]
             self.inputs, self._output = signature["inputs"], signature["output"]
             example = signature["example"]

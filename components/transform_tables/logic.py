@@ -1,5 +1,6 @@
 """Tables from tables, with a repository's SQL."""
 
+import glob
 import re
 import tempfile
 from collections.abc import Iterator
@@ -42,7 +43,9 @@ def transform_tables(tables_path: str, repository_path: str, transformed_path: s
         duckdb.connect(config=_SETTINGS | {"temp_directory": spill}) as connection,
     ):
         connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(f"SET allowed_directories = [{_text(tables_path)}, {_text(folder)}, {_text(spill)}]")
+        # A pattern is checked as it is written, so the escaped names are allowed too.
+        allowed = {text for each in (tables_path, str(folder), spill) for text in (each, glob.escape(each))}
+        connection.execute(f"SET allowed_directories = [{', '.join(map(_text, sorted(allowed)))}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         taken = _bind_tables(connection, Path(tables_path))
@@ -87,7 +90,8 @@ def _bind_tables(connection: duckdb.DuckDBPyConnection, tables: Path) -> set[str
 
 
 def _files(folder: Path) -> str:
-    return f"read_parquet({_text(folder / '*.parquet')}, hive_partitioning = false)"
+    # Escaped: brackets in a folder's name are no pattern.
+    return f"read_parquet({_text(glob.escape(str(folder)) + '/*.parquet')}, hive_partitioning = false)"
 
 
 def _select(connection: duckdb.DuckDBPyConnection, path: Path) -> str:
@@ -108,7 +112,7 @@ def _make(connection: duckdb.DuckDBPyConnection, relation: str, sql: str, file: 
         connection.execute(f'CREATE TEMP TABLE "{relation}" AS {sql}\n')
         return
     connection.execute(f"COPY ({sql}\n) TO {_text(file)} (FORMAT parquet, COMPRESSION zstd)")
-    connection.execute(f'CREATE VIEW "{relation}" AS FROM {_text(file)}')
+    connection.execute(f'CREATE VIEW "{relation}" AS FROM read_parquet({_text(glob.escape(str(file)))}, hive_partitioning = false)')
 
 
 @contextmanager

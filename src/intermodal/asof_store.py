@@ -4,6 +4,7 @@ Feast's shipped DuckDB store gives the same values through an inequality join an
 rows where keys are few. Named in feature_store.yaml by its class path, `intermodal.asof_store.AsofOfflineStore`.
 """
 
+import glob
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -131,9 +132,14 @@ class _Join:
             filter_created=filter_created,
         )
 
+    @property
+    def _table(self) -> str:
+        """The source as DuckDB reads it; a file's name is no pattern, whatever is in it."""
+        path = glob.escape(self.source) if Path(self.source).exists() else self.source
+        return "read_parquet('{}')".format(path.replace("'", "''"))
+
     def relation(self, stretch: "_Stretch | None" = None) -> str:
         """Return the SELECT that reads the view's rows, one a key and moment; of a stretch those alone that may count in it."""
-        path = self.source.replace("'", "''")
         columns = ", ".join(
             _quoted(name) for name in dict.fromkeys([*self.source_keys, self.timestamp, *self.columns, *([self.created] if self.created else [])])
         )
@@ -144,12 +150,11 @@ class _Join:
             else ""
         )
         where = f" WHERE {stretch.bounds(_quoted(self.timestamp), self.ttl)}" if stretch else ""
-        return f"(SELECT {columns} FROM read_parquet('{path}'){where}{last})"
+        return f"(SELECT {columns} FROM {self._table}{where}{last})"
 
     def rows(self, connection: duckdb.DuckDBPyConnection) -> int:
         """Return how many rows the source has, which its file says without being read."""
-        path = self.source.replace("'", "''")
-        return int(_one(connection, f"SELECT count(*) FROM read_parquet('{path}')")[0])
+        return int(_one(connection, f"SELECT count(*) FROM {self._table}")[0])
 
 
 @dataclass(frozen=True)

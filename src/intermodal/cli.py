@@ -94,7 +94,7 @@ def compile_(
     for path, (specification, platform) in made.items():
         if not check:
             write_specification(specification, path, platform)
-            console.print(str(path), soft_wrap=True)
+            console.print(escape(str(path)), soft_wrap=True)
         elif _stale(path, [specification, platform] if platform else [specification]):
             raise ConfigurationError(f"{path} is stale; run `intermodal compile` and commit what it writes")
 
@@ -125,7 +125,7 @@ def list_(
         table.add_row(name, _image(component), component.description.split("\n\n")[0])
     console.print(table)
     if configurations := shipped_configurations(Path()):
-        console.print("\n[bold]Configurations[/]  " + "  ".join(map(str, configurations)))
+        console.print("\n[bold]Configurations[/]  " + escape("  ".join(map(str, configurations))))
 
 
 @app.command()
@@ -147,7 +147,7 @@ def describe(name: Annotated[str, typer.Argument(metavar="COMPONENT")]) -> None:
         console.print(table)
     page = component_page(name)
     if page.exists():
-        console.print(f"\nMore: {page}", soft_wrap=True)
+        console.print(f"\nMore: {escape(str(page))}", soft_wrap=True)
 
 
 def _image(component: Any) -> str:
@@ -174,7 +174,7 @@ def serve_list(context: typer.Context) -> None:
     for column in ("Name", "Version", "URL", "State", "Process", "Since", "Log"):
         table.add_column(column, overflow="fold")
     for each in found:
-        table.add_row(each.name, each.version, each.url, "serving" if each.alive else "ended", str(each.pid), each.since, str(each.log))
+        table.add_row(each.name, each.version, each.url, "serving" if each.alive else "ended", str(each.pid), each.since, escape(str(each.log)))
     console.print(table)
 
 
@@ -184,7 +184,7 @@ def stop(context: typer.Context, name: Annotated[str, typer.Argument(help="As `i
     from intermodal.deployments import stop as stop_deployment
 
     stop_deployment(context.obj / "deployments", name)
-    console.print(f"{name} is no longer served.")
+    console.print(f"{escape(name)} is no longer served.")
 
 
 @app.command()
@@ -212,7 +212,7 @@ def new_component(
     from intermodal.scaffold import scaffold_component
 
     for path in scaffold_component(name, image, root):
-        console.print(str(path))
+        console.print(escape(str(path)))
 
 
 def main() -> None:

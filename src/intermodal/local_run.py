@@ -1,5 +1,6 @@
 """A run of the training pipeline on this machine, and what a person wants to know at its end."""
 
+import shlex
 import shutil
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,17 @@ from intermodal.artifacts import read_json, whole_file, write_json
 from intermodal.configuration import load_configuration
 
 
-def run_configuration(configuration: Path, overrides: list[str] | None, *, home: Path, docker: bool, cache: bool, console: Console) -> None:
+def run_configuration(
+    configuration: Path,
+    overrides: list[str] | None,
+    *,
+    home: Path,
+    docker: bool,
+    cache: bool,
+    console: Console,
+    name: str = "",
+    identity: str = "",
+) -> None:
     """Run the training pipeline, and print the verdict, the prediction that came back, how to ask for another, and the report's path.
 
     Args:
@@ -22,6 +33,8 @@ def run_configuration(configuration: Path, overrides: list[str] | None, *, home:
         docker: Whether each task runs in a container of its image.
         cache: Whether what earlier runs finished on equal inputs is reused.
         console: Where it is shown.
+        name: The run's name, for people. Default: the pipeline's.
+        identity: The run's id. Default: the pipeline's name and the time.
 
     Raises:
         IntermodalError: What stopped the run; see `LocalTarget.run`.
@@ -35,7 +48,7 @@ def run_configuration(configuration: Path, overrides: list[str] | None, *, home:
     target = LocalTarget(home, docker=docker, console=console)
     arguments = settings.local_arguments(base=base, home=home)
     arguments["repository"] = target.stage(base / settings.features.repository)
-    finished = target.run(training_pipeline(serve_model), arguments, cached=cache)
+    finished = target.run(training_pipeline(serve_model), arguments, cached=cache, name=name, identity=identity)
     _conclude(finished, console)
 
 
@@ -56,7 +69,8 @@ def _conclude(finished: Any, console: Console) -> None:
         url = deployment["protocols"]["v1"]
         say(f"Serving  {deployment['name']} version {deployment['version']} at [cyan]{deployment['url']}[/]")
         say(f"         it answered over HTTP: probability {deployment['response']['predictions'][0]:.4f}")
-        say(f"Call it  curl -s {escape(url)} -H 'Content-Type: application/json' -d @{escape(_short(request))}")
+        data = shlex.quote(f"@{_short(request)}")
+        say(f"Call it  curl -s {escape(shlex.quote(url))} -H 'Content-Type: application/json' -d {escape(data)}")
         say("         `intermodal serve` lists what is served; `intermodal serve stop NAME` ends it")
     page = finished.directory / "report.html"
     made = next(values["report"] for name, values in outputs.items() if name.startswith("render-report"))

