@@ -14,6 +14,7 @@ import pytest
 import yaml
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
+from kfp import dsl
 from typer.testing import CliRunner
 
 from intermodal import cli
@@ -23,7 +24,7 @@ from tests.servers.faults import Fault
 from tests.servers.kubeflow import KubeflowServer, node_id, workflow_nodes
 from tests.servers.storage import gcs_server, s3_server
 from tests.servers.vertex import VertexServer
-from tests.targets.test_local_runs import greeting
+from tests.targets.test_local_runs import greet, greeting
 
 ROOT = Path(__file__).resolve().parent.parent
 FLIGHTS = str(ROOT / "pipelines" / "flights.yaml")
@@ -359,3 +360,89 @@ def test_a_compiled_file_runs_on_this_machine_and_is_listed_and_read_there(tmp_p
     assert "hello Ada" in said("logs", run, "--target", "local")
     for refused in (("cancel", run), ("schedule", "pause", "nightly"), ("schedule", "create", file, "--name", "n", "--cron", "0 3 * * *")):
         assert "--target local" in said(*refused, "--target", "local", code=1)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Submit a compiled file to this machine; its folder has brackets, a quote and a space."""
+    folder = tmp_path / "a [x] 'q'"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("INTERMODAL_HOME", str(folder / "home"))
+    monkeypatch.setenv("INTERMODAL_TARGETS", str(folder / "absent.toml"))
+    (folder / "params.yaml").write_text("name: Ada\n")
+    (folder / "nobody.yaml").write_text("name: nobody\n")
+    write_specification(compile_specification(greeting), folder / "greeting.yaml")
+    return lambda *more, code=0, params="params.yaml": said(
+        "submit", str(folder / "greeting.yaml"), "--target", "local", "--params", str(folder / params), *more, code=code
+    )
+
+
+def test_the_same_key_twice_is_one_run_on_this_machine(here, tmp_path):
+    here("--key", "nightly-1", "--name", "of the night")
+    assert "started before under the key nightly-1" in here("--key", "nightly-1")
+    here("--key", "nightly-2", "--wait")
+    runs = said("list", "--target", "local")
+    assert runs.count("key-nightly-1.1") == 1
+    assert "key-nightly-1.2" not in runs
+    assert "key-nightly-2.1" in runs
+    assert "of the night" in runs
+    assert "of the night" in said("status", "key-nightly-1.1", "--target", "local")
+
+
+def test_a_failed_run_fails_again_under_its_key_and_a_stopped_one_goes_on(here, tmp_path):
+    assert "nobody is there" in here("--key", "a", code=1, params="nobody.yaml")
+    assert "give another key" in here("--key", "a", code=1, params="nobody.yaml")
+    # What a killed run leaves: its folder, and no record of an end.
+    (next(tmp_path.glob("*/home/runs")) / "key-b.1").mkdir()
+    here("--key", "b")
+    assert "key-b.2" in said("list", "--target", "local")
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        (("--digests", "digests.json"), "leave --digests out"),
+        (("--configuration", FLIGHTS), "--configuration does not go with a compiled file here"),
+        (("--set", "gate.minimum.auc=0.7"), "--set does not go with a compiled file here"),
+        (("--key", "Not A Key"), "a key is 1 to 63 lowercase letters"),
+        (("--name", "n" * 61), "a run's name has 1 to 60"),
+    ],
+)
+def test_an_option_that_this_machine_cannot_honour_is_refused(here, tmp_path, option, sentence):
+    assert sentence in here(*option, code=1)
+    assert not list(tmp_path.glob("*/home/runs/*"))
+
+
+def test_a_configuration_takes_no_parameters_file_on_this_machine(here, tmp_path):
+    for option in ("--params", "--configuration"):
+        assert f"{option} goes with a compiled file" in said("submit", FLIGHTS, "--target", "local", option, FLIGHTS, code=1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("comp-greet:", "comp-great:", "[component-reference]"),
+        ("root:", "roof:", "root"),
+        ("schemaVersion", "sChemaVersion", "schema"),
+        ("pipelineInfo:\n  name: greeting", "pipelineInfo: []", "pipelineInfo"),
+    ],
+)
+def test_a_broken_compiled_file_ends_in_sentences_on_this_machine(here, tmp_path, old, new, sentence):
+    file = next(tmp_path.glob("*/greeting.yaml"))
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    message = here(code=1)
+    assert sentence in message
+    assert "Traceback" not in message
+
+
+def test_a_condition_that_is_none_ends_in_one_sentence(here, tmp_path):
+    @dsl.pipeline(name="greeting")
+    def pipeline(name: str):
+        with dsl.If(name == "it's"):  # kfp writes the quote as it is
+            greet(name=name)
+
+    write_specification(compile_specification(pipeline), next(tmp_path.glob("*/greeting.yaml")))
+    assert "the condition " in here(code=1)

@@ -49,9 +49,9 @@ def submit(
     cache: Cache = True,
     wait: Wait = False,
 ) -> None:
-    """Start a run on a platform."""
+    """Start a run on a platform; on this machine (`--target local`) it is also followed to its end."""
     if target == "local":
-        _run_here(pipeline, params, overrides, cache=cache, profile=profile, targets=targets)
+        _run_here(pipeline, params, configuration, overrides, digests, key, name, cache=cache, profile=profile, targets=targets)
         return
     goal, submission = _prepared(
         pipeline,
@@ -157,24 +157,61 @@ def _local(profile: str | None, targets: Path) -> Any:
     return load_targets(targets).profile(profile).local if targets.exists() or profile else LocalSettings()
 
 
-def _run_here(pipeline: Path, params: Path | None, overrides: list[str] | None, *, cache: bool, profile: str | None, targets: Path) -> None:
+def _run_here(
+    pipeline: Path,
+    params: Path | None,
+    configuration: Path | None,
+    overrides: list[str] | None,
+    digests: Path | None,
+    key: str | None,
+    name: str | None,
+    *,
+    cache: bool,
+    profile: str | None,
+    targets: Path,
+) -> None:
     """Run on this machine: a configuration as `intermodal run` does, a compiled file as it is."""
     from intermodal.local_run import run_configuration
-    from intermodal.targets.local import LocalTarget
+    from intermodal.targets.local import LocalTarget, read_specification
+    from intermodal.targets.local_keys import claimed
+    from intermodal.targets.local_runs import LocalRuns
     from intermodal.targets.parameters import check_parameters, read_parameters
-    from intermodal.targets.submission import is_compiled, read_pipeline, settings_overrides
+    from intermodal.targets.remote import submission_key
+    from intermodal.targets.submission import is_compiled, read_pipeline, run_name, settings_overrides
 
-    local = _local(profile, targets)
-    documents = read_pipeline(pipeline)
-    if is_compiled(documents):
-        parameters = check_parameters(documents[0], read_parameters(params) if params else {})
-        finished = LocalTarget(local.home, console=console).run(pipeline, parameters, cached=cache)
-        console.print(f"Done     {finished.directory}", soft_wrap=True)
-    elif params:
-        raise ConfigurationError(f"{params}: a configuration on this machine takes --set; --params goes with a compiled file")
-    else:
+    here = "--target local:"
+    if digests:
+        raise ConfigurationError(f"{here} tasks run in the environments of their images, which have no digest; leave --digests out")
+    title, local, compiled = run_name(name, pipeline), _local(profile, targets), is_compiled(read_pipeline(pipeline))
+    if compiled and (configuration or overrides):
+        option = "--configuration" if configuration else "--set"
+        raise ConfigurationError(f"{here} {option} does not go with a compiled file here; give its parameters by --params, or run the configuration")
+    if not compiled and (params or configuration):
+        option = "--params" if params else "--configuration"
+        raise ConfigurationError(f"{here} {option} goes with a compiled file; a configuration takes --set KEY=VALUE")
+
+    def run(identity: str = "") -> None:
+        if compiled:
+            specification = read_specification(pipeline)
+            arguments = check_parameters(specification, read_parameters(params) if params else {})
+            target = LocalTarget(local.home, console=console)
+            finished = target.run(specification, arguments, cached=cache, name=title, identity=identity)
+            console.print(f"Done     {escape(str(finished.directory))}", soft_wrap=True)
+            return
         settings = [*settings_overrides(local.set), *(overrides or [])]
-        run_configuration(pipeline, settings, home=local.home, docker=False, cache=cache, console=console)
+        run_configuration(pipeline, settings, home=local.home, docker=False, cache=cache, console=console, name=title, identity=identity)
+
+    if key is None:
+        run()
+        return
+    with claimed(local.home.resolve(), submission_key(key)) as (identity, ended):
+        if not ended:
+            run(identity)
+            return
+        found = LocalRuns(local.home).run(identity)
+        console.print(f"Run      [bold]{identity}[/]  ({found.state}), started before under the key {key}", soft_wrap=True)
+        if found.state != "succeeded":
+            raise PlatformError(f"the run {identity} {found.state}: {found.error}; give another key to run it again")
 
 
 @app.command()
@@ -198,7 +235,7 @@ def upload(
     refuse_errors(documents, target, str(pipeline))
     say_uncached(forbid_caching_by_tag(documents[0]))
     url = _platform(target, profile, targets).upload(documents, name, version)
-    console.print(f"Uploaded {name} {version}\nSee      [cyan]{url}[/]", soft_wrap=True)
+    console.print(f"Uploaded {escape(name)} {escape(version)}\nSee      [cyan]{url}[/]", soft_wrap=True)
 
 
 @app.command()
@@ -299,7 +336,7 @@ def schedule_resume(name: str, target: Target, profile: Profile = None, targets:
 def schedule_delete(name: str, target: Target, profile: Profile = None, targets: TargetsFile = _TARGETS) -> None:
     """Delete a schedule. Runs that it started go on; Kubeflow would kill them, so there it is refused while one is active."""
     _platform(target, profile, targets).delete_schedule(name)
-    console.print(f"{name} is deleted.")
+    console.print(f"{escape(name)} is deleted.")
 
 
 def _print_schedules(found: list[Any]) -> None:
@@ -358,7 +395,7 @@ def lint(
         console.print(f"         why: {escape(each.why)} ({' and '.join(each.platforms)}; {each.basis})", soft_wrap=True)
         console.print(f"         remedy: {escape(each.remedy)}  [dim]{escape(each.rule)}[/]", soft_wrap=True)
     errors = sum(each.severity == "error" for each in findings)
-    console.print(f"{file}: {errors} errors, {len(findings) - errors} warnings", soft_wrap=True)
+    console.print(f"{escape(str(file))}: {errors} errors, {len(findings) - errors} warnings", soft_wrap=True)
     if errors:
         raise typer.Exit(1)
 

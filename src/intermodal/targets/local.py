@@ -9,12 +9,10 @@ from typing import Any
 from rich.console import Console
 
 import intermodal
-from intermodal.errors import ConfigurationError
-from intermodal.safe_yaml import parse_documents, read_text
 from intermodal.targets.compilation import compile_specification
 from intermodal.targets.runs import Run, Task
 from intermodal.targets.session import Session
-from intermodal.targets.specification import apply_cache_policy
+from intermodal.targets.specification import Specification, apply_cache_policy
 from intermodal.targets.staging import stage_here
 
 __all__ = ["LocalTarget", "Run", "Task"]
@@ -45,13 +43,15 @@ class LocalTarget:
         """
         return str(stage_here(path, self.home / "staged"))
 
-    def run(self, pipeline: Any, arguments: dict[str, Any], *, cached: bool = True) -> Run:
+    def run(self, pipeline: Any, arguments: dict[str, Any], *, cached: bool = True, name: str = "", identity: str = "") -> Run:
         """Run a pipeline or a single component to its end.
 
         Args:
-            pipeline: A pipeline or component object, or the path of a compiled one.
+            pipeline: A pipeline or component object, the path of a compiled one, or its specification.
             arguments: The pipeline's parameters, and input artifacts by their path.
             cached: Whether outputs of earlier runs on equal inputs are taken. What one run finished, killed or not, the next one finds.
+            name: The run's name, for people. Default: the pipeline's.
+            identity: The run's id, unlike any other's (see `local_keys`). Default: the pipeline's name and the time.
 
         Raises:
             TaskError: A task failed; the message is the task's own last word, with the path of its log.
@@ -62,7 +62,7 @@ class LocalTarget:
         specification = _specification(pipeline)
         apply_cache_policy(specification)
         mounts = [self._project] if self.docker else None
-        session = Session(self.home, specification, mounts=mounts, console=self._console, code=self._code_folder())
+        session = Session(self.home, specification, mounts=mounts, console=self._console, code=self._code_folder(), title=name, identity=identity)
         return session.run(arguments, cached=cached)
 
     def _code_folder(self) -> Path:
@@ -78,11 +78,21 @@ class LocalTarget:
         return folder
 
 
-def _specification(pipeline: Any) -> dict[str, Any]:
-    if not isinstance(pipeline, str | Path):
-        return compile_specification(pipeline)
-    # Options of a cluster, if any, are a second document.
-    documents = parse_documents(read_text(Path(pipeline), "give a compiled pipeline"), str(pipeline))
-    if not documents or not isinstance(documents[0].value, dict):
-        raise ConfigurationError(f"{pipeline}: expected a compiled pipeline, found {type(documents[0].value).__name__ if documents else 'nothing'}")
-    return documents[0].value
+def read_specification(path: Path) -> Specification:
+    """Return the specification in a compiled file; options of a cluster, a second document, mean nothing here.
+
+    Raises:
+        ConfigurationError: It is no compiled pipeline, or one that every platform would refuse.
+    """
+    from intermodal.targets.submission import read_pipeline, refuse_errors  # heavy, and of no use to a pipeline in memory
+
+    documents = read_pipeline(path)
+    refuse_errors(documents[:2], None, str(path))
+    specification: Specification = documents[0].get("pipelineSpec", documents[0])
+    return specification
+
+
+def _specification(pipeline: Any) -> Specification:
+    if isinstance(pipeline, dict):
+        return pipeline
+    return read_specification(Path(pipeline)) if isinstance(pipeline, str | Path) else compile_specification(pipeline)

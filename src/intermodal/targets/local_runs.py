@@ -22,7 +22,7 @@ class LocalRuns:
     name = "local"
 
     def __init__(self, home: Path) -> None:
-        self._runs = home / "runs"
+        self._runs = home.resolve() / "runs"
 
     def run(self, run_id: str) -> RemoteRun:
         """Return a run with its tasks."""
@@ -70,4 +70,6 @@ class LocalRuns:
         state: State = "failed" if record["error"] else "succeeded"
         ended = datetime.fromtimestamp((folder / "run.json").stat().st_mtime, UTC)
         created = ended - timedelta(seconds=record["seconds"])
-        return RemoteRun(folder.name, str(record["pipeline"]), "", state, folder.as_uri(), created, ended, str(record["error"]), tasks)
+        return RemoteRun(
+            folder.name, str(record.get("name", record["pipeline"])), "", state, folder.as_uri(), created, ended, str(record["error"]), tasks
+        )

@@ -1,5 +1,6 @@
 """`targets.toml`: which platforms there are, by profile, and what each needs to know; never a secret."""
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -103,7 +104,7 @@ class TokenSource(_Table):
 class LocalSettings(_Table):
     """This machine."""
 
-    home: Path = Path(".intermodal")
+    home: Path = Field(default_factory=lambda: Path(os.environ.get("INTERMODAL_HOME") or ".intermodal"))
     set: dict[str, Any] = {}
 
 

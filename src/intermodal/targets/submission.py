@@ -14,6 +14,7 @@ from intermodal.sources import resolve_sources
 from intermodal.targets.cluster import CLUSTER_TARGETS
 from intermodal.targets.events import Event, allowed_parameters
 from intermodal.targets.linting import lint_documents
+from intermodal.targets.linting.finding import PLATFORMS
 from intermodal.targets.parameters import check_parameters
 from intermodal.targets.remote import RemoteTarget, Submission
 from intermodal.targets.settings import KubeflowSettings, Targets, VertexSettings
@@ -100,9 +101,7 @@ def prepare(
         ConfigurationError: A file, a setting or a parameter is wrong. All parameters are checked before anything is staged.
         PlatformError: The artifact root cannot be written.
     """
-    title = name or pipeline.stem
-    if not 1 <= len(title) <= _NAME_LENGTH:
-        raise ConfigurationError(f"--name {title[:40]!r}… has {len(title)} characters; a run's name has 1 to {_NAME_LENGTH}")
+    title = run_name(name, pipeline)
     values = read_pipeline(pipeline)
     compiled = is_compiled(values)
     described = configuration if compiled else pipeline
@@ -152,13 +151,31 @@ def event_parameters(event: Event, pipeline: Path, configuration: Path | None) -
     return allowed_parameters(event, allowed, str(described or ""))
 
 
-def refuse_errors(documents: list[dict[str, Any]], target: str, name: str) -> None:
-    """Refuse a compiled pipeline that a target would not take.
+def run_name(name: str | None, pipeline: Path) -> str:
+    """Return a run's name: the one given, or the pipeline file's.
 
     Raises:
-        ConfigurationError: The linter finds errors; the first five are told.
+        ConfigurationError: It is empty or longer than 60 characters.
     """
-    errors = [each for each in lint_documents(documents, target, name) if each.severity == "error"]
+    title = pipeline.stem if name is None else name
+    if not 1 <= len(title) <= _NAME_LENGTH:
+        raise ConfigurationError(f"--name {title[:40]!r}… has {len(title)} characters; a run's name has 1 to {_NAME_LENGTH}")
+    return title
+
+
+def refuse_errors(documents: list[dict[str, Any]], target: str | None, name: str) -> None:
+    """Refuse what a platform would refuse.
+
+    Args:
+        documents: The specification, and the platform's document if there is one.
+        target: `kubeflow` or `vertex`; None: what both would refuse.
+        name: What stands for the file's name.
+
+    Raises:
+        ConfigurationError: There are errors; the message has the first five.
+    """
+    platforms = {target} if target else set(PLATFORMS)
+    errors = [each for each in lint_documents(documents, target, name) if each.severity == "error" and platforms <= set(each.platforms)]
     if errors:
         lines = [f"{each.where}: {each.what}: {each.why}; {each.remedy} [{each.rule}]" for each in errors[:5]]
         more = f"\n… and {len(errors) - 5} more; `intermodal lint` shows all" if len(errors) > 5 else ""
