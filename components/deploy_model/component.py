@@ -15,21 +15,23 @@ def deploy_model(
     serving: dict,
     deployment: dsl.Output[dsl.Artifact],
 ):
-    """Deploy a model as a KServe InferenceService by server-side apply, and wait until it is ready and answers right.
+    """Deploy a model as a KServe InferenceService: try it beside the service, and change the service only to what answered right.
 
     Args:
         model: A SavedModel as `train_model` writes it; its URI is what the InferenceService loads.
         evaluation: `smoke.json`: rows and the probabilities they must give.
         registration: As `register_model` writes it: the version that is deployed.
         deployments: The namespace.
-        service_name: The InferenceService's name.
-        serving: `image` of the predictor, `timeout` in seconds until it is ready (default 600), `tolerance` of the smoke test (default
-            1e-4), `resources` (Kubernetes requests and limits), `service_account`.
+        service_name: The InferenceService's name, 48 characters at most.
+        serving: `image` of the predictor, `timeout` in seconds until its candidate, and then the service, is ready (default 600),
+            `tolerance` of the smoke test (default 1e-4), `resources` (Kubernetes requests and limits), `service_account`,
+            `minimum_replicas` and `maximum_replicas` (default: what the service has, or 1).
         deployment: A directory: `deployment.json`, as `serve_model` writes it.
     """
     from intermodal.components.deploy_model.logic import deploy_model
 
     deploy_model(
+        model_path=model.path,
         model_uri=model.uri,
         evaluation_path=evaluation.path,
         registration_path=registration.path,

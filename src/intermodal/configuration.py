@@ -147,8 +147,8 @@ class Serving(BaseModel):
     service_account: str | None = Field(None, description="Service account of the predictor, on a cluster")
     resources: dict[str, Any] = Field({}, description="Kubernetes requests and limits, on a cluster")
     machine_type: str | None = Field(None, description="Machine of a replica, on a managed endpoint; default: n1-standard-2")
-    minimum_replicas: int | None = Field(None, ge=1, description="How many there always are, on a managed endpoint; default: 1")
-    maximum_replicas: int | None = Field(None, ge=1, description="How many there may be, on a managed endpoint; default: the minimum")
+    minimum_replicas: int | None = Field(None, ge=1, description="How many there always are, on a cluster or a managed endpoint; default: 1")
+    maximum_replicas: int | None = Field(None, ge=1, description="How many there may be, on a cluster or a managed endpoint; default: the minimum")
     parent_model: str | None = Field(None, description="The managed model that gets a new version; default: the one labelled with the service's name")
 
 

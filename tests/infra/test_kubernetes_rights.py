@@ -67,6 +67,7 @@ def test_the_pipelines_account_may_do_exactly_what_is_listed(pipeline, namespace
     service = "serving.kserve.io"
     assert rules(pipeline, namespace) == {
         *((service, "inferenceservices", "", verb) for verb in ("get", "create", "patch", "delete")),
+        *(("coordination.k8s.io", "leases", "", verb) for verb in ("get", "create", "update", "delete")),
         ("", "pods", "", "list"),
         ("", "pods", "", "get"),
         ("", "pods/log", "", "get"),
@@ -95,6 +96,11 @@ def test_every_call_that_deploy_model_makes_is_allowed(pipeline, namespace):
         custom.get_namespaced_custom_object(*where, "model")
     assert absent.value.status == 404
     assert client.CoreV1Api(pipeline).list_namespaced_pod(namespace).items == []
+    leases = client.CoordinationV1Api(pipeline)
+    made = leases.create_namespaced_lease(namespace, {"metadata": {"name": "intermodal-model"}, "spec": {"holderIdentity": "a"}})
+    made.spec.holder_identity = "b"
+    assert leases.replace_namespaced_lease("intermodal-model", namespace, made).spec.holder_identity == "b"
+    leases.delete_namespaced_lease("intermodal-model", namespace)
 
 
 REFUSED = {
@@ -105,6 +111,7 @@ REFUSED = {
     "another namespace's pods": lambda core, apps, name: core.list_namespaced_pod("default"),
     "the nodes": lambda core, apps, name: core.list_node(),
     "the namespaces": lambda core, apps, name: core.list_namespace(),
+    "all leases": lambda core, apps, name: client.CoordinationV1Api(core.api_client).list_namespaced_lease(name),
     "a deployment": lambda core, apps, name: apps.create_namespaced_deployment(name, {"metadata": {"name": "a"}}),
     "a role": lambda core, apps, name: client.RbacAuthorizationV1Api(core.api_client).create_namespaced_role(name, {"metadata": {"name": "a"}}),
     "a token of its own": lambda core, apps, name: core.create_namespaced_service_account_token("intermodal-predictor", name, {"spec": {}}),

@@ -1,24 +1,52 @@
-"""Deployment to a real cluster, with KServe's own controller and webhooks, and our predictor in a real pod. The tests run in their order."""
+"""Deployment to a real cluster, with KServe's own controller and webhooks, and our predictor in real pods. The tests run in their order."""
 
 import json
+import shutil
+import signal
+import subprocess
+import threading
 import time
+import uuid
 from pathlib import Path
 
 import pytest
+from kubernetes import client
 
-from intermodal.components.deploy_model.cluster import Namespace, connect
+from intermodal.components.deploy_model.lock import RECORD_ANNOTATION
 from intermodal.components.deploy_model.logic import deploy_model
-from intermodal.errors import DeploymentError, StoreError
+from intermodal.components.deploy_model.manifest import VERSION_ANNOTATION, candidate_name, revision_of
+from intermodal.errors import ConfigurationError, DataError, DeploymentError, StoreError
+from tests.components.deploy_model.conftest import IMAGE, XS, free_port, probability, save_model
 
-pytestmark = pytest.mark.timeout(240)
+#: More than any node has.
+TOO_MUCH = {"requests": {"cpu": "64"}, "limits": {"cpu": "64"}}
+pytestmark = pytest.mark.timeout(300)
+
+BIASES = {"one": 0.25, "two": -0.5}
 
 
-def answer(space, service="model"):
-    """Ask whichever pod is ready."""
-    found = Namespace(connect(), space.name)
-    ready = [pod for pod in found.pods(service) if any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions)]
-    port = ready[0].spec.containers[0].ports[0].container_port
-    return found.post_json(ready[0], port, f"v1/models/{service}:predict", {"instances": [{"x": 0.0}]})["predictions"][0]
+def right(*biases: float):
+    return pytest.approx([probability(0.0, bias) for bias in biases], abs=1e-6)
+
+
+def state(space, service="model"):
+    """Return all that must stay when a deployment fails: the service's specification and marks, its generation, and its very pods."""
+    found = space.service(service)
+    marks = {kind: found["metadata"].get(kind) for kind in ("labels", "annotations")}
+    restarts = {uid: pod.status.container_statuses[0].restart_count for uid, pod in space.pods(service).items()}
+    return found["spec"], marks, found["metadata"]["generation"], restarts
+
+
+def nothing_is_left(space, service="model"):
+    """Check that an attempt left neither its candidate nor its lock, and so no record of what served before."""
+    assert space.candidate(service) is None
+    assert space.lease(service) is None
+
+
+def being_changed(space):
+    """Say whether an attempt has written down what served before and changed the service since."""
+    record = ((space.lease() or {}).get("metadata", {}).get("annotations") or {}).get(RECORD_ANNOTATION)
+    return record and json.loads(record)["revision"] == revision_of(space.service())
 
 
 def test_a_model_becomes_ready_answers_right_and_again_changes_nothing(space):
@@ -26,50 +54,319 @@ def test_a_model_becomes_ready_answers_right_and_again_changes_nothing(space):
     deploy_model(**arguments)
     deployment = json.loads((Path(arguments["deployment_path"]) / "deployment.json").read_text())
     assert deployment["version"] == "1"
-    assert deployment["response"]["predictions"][0] == pytest.approx(0.3208, abs=1e-3)
+    assert deployment["request"] == {"instances": [{"x": XS[-1]}]}
+    assert deployment["response"]["predictions"] == pytest.approx([probability(XS[-1], 0.25)], abs=1e-6)
     assert deployment["url"].startswith("http")
-    generation = space.service()["metadata"]["generation"]
+    nothing_is_left(space)
+    before = state(space)
+    assert len(before[-1]) == 1
     deploy_model(**arguments)
-    assert space.service()["metadata"]["generation"] == generation
+    time.sleep(2)  # the time that KServe takes to act
+    assert state(space) == before
+    assert before[2] == 1
+    assert space.answers() == right(0.25)
 
 
-def test_an_image_that_cannot_be_pulled_is_told_and_the_earlier_version_goes_on(space):
-    with pytest.raises(DeploymentError, match=r"(?s)localhost/absent:1.*Err?\w*Image|ImagePull.*earlier specification is applied again"):
-        deploy_model(**space.arguments("two", -0.5, "2", image="localhost/absent:1"))
-    assert "absent" not in json.dumps(space.service()["spec"])
-    assert answer(space) == pytest.approx(0.5622, abs=1e-3)
+@pytest.mark.fault("Deployment", "a model that answers wrong", "no request ever reaches it, and the pods that served go on untouched")
+def test_a_model_that_answers_wrong_is_never_reached_and_what_serves_is_not_touched(space):
+    before = state(space)
+    with (
+        space.watched() as reached,
+        pytest.raises(DeploymentError, match=r"over V1 for row 0 of smoke\.json.*\n.*candidate is removed, and deploy-\w+/model was not touched\."),
+    ):
+        deploy_model(**space.arguments("two", 3.0, "2"))
+    assert reached == {"one"}
+    assert state(space) == before
+    nothing_is_left(space)
 
 
-def test_a_wrong_answer_is_told_and_the_earlier_version_comes_back(space):
-    with pytest.raises(DeploymentError, match=r"(?s)row 0 of smoke\.json.*earlier specification is applied again"):
-        deploy_model(**space.arguments("two", 3.0, "3"))
-    assert "pvc://models/one" in json.dumps(space.service()["spec"])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"image": "localhost/absent:1"}, r"(?s)localhost/absent:1.*(ErrImage|ImagePull).*was not touched"),
+        (
+            {"resources": TOO_MUCH, "timeout": 8},
+            r"(?s)is not ready after 8 s: no node takes the pod: .*[Ii]nsufficient cpu.*was not touched",
+        ),
+        ({"minimum_replicas": 3, "maximum_replicas": 2}, r"(?s)refused: .*[Mm]axReplicas.*Nothing was changed"),
+    ],
+)
+@pytest.mark.fault(
+    "Deployment", "a model that never becomes ready, or that KServe refuses", "the reason is told; the pods that served go on untouched"
+)
+def test_a_model_that_never_becomes_ready_is_told_with_the_reason_and_what_serves_is_not_touched(space, changes, words):
+    before = state(space)
+    with pytest.raises(DeploymentError, match=words):
+        deploy_model(**space.arguments("two", -0.5, "2", **changes))
+    assert state(space) == before
+    nothing_is_left(space)
 
 
-def test_a_predictor_that_crashes_is_told_with_its_last_words_and_taken_away(space):
-    with pytest.raises(DeploymentError, match=r"(?s)crashes.*signature\.json.*deleted again"):
+def test_a_first_model_that_crashes_is_told_with_its_log_and_leaves_nothing(space):
+    with pytest.raises(DeploymentError, match=r"(?s)crashes, exit status 1.*\n(?!b').*signature\.json.*candidate is removed"):
         deploy_model(**space.arguments("broken", 0.0, "1", service="broken"))
-    # The controller takes away what it made first.
-    for _ in range(120):
-        if space.service("broken") is None:
-            return
-        time.sleep(0.25)
-    pytest.fail("the service is still there")
+    assert space.service("broken") is None
+    nothing_is_left(space, "broken")
 
 
-def test_what_the_webhook_refuses_is_told_in_its_words(space):
-    with pytest.raises(DeploymentError, match=r"refused: .*Bad_Name"):
-        deploy_model(**space.arguments("one", 0.25, "1", service="Bad_Name"))
+@pytest.mark.fault(
+    "Deployment", "a row of the smoke test has a null in a column that the model requires", "the row is not sent; the model is deployed"
+)
+def test_a_null_in_a_required_column_rolls_nothing_back(space):
+    arguments = space.arguments("two", -0.5, "2")
+    path = Path(arguments["evaluation_path"]) / "smoke.json"
+    smoke = json.loads(path.read_text())
+    path.write_text(json.dumps({"instances": [{"x": None}, *smoke["instances"]], "probabilities": [0.9, *smoke["probabilities"]]}))
+    deploy_model(**arguments)
+    assert space.answers() == right(-0.5)
+    path.write_text(json.dumps({"instances": [{"x": None}], "probabilities": [0.9]}))
+    with pytest.raises(DataError, match="no row has all columns"):
+        deploy_model(**arguments)
+
+
+def test_what_others_set_in_the_service_stays_and_the_candidate_is_tried_with_it(space):
+    custom, where = client.CustomObjectsApi(), ("serving.kserve.io", "v1beta1", space.name, "inferenceservices", "model")
+    custom.patch_namespaced_custom_object(*where, {"spec": {"predictor": {"maxReplicas": 2, "nodeSelector": {"kubernetes.io/os": "linux"}}}})
+    # The InferenceService's generation is ahead of its Deployment's now.
+    arguments = space.arguments("one", 0.25, "3")
+    process = space.start(arguments)
+    tried = space.until(space.candidate)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert tried["spec"]["predictor"]["nodeSelector"] == {"kubernetes.io/os": "linux"}
+    assert (tried["spec"]["predictor"]["minReplicas"], tried["spec"]["predictor"]["maxReplicas"]) == (1, 1)
+    assert tried["metadata"]["labels"]["networking.kserve.io/visibility"] == "cluster-local"
+    found = space.service()
+    assert found["spec"]["predictor"]["maxReplicas"] == 2
+    assert found["spec"]["predictor"]["nodeSelector"] == {"kubernetes.io/os": "linux"}
+    assert found["metadata"]["annotations"][VERSION_ANNOTATION] == "3"
+    assert space.answers() == right(0.25)
+
+
+def spoil(space, model, service="model"):
+    """Overwrite a model in the moment between its candidate's test and the start of the service's own pods; return the thread."""
+    wrong = space.folder / "wrong"
+    if not wrong.exists():
+        save_model(wrong, 4.0)
+
+    def wait_and_write():
+        space.until(lambda: space.candidate(service))
+        space.until(lambda: space.candidate(service) is None)
+        (space.folder / "models" / model / "saved_model.pb").write_bytes((wrong / "saved_model.pb").read_bytes())
+
+    thread = threading.Thread(target=wait_and_write)
+    thread.start()
+    return thread
+
+
+@pytest.fixture
+def victim(space):
+    """A copy of model `two` that a test may spoil."""
+    name = f"victim-{uuid.uuid4().hex[:6]}"
+    shutil.copytree(space.folder / "models" / "two", space.folder / "models" / name)
+    return name
+
+
+@pytest.mark.fault("Deployment", "the model changes between the candidate's test and the service's", "the earlier specification is put back exactly")
+def test_a_service_that_answers_otherwise_than_its_candidate_is_put_back(space, victim):
+    before = state(space)
+    spoiling = spoil(space, victim)
+    with pytest.raises(DeploymentError, match=r"(?s)over V1 for row 0.*earlier specification is applied again"):
+        deploy_model(**space.arguments(victim, -0.5, "4"))
+    spoiling.join()
+    assert state(space)[:2] == before[:2]
+    space.until(lambda: space.models() == {"one"})
+    assert space.answers() == right(0.25)
+    nothing_is_left(space)
+
+
+@pytest.mark.fault(
+    "Deployment", "killed after the service changed, then retried with a model that answers wrong", "the retry goes back to what served before"
+)
+def test_a_retry_does_not_take_the_killed_attempts_model_for_what_served_before(space, victim):
+    before = state(space)
+    spoiling = spoil(space, victim)
+    arguments = space.arguments(victim, -0.5, "5")
+    process = space.start(arguments)
+    space.until(lambda: being_changed(space), 120)
+    process.kill()
+    process.communicate()
+    spoiling.join()
+    with pytest.raises(DeploymentError, match=r"(?s)over V1 for row 0.*earlier specification is applied again"):
+        deploy_model(**arguments)  # waits until the dead attempt's Lease has run out
+    assert state(space)[:2] == before[:2]
+    space.until(lambda: space.models() == {"one"})
+    nothing_is_left(space)
+
+
+def test_a_service_that_somebody_else_made_is_put_back_exactly(space, victim):
+    theirs = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "theirs", "annotations": {VERSION_ANNOTATION: "by hand"}},
+        "spec": {
+            "predictor": {
+                "maxReplicas": 1,
+                "containers": [
+                    {
+                        "name": "kserve-container",
+                        "image": IMAGE,
+                        "command": ["python3", "-m", "intermodal.components.serve_model.predictor"],
+                        "args": ["--model_dir", "/mnt/models", "--model_name", "theirs", "--http_port", str(port := free_port())],
+                        "env": [{"name": "STORAGE_URI", "value": "pvc://models/one"}, {"name": "TF_NUM_INTRAOP_THREADS", "value": "1"}],
+                        "ports": [{"containerPort": port, "protocol": "TCP"}],
+                        "resources": {"requests": {"cpu": "10m"}},
+                    }
+                ],
+            }
+        },
+    }
+    client.CustomObjectsApi().create_namespaced_custom_object("serving.kserve.io", "v1beta1", space.name, "inferenceservices", theirs)
+    space.until(lambda: space.models("theirs") == {"one"})
+    before = state(space, "theirs")
+    spoiling = spoil(space, victim, "theirs")
+    with pytest.raises(DeploymentError, match=r"(?s)over V1 for row 0.*earlier specification is applied again"):
+        deploy_model(**space.arguments(victim, -0.5, "1", service="theirs"))
+    spoiling.join()
+    assert state(space, "theirs")[:2] == before[:2]
+    space.until(lambda: space.models("theirs") == {"one"})
+    client.CustomObjectsApi().delete_namespaced_custom_object("serving.kserve.io", "v1beta1", space.name, "inferenceservices", "theirs")
+
+
+def test_a_service_of_somebody_else_that_has_the_candidates_name_is_left_alone(space):
+    name = candidate_name("model", space.name)
+    body = {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", "metadata": {"name": name}}
+    body["spec"] = {"predictor": {"minReplicas": 1, "containers": [{"name": "kserve-container", "image": IMAGE, "command": ["sleep", "600"]}]}}
+    custom, where = client.CustomObjectsApi(), ("serving.kserve.io", "v1beta1", space.name, "inferenceservices")
+    custom.create_namespaced_custom_object(*where, body)
+    with pytest.raises(ConfigurationError, match=r"model-candidate is not the candidate of model, and has its name; rename one of them"):
+        deploy_model(**space.arguments("two", -0.5, "6"))
+    assert space.candidate()["spec"]["predictor"]["containers"][0]["command"] == ["sleep", "600"]
+    custom.delete_namespaced_custom_object(*where, name, grace_period_seconds=0)
+    space.until(lambda: space.service(name) is None)
+
+
+@pytest.mark.fault("Deployment", "two attempts at once on one service", "the second is refused in one sentence, the first deploys")
+def test_a_second_attempt_is_refused_while_the_first_lives(space):
+    first = space.start(space.arguments("two", -0.5, "7"))
+    space.until(space.lease)
+    with pytest.raises(
+        DeploymentError, match=r"^deploy-\w+/model is being changed by another attempt, to deploy version 7, by \S+ since \S+; wait for it"
+    ):
+        deploy_model(**space.arguments("one", 0.25, "8"))
+    output, _ = first.communicate(timeout=120)
+    assert first.returncode == 0, output
+    assert space.answers() == right(-0.5)
+    nothing_is_left(space)
+
+
+@pytest.mark.fault(
+    "Deployment", "an attempt that was stopped for longer than its lock lasts wakes up", "it changes nothing any more: another has the service"
+)
+def test_an_attempt_that_was_taken_for_dead_changes_nothing_when_it_wakes(space):
+    sleeper = space.start(space.arguments("two", -0.5, "9", resources=TOO_MUCH))
+    space.until(space.candidate)
+    sleeper.send_signal(signal.SIGSTOP)
+    deploy_model(**space.arguments("one", 0.25, "10"))
+    before = state(space)
+    sleeper.send_signal(signal.SIGCONT)
+    sleeper.send_signal(signal.SIGTERM)
+    output, _ = sleeper.communicate(timeout=60)
+    assert sleeper.returncode
+    assert "this attempt was silent for more than 15 s" in output.splitlines()[-1]
+    assert state(space) == before
+    nothing_is_left(space)
+
+
+KILLS = 10
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.fault(
+    "Deployment",
+    "SIGKILL at 10 random moments of deployments, right ones and wrong ones; then a retry",
+    "the new model serves and is right, or the earlier one as before",
+)
+def test_a_retry_after_a_kill_at_any_moment_ends_with_the_new_model_or_with_the_earlier_one(space, fault_random):
+    serving, killed = "one", 0
+    started = time.monotonic()
+    deploy_model(**space.arguments("one", 0.25, "start"))
+    seconds = 1.3 * (time.monotonic() - started)
+    for attempt in range(KILLS):
+        target = "two" if serving == "one" else "one"
+        wrong = fault_random.random() < 0.3
+        arguments = space.arguments(target, 3.0 if wrong else BIASES[target], f"k{attempt}")
+        before = state(space)
+        with space.watched() as reached:
+            process = space.start(arguments)
+            try:
+                process.wait(fault_random.uniform(0.0, seconds))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                killed += 1
+            process.communicate()
+            if space.lease():  # it would run out in a quarter of a minute, as it does above
+                client.CoordinationV1Api().patch_namespaced_lease("intermodal-model", space.name, {"spec": {"leaseDurationSeconds": 1}})
+            if wrong:
+                with pytest.raises(DeploymentError, match=r"over V1 for row 0"):
+                    deploy_model(**arguments)
+                assert state(space) == before
+            else:
+                deploy_model(**arguments)
+                serving = target
+                assert space.service()["metadata"]["annotations"][VERSION_ANNOTATION] == f"k{attempt}"
+        assert reached <= ({serving} if wrong else {"one", "two"})
+        assert space.models() == {serving}
+        assert space.answers() == right(BIASES[serving])
+        nothing_is_left(space)
+    assert killed >= KILLS // 2
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.fault(
+    "Deployment",
+    "SIGTERM at 6 random moments, of first deployments and of later ones",
+    "within seconds all that was begun is gone, and what served before does",
+)
+def test_a_cancelled_deployment_leaves_what_served_before_and_nothing_else(space, fault_random):
+    cancelled = 0
+    for attempt in range(6):
+        first = attempt % 2 == 0
+        service = f"new-{attempt}" if first else "model"
+        before = None if first else state(space)
+        target = "two" if before and "pvc://models/one" in json.dumps(before[0]) else "one"
+        process = space.start(space.arguments(target, BIASES[target], f"t{attempt}", service=service))
+        space.until(lambda service=service: space.lease(service))
+        time.sleep(fault_random.uniform(0.0, 12.0))
+        process.send_signal(signal.SIGTERM)
+        told = time.monotonic()
+        output, _ = process.communicate(timeout=30)
+        if process.returncode == 0:
+            continue
+        cancelled += 1
+        assert time.monotonic() - told < 10
+        assert "the task was told to end." in output.splitlines()[-1]
+        if before:
+            assert state(space)[:2] == before[:2]
+            space.until(lambda target=target: space.models() == {"one", "two"} - {target})
+        else:
+            found = space.service(service)
+            assert found is None or found["metadata"].get("deletionTimestamp")
+        nothing_is_left(space, service)
+    assert cancelled >= 3
 
 
 def test_an_account_without_the_role_is_told_what_it_lacks(space, monkeypatch):
     monkeypatch.setenv("KUBECONFIG", space.account(role=False))
-    with pytest.raises(StoreError, match=r"cannot get resource .inferenceservices.*role\.yaml"):
+    with pytest.raises(StoreError, match=r"cannot get resource .leases.*role\.yaml"):
         deploy_model(**space.arguments("one", 0.25, "4"))
 
 
-def test_the_role_is_enough_to_deploy(space, monkeypatch):
+def test_the_role_is_enough_to_deploy_to_roll_back_and_to_go_on(space, victim, monkeypatch):
     monkeypatch.setenv("KUBECONFIG", space.account(role=True))
-    arguments = space.arguments("one", 0.25, "1", service="by-role")
-    deploy_model(**arguments)
-    assert (Path(arguments["deployment_path"]) / "deployment.json").exists()
+    deploy_model(**space.arguments("one", 0.25, "1", service="by-role"))
+    spoiling = spoil(space, victim, "by-role")
+    with pytest.raises(DeploymentError, match=r"earlier specification is applied again"):
+        deploy_model(**space.arguments(victim, -0.5, "2", service="by-role"))
+    spoiling.join()
+    nothing_is_left(space, "by-role")
