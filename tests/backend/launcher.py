@@ -44,6 +44,7 @@ class Backend:
         cache: Shared by the runs that may answer each other.
         done: Task name to outputs, in the order they ended.
         cached: Those of them that an earlier run answered.
+        parameters: What the run was given.
         logs: Task name to what it printed.
     """
 
@@ -57,10 +58,18 @@ class Backend:
     cache: Cache = field(default_factory=Cache)
     done: dict[str, dict[str, Any]] = field(default_factory=dict)
     cached: set[str] = field(default_factory=set)
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ran(self) -> set[str]:
+        """The tasks whose container ran."""
+        return set(self.done) - self.cached - {name for name in self.done if name.startswith("importer")}
+
     logs: dict[str, str] = field(default_factory=dict)
 
     def run(self, parameters: dict[str, Any]) -> None:
         """Run the pipeline to its end."""
+        self.parameters = parameters
         declared = self.specification["root"].get("inputDefinitions", {}).get("parameters", {})
         defaults = {name: each["defaultValue"] for name, each in declared.items() if "defaultValue" in each}
         self._graph(self.specification["root"]["dag"], defaults | parameters, {})

@@ -5,12 +5,15 @@ import os
 import re
 import shutil
 import subprocess
+import urllib.request
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
 import pytest
 
+from intermodal.images import IMAGES
 from intermodal.targets.environments import environment
 from intermodal.targets.settings import load_targets
 from intermodal.targets.submission import destination, prepare
@@ -83,7 +86,9 @@ def backend(s3, workplace, tracking_server, database, tmp_path_factory):
     feast = re.sub(r"^postgresql://[^@]*@", f"postgresql+psycopg://{user}:${{FEAST_PASSWORD}}@", address)
     text = TARGETS.format(s3=s3, mlflow=tracking_server, feast=feast, redis=REDIS, project=f"p{uuid.uuid4().hex[:8]}")
     (folder / "targets.toml").write_text(text)
-    submission = prepare(workplace.configuration, destination(load_targets(folder / "targets.toml"), "kubeflow", "dev"), key="backend")
+    digests = {image: f"sha256:{number:064x}" for number, image in enumerate(IMAGES)}  # only such images are cached
+    goal = destination(load_targets(folder / "targets.toml"), "kubeflow", "dev")
+    submission = prepare(workplace.configuration, goal, key="backend", digests=digests)
     client = boto3.Session().client("s3", endpoint_url=s3)
     secrets = {"storage": {"id": "test", "secret": "test", "endpoint": s3}, "feast": {"password": PASSWORD}}
     made = Backend(submission.specification, submission.platform, client, "s3://pipelines/dev/run", folder / "tasks", secrets)
@@ -173,6 +178,31 @@ def test_the_gate_blocked_it_and_it_is_registered_without_becoming_the_champion(
 
 def test_the_report_is_there(fetched):
     assert "<html" in fetched("render-report-2", "report").read_text()
+
+
+def again(backend, folder: str) -> Backend:
+    """Run the same submission once more."""
+    place = backend.folder.with_name(folder)
+    place.mkdir()
+    later = replace(backend, root=f"s3://pipelines/dev/{folder}", folder=place, done={}, cached=set())
+    later.run(backend.parameters)
+    return later
+
+
+@pytest.mark.fault(
+    "Kubeflow", "the whole pipeline run again, with its tasks as the backend runs and caches them", "what touches no store does not run"
+)
+def test_a_second_run_computes_nothing_until_there_is_another_champion(backend, fetched, tracking_server):
+    always = {"fingerprint-sources", "find-champion", "materialize-features", "register-model", "render-report-2"}
+    assert again(backend, "second").ran == always
+    alias = {"name": "flight-delay", "alias": "champion", "version": "1"}
+    request = urllib.request.Request(f"{tracking_server}/api/2.0/mlflow/registered-models/alias", json.dumps(alias).encode(), method="POST")
+    request.add_header("Content-Type", "application/json")
+    urllib.request.urlopen(request, timeout=20).close()
+    third = again(backend, "third")
+    assert third.done["find-champion"]["version"] == "1"
+    assert third.ran == always | {"fetch-champion", "validate-data", "train-model", "evaluate-model", "gate-model"}
+    assert again(backend, "fourth").ran == always
 
 
 def test_no_password_is_in_a_parameter_and_no_task_printed_one(backend):

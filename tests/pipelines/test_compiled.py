@@ -25,3 +25,19 @@ def test_an_importer_is_named_like_its_task(path):
         for name, task in graph["tasks"].items():
             if "importer" in (executor_of(specification, task) or {}):
                 assert task["taskInfo"]["name"] == name
+
+
+@pytest.mark.parametrize("platform", ["kubeflow", "vertex"])
+def test_the_graph_page_names_the_branches_and_every_task(platform):
+    """A platform's page shows `taskInfo.name`: a graph's tasks, and conditions as boxes to open."""
+    tasks = read(Path(platform) / "flights.yaml")["root"]["dag"]["tasks"]
+    shown = {task["taskInfo"]["name"]: name for name, task in tasks.items()}
+    assert {name for name, key in shown.items() if key.startswith("condition")} == {"passed", "blocked"}
+    assert all(name == key for name, key in shown.items() if not key.startswith("condition"))
+
+
+@pytest.mark.parametrize("platform", ["kubeflow", "vertex"])
+def test_few_artifacts_cross_into_the_branches(platform):
+    tasks = read(Path(platform) / "flights.yaml")["root"]["dag"]["tasks"]
+    crossing = {task["taskInfo"]["name"]: len(task["inputs"]["artifacts"]) for name, task in tasks.items() if name.startswith("condition")}
+    assert crossing == {"passed": 4, "blocked": 2}

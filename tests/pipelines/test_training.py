@@ -9,11 +9,19 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.timeout(600)
-COMPUTED = ["ingest-tables", "transform-tables", "retrieve-features", "validate-data", "train-model", "evaluate-model", "gate-model"]
+COMPUTED = [
+    "fetch-champion",
+    "ingest-tables",
+    "transform-tables",
+    "retrieve-features",
+    "validate-data",
+    "train-model",
+    "evaluate-model",
+    "gate-model",
+]
 STEPS = [
     *COMPUTED,
     "find-champion",
-    "fetch-champion",
     "fingerprint-sources",
     "materialize-features",
     "register-model",
