@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import boto3
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 
 from intermodal import cli
 from intermodal.errors import IntermodalError
+from intermodal.targets import following
 from intermodal.targets.compilation import compile_specification, write_specification
 from tests.servers.faults import Fault
 from tests.servers.kubeflow import KubeflowServer, node_id, workflow_nodes
@@ -246,6 +248,24 @@ def test_wait_follows_a_run_to_its_end_and_fails_when_it_fails(platforms, state,
     platforms["vertex"].faults.append(Fault("cut", method="GET", path="pipelineJobs/training-w"))
     output = said("submit", FLIGHTS, "--target", "vertex", "--key", "w", "--wait", code=code)
     assert ("Done" in output) if code == 0 else ("a task said no" in output and "intermodal logs" in output)
+
+
+def test_wait_ends_when_nothing_starts_and_says_what_waits(platforms, monkeypatch, tmp_path):
+    settings = tmp_path / "targets.toml"
+    settings.write_text(settings.read_text().replace("start_timeout = 1800", "start_timeout = 0.3"))
+    monkeypatch.setattr(following, "follow", partial(following.follow, poll=0.1))
+    output = said("submit", FLIGHTS, "--target", "kubeflow", "--wait", code=1)
+    assert "has waited" in output
+    assert "intermodal cancel" in output
+    assert [run["state"] for run in runs(platforms, "kubeflow").values()] == ["PENDING"]
+
+
+def test_wait_ends_with_the_failed_tasks_last_error_where_the_platform_gives_none(platforms):
+    run = submitted("kubeflow", "--key", "w")
+    nodes = {"": ("FAILED", ["root"]), "root": ("FAILED", ["root.a"]), "root.a": ("FAILED", ["root.a.executor"]), "root.a.executor": ("FAILED", [])}
+    platforms["kubeflow"].advance(run, "FAILED", workflow_nodes("w", nodes))
+    platforms["kubeflow"].state["archive"][node_id("w", "root.a.executor")] = "intermodal.errors.DataError: no rows\n"
+    assert "failed: a: no rows" in said("submit", FLIGHTS, "--target", "kubeflow", "--key", "w", "--wait", code=1)
 
 
 def test_status_shows_seconds_so_far_the_last_error_what_waits_and_the_pages_address(platforms):

@@ -194,11 +194,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Type", _content_type(value))
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            if self.command != "HEAD":
+                self.wfile.write(content)
         except (BrokenPipeError, ConnectionResetError):  # the client's patience ended first
             self.close_connection = True
 
-    do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = _serve
+    do_GET = do_HEAD = do_POST = do_PATCH = do_DELETE = do_PUT = _serve
 
     def log_message(self, format: str, *args: Any) -> None:
         pass

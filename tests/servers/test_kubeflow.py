@@ -105,3 +105,45 @@ def test_a_list_comes_in_pages(server, experiment):
     _, second = asked(server, "GET", f"runs?experiment_id={experiment}&page_size=3&page_token={first['next_page_token']}")
     assert [len(first["runs"]), len(second["runs"])] == [3, 2]
     assert "next_page_token" not in second
+
+
+# As the real installation did it.
+
+
+def test_a_log_that_is_not_there_is_status_200_and_an_error_object(server, experiment):
+    _, made = asked(server, "POST", "runs", run(experiment))
+    with urllib.request.urlopen(f"{server.url}/apis/v1alpha1/runs/{made['run_id']}/nodes/none/log", timeout=5) as answer:
+        assert (answer.status, set(json.load(answer))) == (200, {"error_message", "error_details"})
+
+
+@pytest.mark.parametrize("namespaces", [frozenset(), frozenset({""})])
+def test_a_pods_log_is_there_in_a_multi_user_installation_alone(server, experiment, namespaces):
+    _, made = asked(server, "POST", "runs", run(experiment))
+    server.namespaces = namespaces
+    server.state["pods"]["p"] = "hello"
+    with urllib.request.urlopen(f"{server.url}/apis/v1alpha1/runs/{made['run_id']}/nodes/p/log", timeout=5) as answer:
+        assert (answer.read() == b"hello") is bool(namespaces)
+
+
+def test_ending_a_run_goes_over_canceling_to_failed_and_an_ended_one_is_refused(server, experiment):
+    _, made = asked(server, "POST", "runs", run(experiment))
+    assert asked(server, "POST", f"runs/{made['run_id']}:terminate")[0] == 200
+    assert asked(server, "GET", f"runs/{made['run_id']}")[1]["state"] == "CANCELING"
+    server.advance(made["run_id"], "FAILED")
+    found = asked(server, "GET", f"runs/{made['run_id']}")[1]
+    assert [each["state"] for each in found["state_history"]] == ["CANCELING", "FAILED"]
+    assert asked(server, "POST", f"runs/{made['run_id']}:terminate")[0] == 400
+
+
+def test_deleting_a_schedule_leaves_its_runs_as_they_are_for_ever(server, experiment):
+    body = run(experiment, mode="ENABLE", max_concurrency="1", trigger={"cron_schedule": {"cron": "0 0 3 * * *"}})
+    _, made = asked(server, "POST", "recurringruns", body)
+    started = server.start_scheduled(made["recurring_run_id"])
+    assert asked(server, "DELETE", f"recurringruns/{made['recurring_run_id']}")[0] == 200
+    assert asked(server, "GET", f"runs/{started}")[1]["state"] == "RUNNING"
+    with pytest.raises(AssertionError, match="nobody reports"):
+        server.advance(started, "SUCCEEDED")
+
+
+def test_an_unknown_schema_version_is_status_500(server, experiment):
+    assert asked(server, "POST", "runs", run(experiment, pipeline_spec=SPECIFICATION | {"schemaVersion": "2.0.0"}))[0] == 500

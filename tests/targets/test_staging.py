@@ -19,6 +19,7 @@ from intermodal.targets.cache import Digests
 from intermodal.targets.environments import environment
 from intermodal.targets.staging import Staging, stage_here
 from intermodal.tree import check_staged, files_below, tree_hash
+from tests.servers.faults import PAGE, FaultyServer
 from tests.servers.storage import free_port, gcs_server, s3_server
 
 
@@ -432,3 +433,20 @@ def test_a_folder_that_changes_while_it_is_staged_is_never_staged_under_a_wrong_
 
 def test_an_ordinary_folder_is_not_held_to_a_hash(tmp_path):
     check_staged(tmp_path / "absent")
+
+
+class _Proxy(FaultyServer):
+    def respond(self, request, state):
+        return 200, self.state["answer"]
+
+
+@pytest.mark.fault("Wrong input", "a login page, half an answer or other JSON in the place of an object store", "one sentence")
+@pytest.mark.parametrize("answer", [PAGE, b'{"a":', [], {}])
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_what_is_no_object_store_ends_in_a_sentence(scheme, answer, folder, monkeypatch):
+    for name, value in {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "GOOGLE_CLOUD_PROJECT": "test"}.items():
+        monkeypatch.setenv(name, value)
+    with _Proxy(state={"answer": answer}).running() as proxy:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+        with pytest.raises(PlatformError, match=f"{scheme}://bucket"):
+            Staging(f"{scheme}://bucket/root", proxy.url).stage(folder)

@@ -339,6 +339,31 @@ def test_tasks_come_in_the_order_of_their_start(server, target):
     assert [task.name for task in target.run("conditional-k1").tasks] == ["a", "b", "c"]
 
 
+def test_a_failed_task_says_the_last_error_of_its_last_attempts_log_read_once(server, target):
+    target.submit(submission())
+    server.advance(JOB, "PIPELINE_STATE_FAILED", TASKS)
+    said = "Traceback\nintermodal.errors.DataError: the table flights has no rows\nexit status 1"
+    server.state["entries"] = [logged("76", textPayload="ValueError: the attempt before"), logged("77", textPayload=said)]
+    for _ in range(2):
+        assert target.run("conditional-k1").tasks[1].error.startswith("the table flights has no rows")
+    assert sum(each.path.startswith("/v2/entries") for each in server.requests) == 1
+
+
+def test_without_the_right_to_read_logs_the_services_own_words_stay(server, target):
+    target.submit(submission())
+    server.advance(JOB, "PIPELINE_STATE_FAILED", TASKS)
+    server.faults.append(Fault("status", path="entries", status=403, message="denied"))
+    assert target.run("conditional-k1").tasks[1].error == "it broke"
+
+
+def test_what_hinders_a_task_that_has_not_ended_is_its_reason(server, target):
+    target.submit(submission())
+    status = [{"state": "PENDING"}, {"state": "RUNNING", "error": {"code": 8, "message": "the quota of T4 GPUs is used up"}}]
+    server.advance(JOB, "PIPELINE_STATE_RUNNING", [TASKS[0], TASKS[1] | {"state": "RUNNING", "pipelineTaskStatus": status}])
+    (task,) = target.run("conditional-k1").tasks
+    assert (task.reason, task.error) == ("the quota of T4 GPUs is used up", "")
+
+
 def test_a_condition_is_a_group(server, target):
     target.submit(submission())
     server.advance(JOB, "PIPELINE_STATE_RUNNING", [*TASKS, {"taskId": "5", "parentTaskId": "4", "taskName": "inner", "state": "CANCEL_PENDING"}])

@@ -55,10 +55,12 @@ def follow(
                 _show(progress, shown, task)
             if run.over:
                 return run
-            idle = idle + poll if _waits(run) else 0.0
-            if start_timeout and idle > start_timeout:
+            if not _waits(run):
+                idle = 0.0
+            elif start_timeout and idle >= start_timeout:
                 raise PlatformError(_waiting(run, idle, target.name))
             sleep(poll)
+            idle += poll
 
 
 def _waits(run: RemoteRun) -> bool:

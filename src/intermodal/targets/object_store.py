@@ -92,9 +92,11 @@ class _CloudStorage:
         from google.api_core.exceptions import GoogleAPIError
         from google.auth.exceptions import GoogleAuthError
         from google.cloud import storage
+        from requests.exceptions import InvalidJSONError
 
-        # What the client's own retries let through when they give up.
-        self._errors: tuple[type[Exception], ...] = (GoogleAPIError, GoogleAuthError, ConnectionError, TimeoutError)
+        # What the client's own retries let through when they give up; and what it says to a page, or to JSON that is no object, with status 200.
+        self._unreadable = (InvalidJSONError, AttributeError)
+        self._errors: tuple[type[Exception], ...] = (GoogleAPIError, GoogleAuthError, ConnectionError, TimeoutError, *self._unreadable)
         self._name = bucket
         try:
             self._bucket: Any = storage.Client().bucket(bucket)
@@ -113,9 +115,9 @@ class _CloudStorage:
     def holds(self, key: str, content: Content) -> bool:
         try:
             blob = self._bucket.get_blob(key, **_request())
+            return blob is not None and blob.size == content.size and blob.md5_hash == base64.b64encode(content.md5).decode()
         except self._errors as error:
             raise self._in_words(key, error) from error
-        return blob is not None and blob.size == content.size and blob.md5_hash == base64.b64encode(content.md5).decode()
 
     def put(self, key: str, content: Content) -> None:
         blob = self._bucket.blob(key)
@@ -140,6 +142,11 @@ class _CloudStorage:
 
     def _in_words(self, key: str, error: Exception) -> PlatformError:
         status = getattr(error, "code", None)
+        if isinstance(error, self._unreadable):
+            return PlatformError(
+                f"gs://{self._name}: what answers is not Cloud Storage, but a page or half an answer (the login page of a proxy?); correct "
+                "HTTPS_PROXY; nothing was submitted"
+            )
         if status == 404:
             return PlatformError(f"gs://{self._name}: there is no such bucket; create it or correct `root` in targets.toml")
         if status in (401, 403):

@@ -16,6 +16,7 @@ from google.protobuf import json_format, struct_pb2
 
 from intermodal.errors import ConfigurationError, PlatformError
 from intermodal.targets.remote import RemoteRun, RemoteSchedule, RemoteTask, State, Submission
+from intermodal.targets.runs import last_error
 from intermodal.targets.settings import VertexSettings
 from intermodal.targets.specification import forbid_caching
 from intermodal.targets.staging import Staging
@@ -66,6 +67,7 @@ class VertexTarget:
     def __init__(self, settings: VertexSettings, *, pause: float = 1.0, patience: float = 60.0, credentials: Any = None) -> None:
         self._settings = settings
         self._pause = pause
+        self._errors: dict[str, str] = {}  # a custom job's number to the last error in its log
         self._client = VertexClient(settings, pause, patience, credentials)
         self._schedules = VertexSchedules(self._client)
 
@@ -90,8 +92,14 @@ class VertexTarget:
         return self._run(made)
 
     def run(self, run_id: str) -> RemoteRun:
-        """Return a run with its tasks."""
-        return self._run(self._get(run_id))
+        """Return a run with its tasks; the service's own words about a failed one say only that it failed, so its log's last error is read."""
+        job = self._get(run_id)
+        details = {each.task_name: each for each in job.job_detail.task_details if _attempts(each)}
+        run = self._run(job)
+        explained = (
+            replace(each, error=self._last_error(details[each.name], job) or each.error) if _broke(each, details) else each for each in run.tasks
+        )
+        return replace(run, tasks=tuple(explained))
 
     def runs(self, limit: int = 20) -> list[RemoteRun]:
         """Return the newest runs that this command submitted, without tasks."""
@@ -199,6 +207,15 @@ class VertexTarget:
             f"{self._client.parent}: the run {identifier!r} exists (409) and is not shown (404), as one that is being deleted: choose another --key"
         )
 
+    def _last_error(self, detail: Any, job: Any) -> str:
+        """Return the last error in the log of a task's last attempt; empty without a log, or without the right to read it."""
+        last = _attempts(detail)[-1]
+        if last not in self._errors:
+            self._errors[last] = ""  # asked once: whoever follows a run would wait for it each time
+            with suppress(PlatformError):
+                self._errors[last] = last_error(list(self._client.entries(last, job.create_time)))
+        return self._errors[last]
+
     def _job_name(self, run_id: str) -> str:
         return run_id if run_id.startswith("projects/") else f"{self._client.parent}/pipelineJobs/{run_id}"
 
@@ -225,6 +242,10 @@ def _tasks(details: Any) -> tuple[RemoteTask, ...]:
     return tuple(sorted(tasks, key=lambda task: (task.started is None, task.started.timestamp() if task.started else 0.0)))
 
 
+def _broke(task: RemoteTask, details: dict[str, Any]) -> bool:
+    return task.state == "failed" and not task.group and task.name in details
+
+
 def _attempts(detail: Any) -> list[str]:
     """Return the numbers of the custom jobs that ran a task's container, in their order."""
     container, custom = detail.executor_detail.container_detail, detail.executor_detail.custom_job_detail
@@ -233,10 +254,14 @@ def _attempts(detail: Any) -> list[str]:
 
 
 def _task(detail: Any) -> RemoteTask:
+    state = _TASK_STATES.get(word(detail.state), "unknown")
+    # What hinders a task that has not ended, a quota for instance, is said with its state.
+    last = detail.pipeline_task_status[-1] if detail.pipeline_task_status else None
     return RemoteTask(
         name=detail.task_name,
-        state=_TASK_STATES.get(word(detail.state), "unknown"),
+        state=state,
         started=moment(detail.start_time),
         ended=moment(detail.end_time),
         error=detail.error.message if detail.error else "",
+        reason=last.error.message if last and last.error and state in ("pending", "running") else "",
     )
