@@ -234,6 +234,46 @@ def test_an_event_whose_subject_looks_like_markup_is_shown_as_it_is(platforms, t
     assert r"'[/bold]\x1b[2J', not 'raw/*'" in said("trigger", FLIGHTS, "--target", "vertex", "--event", str(event), "--match", "raw/*")
 
 
+CANARY = "c4nary-pa55word"
+
+
+@pytest.mark.fault(
+    "Nobody in", "a password in --params, in targets.toml or in an event's parameter", "refused by its key before anything is sent; nothing shows it"
+)
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+@pytest.mark.parametrize("place", ["params", "targets", "event", "set"])
+def test_a_planted_password_is_sent_nowhere(platforms, target, place, tmp_path, monkeypatch):
+    uri = f"https://me:{CANARY}@mlflow.example"
+    arguments = ["submit", FLIGHTS, "--target", target]
+    if place == "params":
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump({"model_registry": uri}))
+        arguments += ["--params", str(tmp_path / "params.yaml")]
+    elif place == "targets":
+        targets = Path(os.environ["INTERMODAL_TARGETS"])
+        targets.write_text(re.sub(r'"stores.model_registry" = "[^"]*"', f'"stores.model_registry" = "{uri}"', targets.read_text()))
+    elif place == "event":
+        values = yaml.safe_load((ROOT / FLIGHTS).read_text()) | {"events": {"parameters": ["model_registry"]}}
+        values["features"]["repository"] = str(ROOT / "feature_repo")
+        (tmp_path / "open.yaml").write_text(yaml.safe_dump(values))
+        arguments = ["trigger", str(tmp_path / "open.yaml"), "--target", target, "--event", drifted(tmp_path, model_registry=uri)]
+    else:
+        arguments += ["--set", f"stores.model_registry={uri}"]
+    message = said(*arguments, code=1)
+    assert "model_registry carries a password or token" in message
+    assert CANARY not in message
+    assert runs(platforms, target) == {}
+
+
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+def test_a_submission_names_a_secret_and_does_not_carry_it(platforms, target, monkeypatch):
+    monkeypatch.setenv("FEAST_PASSWORD", CANARY)
+    store = {"registry": "postgresql+psycopg://feast:${FEAST_PASSWORD}@postgres/feast", "online_store": {"type": "redis", "connection_string": "r:1"}}
+    shown = said("submit", FLIGHTS, "--target", target, "--set", f"features.store={json.dumps(store)}")
+    held = json.dumps(list(runs(platforms, target).values()), default=str)
+    assert "${FEAST_PASSWORD}" in held
+    assert CANARY not in held + shown
+
+
 JOB = "projects/my-project/locations/europe-west4/pipelineJobs/training-w"
 
 
