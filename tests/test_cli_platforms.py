@@ -501,8 +501,12 @@ def test_a_broken_compiled_file_ends_in_sentences_on_this_machine(here, tmp_path
 def test_a_condition_that_is_none_ends_in_one_sentence(here, tmp_path):
     @dsl.pipeline(name="greeting")
     def pipeline(name: str):
-        with dsl.If(name == "it's"):  # kfp writes the quote as it is
+        with dsl.If(name > "a"):
             greet(name=name)
 
-    write_specification(compile_specification(pipeline), next(tmp_path.glob("*/greeting.yaml")))
-    assert "the condition " in here(code=1)
+    file = next(tmp_path.glob("*/greeting.yaml"))
+    write_specification(compile_specification(pipeline), file)
+    file.write_text(file.read_text().replace("> 'a'", "> 1"))
+    sentence = here("--key", "a", code=1)
+    assert sentence.startswith("the condition ")
+    assert "failed" in said("status", "key-a.1", "--target", "local")

@@ -1,6 +1,5 @@
 """The command line: translates, and leaves the work to the modules it names."""
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from rich.table import Table
 from intermodal import __version__, cli_platforms
 from intermodal.catalog import component_names, component_page, load_component, shipped_configurations
 from intermodal.configuration import load_configuration
+from intermodal.disk import full_disk, is_full
 from intermodal.errors import ConfigurationError, IntermodalError
 from intermodal.redaction import guard
 
@@ -224,7 +224,6 @@ def main() -> None:
         Console(stderr=True, highlight=False).print(f"[red]error[/]  {escape(str(error))}", soft_wrap=True)
         sys.exit(1)
     except OSError as error:
-        Console(stderr=True, highlight=False).print(
-            f"[red]error[/]  {escape(str(error))} ({shutil.disk_usage('.').free >> 20} MiB free here)", soft_wrap=True
-        )
+        reason = f"; {full_disk(error, Path.cwd())} and run again" if is_full(error) else ""
+        Console(stderr=True, highlight=False).print(f"[red]error[/]  {escape(f'{error}{reason}')}", soft_wrap=True)
         sys.exit(1)

@@ -11,6 +11,8 @@ from typing import Final
 
 from intermodal.errors import MachineError
 
+#: How each sentence of this module begins.
+NO_ROOM: Final = "no room left in"
 _ERRNOS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: What DuckDB names when its temporary files have taken nine tenths of their disk.
 _SPILL: Final = "max_temp_directory_size"
@@ -46,10 +48,15 @@ def room(what: str | os.PathLike[str], *folders: str | os.PathLike[str]) -> Iter
     except Exception as error:
         if not is_full(error):
             raise
-        raise MachineError(f"{what}: {_reason(error, [Path(each).absolute() for each in folders])} and run again") from error
+        raise MachineError(f"{what}: {full_disk(error, *folders)} and run again") from error
 
 
-def _reason(error: Exception, folders: list[Path]) -> str:
+def full_disk(error: BaseException, *folders: str | os.PathLike[str]) -> str:
+    """Return which disk an error means that says that one is full, and the remedy. See `room`."""
+    return _reason(error, [Path(each).absolute() for each in folders])
+
+
+def _reason(error: BaseException, folders: list[Path]) -> str:
     folder = _full_folder(error, folders)
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.EFBIG or os.strerror(errno.EFBIG) in str(error):
@@ -59,12 +66,12 @@ def _reason(error: Exception, folders: list[Path]) -> str:
     status = os.statvfs(_existing(folder))
     remedy = ", or set TMPDIR to a folder of another disk," if folder == _temporary() else ""
     if number == errno.EDQUOT or os.strerror(errno.EDQUOT) in str(error):
-        return f"no room left in {folder}: the quota on its disk, mounted at {_mount_point(folder)}, is used up; free some space there{remedy}"
+        return f"{NO_ROOM} {folder}: the quota on its disk, mounted at {_mount_point(folder)}, is used up; free some space there{remedy}"
     size = f"{_size(status.f_blocks * status.f_frsize)}, {_size(_free(folder))} free by now"
-    return f"no room left in {folder}: its disk, mounted at {_mount_point(folder)}, is full ({size}); free some space there{remedy}"
+    return f"{NO_ROOM} {folder}: its disk, mounted at {_mount_point(folder)}, is full ({size}); free some space there{remedy}"
 
 
-def _full_folder(error: Exception, folders: list[Path]) -> Path:
+def _full_folder(error: BaseException, folders: list[Path]) -> Path:
     """Return the folder whose disk is meant: the one that the error names, else the one with the least room."""
     if _SPILL in str(error):
         return _temporary()

@@ -202,13 +202,31 @@ def test_a_full_disk_fails_the_run_in_words_and_leaves_earlier_artifacts_whole(t
     try:
         target = LocalTarget(home, console=Console(file=io.StringIO()))
         error = failure(target, full, {"size": 64 * 2**20})
-        assert "No space left on device" in error.sentence
+        assert error.sentence.count(f"no room left in {home}") == 1
         assert "free some" in error.sentence
         assert [path.read_text() for path in home.glob("runs/*/write/written")] == ["early"]
         assert not list(home.glob("runs/*/fill/filled"))
         assert [task.state for task in target.run(full, {"size": 10}).tasks] == ["cached", "done"]
     finally:
         subprocess.run(["umount", str(home)], check=True)
+
+
+@component(image="data")
+def spill(bytes_: int):
+    import tempfile
+
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(bytes(int(bytes_)))
+
+
+@pytest.mark.fault("Local runs", "a full temporary directory, the home's disk having room", "the message names the disk that is full")
+def test_a_full_temporary_directory_is_named_and_not_the_home(small_disk, temporary, tmp_path):
+    disk = small_disk("temporary", 2)
+    temporary(disk)
+    error = failure(LocalTarget(tmp_path / "home", console=Console(file=io.StringIO())), spill, {"bytes_": 8 * 2**20})
+    assert f"no room left in {disk}" in error.sentence
+    assert str(tmp_path / "home") not in error.sentence
+    assert "what is finished is kept" in error.sentence
 
 
 def alive(pid):

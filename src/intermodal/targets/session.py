@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from intermodal.artifacts import write_json
+from intermodal.disk import NO_ROOM, full_disk, is_full
 from intermodal.errors import ConfigurationError, IntermodalError, MachineError, TaskError
 from intermodal.images import image_of
 from intermodal.redaction import redact_file, redacted, remember
@@ -104,8 +105,12 @@ class Session:
             with _ONE_RUN, self._signals(stopped), self._progress:
                 self._run.outputs = _plain(self._orchestrate(values, cache))
             self._run.succeeded = True
-        except RuntimeError as error:
+        except (RuntimeError, IntermodalError) as error:
             if not self._failures and not stopped:
+                self._run.seconds = time.monotonic() - started
+                self._record(str(error))
+                if isinstance(error, IntermodalError):
+                    raise
                 raise ConfigurationError(str(error)) from error
         self._run.seconds = time.monotonic() - started
         self._run.skipped = self._skipped()
@@ -242,11 +247,9 @@ class Session:
         return self._processes.run(command, variables=passed, scratch=scratch, folder=folder, log=log, stop_command=stop_command)
 
     def _fail(self, sentence: str) -> None:
-        free = shutil.disk_usage(self._home).free
-        if "No space left" in sentence or free < 2**20:
-            sentence = (
-                f"{sentence}\nThe disk of {self._home} is full ({free >> 20} MiB free): free some space and run again; what is finished is kept"
-            )
+        said = RuntimeError(sentence)
+        if NO_ROOM not in sentence and (is_full(said) or shutil.disk_usage(self._home).free < 2**20):
+            sentence = f"{sentence}\n{full_disk(said, self._home)} and run again; what is finished is kept"
         self._failures.append((self._current.name, redacted(sentence), self._current.folder / LOG))
 
     def _finish(self, state: str, seconds: float, outputs: dict[str, Any]) -> None:
@@ -269,7 +272,13 @@ class Session:
         counts = [f"{states.count(state)} {state}" for state in ("done", "cached", "failed") if state in states]
         counts += [f"{len(self._run.skipped)} skipped"] if self._run.skipped else []
         self._console.print(f"  {', '.join(counts)} in {self._run.seconds:.1f} s", soft_wrap=True)
-        error = f"{self._failures[0][0]}: {self._failures[0][1]}" if self._failures else ""
+        self._record(f"{self._failures[0][0]}: {self._failures[0][1]}" if self._failures else "")
+        if self._failures:
+            task, sentence, log = self._failures[0]
+            raise TaskError(task, sentence, str(_shown(log)))
+
+    def _record(self, error: str) -> None:
+        """Write how the run ended: what makes it an ended one."""
         record = {
             "pipeline": self._name,
             "name": self._title,
@@ -278,9 +287,6 @@ class Session:
             "tasks": {task.name: task.state for task in self._run.tasks},
         }
         write_json(self._run.directory / "run.json", record)
-        if self._failures:
-            task, sentence, log = self._failures[0]
-            raise TaskError(task, sentence, str(_shown(log)))
 
     def _conclude_stopped(self, number: int) -> None:
         what = "interrupted" if number == signal.SIGINT else "terminated"
