@@ -424,6 +424,17 @@ def test_a_pod_with_labels_and_retries_is_found_under_its_templates_name(server)
     assert list(target.logs(run.id, "say")) == [("say", "hello")]
 
 
+@pytest.mark.parametrize("specification", [None, {}, {"root": {}}, {"pipeline_spec": {"root": {"dag": {}}}, "platform_spec": None}])
+def test_a_run_without_its_specification_is_read_as_well(server, target, specification):
+    """It was started from an uploaded version, or by another version of Kubeflow."""
+    run = target.submit(submission())
+    server.state["runs"][run.id]["pipeline_spec"] = specification
+    server.advance(run.id, "FAILED", tasks())
+    server.state["archive"][node_id(WORKFLOW, "root.say.executor(1)")] = "it broke\n"
+    assert [(task.name, task.state) for task in target.run(run.id).tasks] == NAMES
+    assert ("say", "it broke") in list(target.logs(run.id, "say"))
+
+
 def test_a_single_user_installation_says_that_it_gives_no_log_of_a_running_task(server, target):
     run = target.submit(labelled())
     server.advance(run.id, "RUNNING", workflow_nodes(WORKFLOW, SAY))

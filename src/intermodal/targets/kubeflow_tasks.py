@@ -107,10 +107,12 @@ class Workflow:
             each.attempts.extend(heads[each.display][1:])
         self._identifiers = {full: identifier for identifier, full in full_names(nodes).items()}
         self.name = _workflow(nodes)
+        # What the run was submitted with; nothing where it came from an uploaded version.
         whole = run.pipeline_spec if isinstance(run.pipeline_spec, dict) else {}
         specification = whole.get("pipeline_spec", whole)
         self._components: dict[str, Any] = specification.get("components", {})
-        self._declared = {name: task for graph in graphs(specification) for name, task in graph["tasks"].items()} if "root" in specification else {}
+        known = graphs(specification) if "dag" in specification.get("root", {}) else ()
+        self._declared: dict[str, dict[str, Any]] = {name: task for graph in known for name, task in graph.get("tasks", {}).items()}
         self._executors = (whole.get("platform_spec") or {}).get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
         # Full names, by what they show and by what they lie in; attempts are of their node.
         self._shown: dict[str, list[str]] = defaultdict(list)
