@@ -101,6 +101,7 @@ def test_a_password_under_a_key_that_is_named_so_is_found_and_hidden(key):
         {"sources": [{"columns": {"password": "string", "token": "int64"}}]},
         {"secrets": [{"name": "mlflow", "env": {"MLFLOW_TRACKING_PASSWORD": "password"}}]},
         {"password": "", "token": None, "api_key": 5},
+        {"online_store": {"private_key": "/keys/feast.p8", "credentials": "~/.config/feast.json"}, "signature": "serving_default"},
         {"token": {"file": "/var/run/token"}, "ttl": {"key": "a"}},
         {"uri": "http://127.0.0.1:8080/a@b", "other": "https://host:8443/rows@2024.csv"},
         {"uri": "redis:6379", "x": "postgresql://me@db:5432/feast", "y": "data/token=abc/rows.parquet", "z": "sqlite:////home/a:b@c/mlflow.db"},

@@ -18,7 +18,7 @@ HIDDEN: Final = "***"
 #: `${NAME}` stands for a variable of the task's environment: no secret, but the name of one.
 PLACEHOLDER: Final = re.compile(r"\$\{(\w+)\}")
 
-_NAMES = r"pass(?:word|wd|phrase|code)?|pwd|requirepass|secret|(?:api|access|private|account|secret|shared|signing)[_-]?key|signature|credentials?"
+_NAMES = r"pass(?:word|wd|phrase|code)?|pwd|requirepass|secret|(?:api|access|private|account|secret|shared|signing)[_-]?key|credentials?"
 _TOKENS = r"(?:access|auth|bearer|refresh|session|api|id|security|identity)[_-]?token"
 #: Last words of a key under which a secret stands; not `pad_token` and the like, which are hyperparameters.
 _KEY: Final = re.compile(rf"(?:^|.*[_\-.]|ssl|pg|redis)(?:{_NAMES})$|(?:^|.*[_\-.])(?:{_TOKENS})$|^token$", re.IGNORECASE)
@@ -30,7 +30,7 @@ _USERINFO: Final = re.compile(
     re.IGNORECASE,
 )
 _NAMED = r"\$\{\w+\}(?![\w$])"
-_WORD = rf"[\w.-]*?(?:{_NAMES}|token)"
+_WORD = rf"[\w.-]*?(?:{_NAMES}|token|signature)"
 # `password=…` in a query, a connection string or an option.
 _PAIR: Final = re.compile(
     rf"""(?P<head>(?<![\w./-])(?:{_WORD}|(?<=[?&])sig)['"]?\s*=\s*)(?P<secret>{_NAMED}|'[^'\n]*'|"[^"\n]*"|[^\s,;&'")}}\]]+)""", re.IGNORECASE
@@ -45,10 +45,13 @@ _HEADER: Final = re.compile(
 )
 _SHAPE: Final = re.compile(
     r"(?P<head>)(?P<secret>-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----)?|\bya29\.[\w-]{20,}|\bAIza[\w-]{30,}"
-    r"|\bgh[pousr]_\w{30,}|\bgithub_pat_\w{30,}|\bglpat-[\w-]{20,}|\bhf_\w{30,}|\bxox[abprs]-[\w-]{10,}|\bAKIA[0-9A-Z]{16}\b|\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)"
+    r"|\bgh[pousr]_\w{30,}|\bgithub_pat_\w{30,}|\bglpat-[\w-]{20,}|\bhf_\w{30,}|\bxox[abprs]-[\w-]{10,}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)"
 )
 _PATTERNS: Final = (_USERINFO, _PAIR, _ENTRY, _HEADER, _SHAPE)
 _HARMLESS: Final = re.compile(r"""\\?['"]?(?:(?:\$\{\w+\})*|\*\*\*|none|null|true|false|~)\\?['"]?""", re.IGNORECASE)
+
+#: Where a key lies, which is no secret.
+_PATH: Final = re.compile(r"(?:/|~/|\./|\.\./)[\w./ -]+")
 
 #: Values given to `remember`, and what is shown in their place.
 _remembered: dict[str, str] = {}
@@ -156,7 +159,7 @@ def _hidden(match: re.Match[str]) -> str:
 
 
 def _holds_secret(text: str, name: str) -> bool:
-    if _KEY.match(name) and not _HARMLESS.fullmatch(text):
+    if _KEY.match(name) and not _HARMLESS.fullmatch(text) and not (name.endswith(("key", "credentials")) and _PATH.fullmatch(text)):
         return True
     # A password in a setting may hold blanks and quotes; in a message they end the URI.
     if (whole := re.match(r"\s*[a-z][a-z0-9+.-]*://[^:@/?#]*:(?!\d+(?:[/?#]|$))(.+)@", text, re.IGNORECASE)) and not _HARMLESS.fullmatch(whole[1]):
