@@ -25,7 +25,7 @@ def fetch_champion(*, model_registry: str, model_name: str, version: str, model_
             write_json(folder / "champion.json", {"version": None, "model_sha256": None})
             return
         client = open_registry(model_registry)
-        with reached(model_registry):
+        with reached(model_registry, folder):
             run = client.get_model_version(model_name, version).run_id
             # Not its evaluations and decisions: the same model may be judged again, and is the same champion still.
             for kept in ("model", "statistics", "schema.pbtxt"):

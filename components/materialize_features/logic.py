@@ -9,8 +9,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from intermodal.artifacts import whole_directory, write_json
+from intermodal.disk import room
 from intermodal.errors import DataError
-from intermodal.feature_store import FeatureRepository, open_store, reaching
+from intermodal.feature_registry import is_registry, set_aside
+from intermodal.feature_store import FeatureRepository, open_store, reaching, registry_file
 from intermodal.redaction import redacted_settings
 from intermodal.secret_values import with_variables
 from intermodal.user_code import exit_refused
@@ -35,18 +37,24 @@ def materialize_features(
         ConfigurationError: The repository, the service or the settings are wrong.
         DataError: A source's file is missing, broken, empty, or without its timestamp.
         StoreError: The registry or the online store cannot be reached.
+        MachineError: The disk of one that is a file is full.
     """
     repository = FeatureRepository(Path(repository_path), tables_path)
     wanted = {projection.name for projection in repository.service(feature_service).feature_view_projections}
     views = [view for view in repository.views if view.name in wanted]
     # All sources are looked at before any store is, so that a run that cannot end changes nothing.
     newest = {view.name: _newest(Path(view.batch_source.file_options.uri), view.batch_source.timestamp_field) for view in views}
-    _make_folders(feature_store)
-    store = open_store(feature_store, Path(repository_path))
+    settings = with_variables(feature_store, "feature_store")
+    folders = _make_folders(settings)
+    file = registry_file(settings, Path(repository_path))
+    if file and file.exists() and not is_registry(file):
+        set_aside(file)
+    with room("registry", *folders):
+        store = open_store(feature_store, Path(repository_path))
     end = max(moment for _, moment in newest.values())
-    with reaching("registry"):
+    with reaching("registry", *folders):
         store.apply(repository.objects)
-    with reaching("online store"):
+    with reaching("online store", *folders):
         for view in views:
             start = end - view.ttl if view.ttl else datetime(1970, 1, 1, tzinfo=UTC)
             with exit_refused(f"{repository_path}: a transformation of {view.name!r}"):
@@ -63,12 +71,14 @@ def materialize_features(
         )
 
 
-def _make_folders(feature_store: dict[str, Any]) -> None:
-    """Make the folders of a registry and an online store that are files."""
-    settings = with_variables(feature_store, "feature_store")
+def _make_folders(settings: dict[str, Any]) -> list[Path]:
+    """Make the folders of a registry and an online store that are files, and return them."""
+    folders = []
     for value in (settings.get("registry"), (settings.get("online_store") or {}).get("path")):
         if isinstance(value, str) and value and "://" not in value:
-            Path(value).parent.mkdir(parents=True, exist_ok=True)
+            folders.append(Path(value).parent)
+            folders[-1].mkdir(parents=True, exist_ok=True)
+    return folders
 
 
 def _newest(path: Path, timestamp: str) -> tuple[int, datetime]:

@@ -75,9 +75,13 @@ def _full_folder(error: BaseException, folders: list[Path]) -> Path:
     """Return the folder whose disk is meant: the one that the error names, else the one with the least room."""
     if _SPILL in str(error):
         return _temporary()
-    named = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)] if isinstance(error, OSError) else []
     candidates = sorted([*folders, _temporary()], key=lambda each: len(str(each)), reverse=True)
-    meant = [each for each in candidates if any(Path(name).is_relative_to(each) for name in named) or f"{each}/" in str(error)]
+    meant = [each for each in candidates if f"{each}/" in str(error)]
+    if isinstance(error, OSError):
+        for name in (error.filename, error.filename2):
+            if isinstance(name, str | bytes):
+                file = Path(os.fsdecode(name)).absolute()
+                meant.append(next((each for each in candidates if file.is_relative_to(each)), file.parent))
     return min(meant or candidates, key=_free)
 
 

@@ -3,7 +3,7 @@
 import difflib
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,14 @@ from feast.type_map import feast_value_type_to_python_type
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from intermodal.disk import room
 from intermodal.errors import ConfigurationError, StoreError
+from intermodal.feature_registry import is_registry
 from intermodal.secret_values import named_variables, refuse_secrets, with_variables
 from intermodal.tree import check_staged
 from intermodal.user_code import load_module
 
+_WHOLE = "intermodal.feature_registry.WholeFileRegistryStore"
 _DEFAULTS = {
     "provider": "local",
     "offline_store": {"type": "intermodal.asof_store.AsofOfflineStore"},
@@ -97,6 +100,10 @@ def open_store(settings: dict[str, Any], repository: Path) -> FeatureStore:
     refuse_secrets(settings, "feature_store")
     secret = bool(named_variables(settings))
     settings = with_variables(settings, "feature_store")
+    if file := registry_file(settings, repository):
+        if file.exists() and not is_registry(file):
+            raise StoreError(f"registry {file}: its writing was stopped half way; run materialize_features, which makes it anew")
+        settings = settings | {"registry": _registry(settings) | {"registry_store_type": _WHOLE}}
     if unknown := settings.keys() - _keys():
         name = sorted(unknown)[0]
         close = difflib.get_close_matches(name, _keys(), n=1)
@@ -105,12 +112,28 @@ def open_store(settings: dict[str, Any], repository: Path) -> FeatureStore:
     try:
         store = FeatureStore(config=RepoConfig(**(_DEFAULTS | _with_integers(settings)), repo_path=repository))
         with reaching("registry"):
-            store.registry  # noqa: B018 - made on first use, and only then checked
+            # A view that is being loaded, or whose loading was killed, goes on serving what it has.
+            store.registry.serve_features_while_materializing = True
     except (ValueError, FeastError) as error:
         reason = " ".join(str(error).split())
         # Not chained: the cause would show what the variables hold.
         raise ConfigurationError(f"feature_store: {reason}; the keys are those of Feast's feature_store.yaml") from (None if secret else error)
     return store
+
+
+def registry_file(settings: dict[str, Any], repository: Path) -> Path | None:
+    """Return the file of a registry on this machine; None for any other."""
+    registry = _registry(settings)
+    path = registry.get("path")
+    ours = isinstance(path, str) and path and "://" not in path
+    if not ours or registry.get("registry_type", "file") != "file" or registry.get("registry_store_type"):
+        return None
+    return repository / str(path)
+
+
+def _registry(settings: dict[str, Any]) -> dict[str, Any]:
+    given = settings.get("registry")
+    return given if isinstance(given, dict) else {"path": given}
 
 
 def _keys() -> set[str]:
@@ -119,17 +142,20 @@ def _keys() -> set[str]:
 
 
 @contextmanager
-def reaching(store: str) -> Iterator[None]:
+def reaching(store: str, *folders: Path) -> Iterator[None]:
     """Turn whatever a registry or an online store of any kind raises when it cannot be reached into one sentence.
 
     Args:
         store: What to call it.
+        folders: Where its files lie, if it is files of this machine.
 
     Raises:
         StoreError: It cannot be reached, or refuses.
+        MachineError: A disk of this machine is full.
     """
     try:
-        yield
+        with room(store, *folders) if folders else nullcontext():
+            yield
     except (ConnectionError, TimeoutError, RedisError, SQLAlchemyError, sqlite3.Error) as error:
         reason = str(error).strip().partition("\n")[0]
         raise StoreError(f"{store}: it cannot be reached or refuses ({reason}); check its address in the feature store's settings") from error

@@ -1,18 +1,19 @@
 """The model registry: MLflow, in a local database file or behind a server, by URI."""
 
-import contextlib
 import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+from intermodal.disk import is_full, room
 from intermodal.errors import ConfigurationError, StoreError
 from intermodal.redaction import redacted
+from intermodal.registry_database import bring_up_to_date, is_current
 from intermodal.secret_values import refuse_secrets
 
 #: The alias of the version that serves.
@@ -20,6 +21,8 @@ CHAMPION: Final = "champion"
 #: Tag of a version, and of its run: the content of its model.
 MODEL_TAG: Final = "model_sha256"
 _REACH_SECONDS: Final = 10
+#: Databases that this process has locked.
+_HELD: Final[set[Path]] = set()
 
 # A server that stalls is told of within about a minute: MLflow's own defaults wait for many.
 for _name, _value in {
@@ -62,11 +65,11 @@ def open_registry(registry: str) -> Any:
 
 
 def _check_file(registry: str, file: Path) -> None:
-    # MLflow tries ten times, for two minutes, to open a file that is no database.
+    # Before MLflow looks at it: that would migrate the file itself, and try for two minutes to open one that is no database.
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.closing(sqlite3.connect(file, timeout=_REACH_SECONDS)) as database:
-            database.execute("pragma schema_version")
+        if not is_current(file):
+            with alone(registry):
+                bring_up_to_date(file)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"model registry {registry}: {error}; restore the file or set stores.model_registry to another") from error
 
@@ -82,14 +85,27 @@ def _check_server(registry: str) -> None:
 
 
 @contextmanager
-def reached(registry: str) -> Iterator[None]:
-    """Turn what MLflow and its database raise into one sentence with the registry's address."""
+def reached(registry: str, *folders: Path) -> Iterator[None]:
+    """Turn what MLflow and its database raise into one sentence with the registry's address.
+
+    Args:
+        registry: Its URI.
+        folders: Where files of it are written to, beside its own folder.
+
+    Raises:
+        StoreError: It cannot be reached, or refuses.
+        MachineError: A disk of this machine is full.
+    """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
+    file = database_file(registry)
     try:
-        yield
+        with room(f"model registry {registry}", file.parent, *folders) if file else nullcontext():
+            yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
+        if isinstance(error, OSError) and is_full(error):
+            raise
         text = redacted(str(error)).partition("\n")[0][:300]
         raise StoreError(f"model registry {registry}: {text}; check that it is up, and the stores.model_registry of the configuration") from error
 
@@ -98,10 +114,14 @@ def reached(registry: str) -> Iterator[None]:
 def alone(registry: str) -> Iterator[None]:
     """Let one process at a time change a local registry; a server orders its callers itself."""
     file = database_file(registry)
-    if file is None:
+    if file is None or file in _HELD:
         yield
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.with_name(f"{file.name}.lock").open("w") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
-        yield
+        _HELD.add(file)
+        try:
+            yield
+        finally:
+            _HELD.remove(file)

@@ -1,5 +1,8 @@
 """The newest values in the online store, and stores left as they were when that cannot be."""
 
+import os
+import signal
+import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pytest
 
 from intermodal.artifacts import read_json
 from intermodal.components.materialize_features.logic import materialize_features
-from intermodal.errors import ConfigurationError, DataError
+from intermodal.errors import ConfigurationError, DataError, MachineError, StoreError
 from intermodal.feature_store import FeatureRepository, open_store, read_online
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
@@ -157,3 +160,108 @@ def test_a_password_in_a_setting_is_refused_by_its_key_and_not_shown(place, sett
         place.run(**settings)
     assert "hunter22" not in str(caught.value)
     assert not (place.folder / "output").exists()
+
+
+KEYS = [f"shop{n}" for n in range(3000)]
+
+
+def many(place, hour):
+    write(place.folder / "tables" / "sales.parquet", "sold", [(key, hour, hour * 10_000 + n) for n, key in enumerate(KEYS)])
+
+
+def served(place, hour) -> list:
+    store = open_store(place.settings, place.folder)
+    service = FeatureRepository(place.folder / "repository", place.folder / "tables").service("stock")
+    return [row["sold"] for row in read_online(store, service, [{"shop": key} for key in KEYS], START + hour * HOUR)]
+
+
+def in_a_process(action) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            action()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def check(condition) -> None:
+    if not condition:
+        raise AssertionError
+
+
+@pytest.mark.fault(
+    "Stores",
+    "kill -9 of materialize_features at a random change of Feast's registry and online store",
+    "old values or new ones are served, none half-written; the next run gives what an undisturbed one gives",
+)
+def test_stores_whose_loading_was_killed_serve_old_or_new_values_and_the_next_run_succeeds(place, bucket, fault_random):
+    place.settings = place.settings | {
+        "registry": f"{bucket.path}/registry.db",
+        "online_store": {"type": "sqlite", "path": f"{bucket.path}/online.db"},
+    }
+    old, new = ([hour * 10_000 + n for n in range(len(KEYS))] for hour in (1, 2))
+    many(place, 2)
+    before = bucket.changes
+    assert in_a_process(place.run) == 0
+    changes = bucket.changes - before
+    assert changes > 50, "the stores are written to where changes are counted"
+    for first in (True, False):
+        for moment in fault_random.sample(range(1, changes), 4):
+            for file in bucket.path.iterdir():
+                file.unlink()
+            if not first:
+                many(place, 1)
+                assert in_a_process(place.run) == 0
+                many(place, 2)
+            bucket.kill_at(moment)
+            status = in_a_process(place.run)
+            bucket.kill_at(0)
+            assert status in (0, -signal.SIGKILL)
+            if not first:
+                expected = [set(pair) for pair in zip(old, new, strict=True)]
+                assert in_a_process(lambda expected=expected: check(all(map(set.__contains__, expected, served(place, 2))))) == 0, f"change {moment}"
+            assert in_a_process(place.run) == 0, f"killed at change {moment} of {changes}"
+            assert in_a_process(lambda: check(served(place, 2) == new)) == 0, f"killed at change {moment} of {changes}"
+
+
+@pytest.mark.fault(
+    "Stores",
+    "a full disk under Feast's registry, or its online store",
+    "the disk is named; what was served is served on, and with room a run succeeds",
+)
+@pytest.mark.parametrize("full", ["registry", "online_store"])
+def test_a_full_disk_of_a_store_is_named_and_what_was_there_is_served(place, small_disk, full):
+    disk = small_disk("small", 4)
+    store = f"{disk}/registry.db" if full == "registry" else {"type": "sqlite", "path": f"{disk}/online.db"}
+    place.settings = place.settings | {full: store}
+    many(place, 1)
+    place.run()
+    many(place, 2)
+    status = os.statvfs(disk)
+    (disk / "filling").write_bytes(bytes(status.f_bavail * status.f_frsize))
+    with pytest.raises(MachineError, match=rf"no room left in {disk}\S*: its disk, mounted at {disk}, is full"):
+        place.run()
+    assert served(place, 2) == [10_000 + n for n in range(len(KEYS))]
+    (disk / "filling").unlink()
+    place.run()
+    assert served(place, 2) == [20_000 + n for n in range(len(KEYS))]
+
+
+@pytest.mark.fault("Stores", "a Feast registry of which only a part was written", "it is kept aside and made anew; who only reads is told")
+def test_a_part_of_a_registry_is_set_aside_and_made_anew(place, capsys):
+    place.run()
+    file = place.folder / "stores" / "registry.db"
+    whole = file.read_bytes()
+    for size in (0, 100, len(whole) // 2):
+        file.write_bytes(whole[:size])
+        with pytest.raises(StoreError, match=r"registry\.db: its writing was stopped half way; run materialize_features"):
+            place.read()
+        place.run()
+        assert place.read() == {"a": (None, 1), "b": (None, None), "c": (6, None)}
+        (kept,) = file.parent.glob("registry.db.half-written-*")
+        assert f"kept as it was found as {kept}" in capsys.readouterr().out
+        assert kept.read_bytes() == whole[:size]
+        kept.unlink()

@@ -1,0 +1,41 @@
+"""Feast's registry in a file, written whole or not at all."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from feast.infra.registry.file import FileRegistryStore
+from feast.protos.feast.core.Registry_pb2 import Registry
+from google.protobuf.message import DecodeError
+
+from intermodal.artifacts import whole_file
+
+
+class WholeFileRegistryStore(FileRegistryStore):  # type: ignore[misc]
+    """Feast's own, which empties the file and then fills it: killed in between, or out of disk, it leaves a part of a registry."""
+
+    _filepath: Path
+
+    def _write_registry(self, registry_proto: Any) -> None:
+        place = self._filepath
+        try:
+            with whole_file(place) as scratch:
+                self._filepath = scratch
+                super()._write_registry(registry_proto)
+        finally:
+            self._filepath = place
+
+
+def is_registry(file: Path) -> bool:
+    """Return whether a file holds a registry, and not a part of one."""
+    try:
+        return bool(Registry.FromString(file.read_bytes()).version_id)
+    except DecodeError:
+        return False
+
+
+def set_aside(file: Path) -> None:
+    """Put a file that is no registry out of the way, so that a new one is made; it is kept, and that is said."""
+    place = file.with_name(f"{file.name}.half-written-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+    file.rename(place)
+    print(f"registry {file}: its writing had been stopped half way; it is made anew from the definitions, and kept as it was found as {place}")  # noqa: T201
