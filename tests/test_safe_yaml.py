@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from intermodal.configuration import load_configuration
 from intermodal.errors import ConfigurationError
 from intermodal.safe_yaml import MOST_BYTES, parse_documents, parse_value, read_text
+from intermodal.targets.digests import read_digests
 from intermodal.targets.linting import lint
 from intermodal.targets.local import LocalTarget
 from intermodal.targets.parameters import read_parameters
+from intermodal.targets.settings import load_targets
 from intermodal.targets.submission import read_pipeline
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
@@ -124,3 +126,14 @@ def test_any_text_is_read_or_refused_in_one_sentence(text):
         parse_documents(text, "x")
     except ConfigurationError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.fault("Wrong input", "targets.toml or a digest file nested 100,000 deep, endless, with a NUL in its name, or a folder", "one sentence")
+@pytest.mark.parametrize("read", [load_targets, read_digests])
+def test_hostile_toml_and_json_end_in_one_sentence(read, tmp_path):
+    for number, text in enumerate(("[" * 100_000, "a = " + "[" * 100_000, '{"a":' * 100_000)):
+        (tmp_path / f"{number}").write_text(text)
+    for path in (*map(tmp_path.joinpath, "012"), tmp_path, Path("nul\0"), Path("/dev/zero")):
+        with pytest.raises(ConfigurationError) as refused:
+            read(path)
+        assert "\n" not in str(refused.value)

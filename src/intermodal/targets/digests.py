@@ -6,6 +6,7 @@ from pathlib import Path
 
 from intermodal.errors import ConfigurationError
 from intermodal.images import GPU_IMAGES, IMAGES
+from intermodal.safe_yaml import read_text
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -17,11 +18,10 @@ def read_digests(path: Path) -> dict[str, str]:
         ConfigurationError: The file is missing or not such an object, names an unknown image, or leaves one out: a release in which some
             images go by tag is not reproducible.
     """
+    text = read_text(path, "the build writes it, or leave --digests out to go by tag")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigurationError(f"{path}: no such file; the build writes it, or leave --digests out to go by tag") from None
-    except ValueError as error:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:  # RecursionError: nested thousands of levels deep
         raise ConfigurationError(f"{path}: not JSON ({error})") from error
     if not isinstance(values, dict):
         raise ConfigurationError(f'{path}: expected an object such as {{"train": "sha256:…"}}, found {type(values).__name__}')

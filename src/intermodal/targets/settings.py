@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from intermodal.errors import ConfigurationError, nearest
+from intermodal.safe_yaml import read_text
 from intermodal.secret_values import refuse_secrets
 
 _SECRETS = (
@@ -210,11 +211,10 @@ def load_targets(path: Path) -> Targets:
     Raises:
         ConfigurationError: The file is missing, is not TOML, says something wrong or holds a secret; the message names the key and the remedy.
     """
+    text = read_text(path, "copy targets.example.toml there and write your project and cluster into it")
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigurationError(f"{path}: no such file; copy targets.example.toml there and write your project and cluster into it") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:  # RecursionError: nested hundreds of levels deep
         raise ConfigurationError(f"{path}: not TOML: {error}") from error
     refuse_secrets(values, str(path), _SECRETS)
     try:
