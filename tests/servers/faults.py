@@ -138,7 +138,7 @@ class FaultyServer:
             fault = next((each for each in self.faults if each.meets(request.method, request.path)), None)
             if fault:
                 fault.times -= 1
-                if not fault.times:
+                if fault.times <= 0:  # the same fault may be in the list several times
                     self.faults.remove(fault)
         if fault and fault.kind == "slow":
             time.sleep(fault.seconds)
