@@ -189,6 +189,18 @@ def test_a_sub_pipeline_used_twice_keeps_its_artifacts_apart(target):
     assert target.run(outer, {}).outputs["Output"] == "first second"
 
 
+@pytest.mark.parametrize("given", [True, False], ids=["given", "absent"])
+def test_a_component_alone_runs_with_and_without_its_optional_artifact(target, tmp_path, given):
+    (tmp_path / "data").write_text("given")
+
+    @dsl.component(base_image=image_reference("data"), install_kfp_package=False)
+    def look(note: dsl.Input[dsl.Artifact] = None) -> str:
+        return open(note.path).read() if note else "absent"
+
+    run = target.run(look, {"note": str(tmp_path / "data")} if given else {})
+    assert run.tasks[0].outputs["Output"] == ("given" if given else "absent")
+
+
 def test_an_importer_gives_a_staged_folder(target, tmp_path):
     (tmp_path / "data").write_text("imported")
 

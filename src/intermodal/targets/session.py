@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -93,6 +94,7 @@ class Session:
         """Run it to its end; see `LocalTarget.run`."""
         started = time.monotonic()
         values = _checked(self._specification, arguments)
+        self._specification = _without_absent(self._specification, values)
         self._named = {name: os.environ[name] for name in named_variables(arguments) if name in os.environ}
         for name, value in self._named.items():
             remember(value, f"${{{name}}}")
@@ -331,6 +333,17 @@ def _checked(specification: dict[str, Any], arguments: dict[str, Any]) -> dict[s
     if missing := [key for key in required if key not in arguments]:
         raise ConfigurationError(f"pipeline {name} needs a value for {', '.join(missing)}")
     return {key: _artifact(key, value, artifacts[key]) if key in artifacts else value for key, value in arguments.items()}
+
+
+def _without_absent(specification: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy in which no task reads an optional artifact that the pipeline was not given: kfp.local looks for it and fails."""
+    copy = deepcopy(specification)
+    absent = set(copy["root"].get("inputDefinitions", {}).get("artifacts", {})) - set(given)
+    for task in copy["root"]["dag"]["tasks"].values():
+        artifacts = task.get("inputs", {}).get("artifacts", {})
+        for name in [name for name, each in artifacts.items() if each.get("componentInputArtifact") in absent]:
+            del artifacts[name]
+    return copy
 
 
 def _artifact(name: str, value: Any, definition: dict[str, Any]) -> Any:
