@@ -1,5 +1,11 @@
 """The champion of a registered model, with what it was trained on."""
 
+import errno
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
 from intermodal.artifacts import whole_directory, write_json
 from intermodal.errors import StoreError
 from intermodal.model_registry import CHAMPION, open_registry, reached
@@ -19,6 +25,7 @@ def fetch_champion(*, model_registry: str, model_name: str, version: str, model_
     Raises:
         ConfigurationError: The registry's URI is of no kind that is known.
         StoreError: The registry cannot be reached, or has lost or changed the champion's files.
+        MachineError: The disk is full.
     """
     with whole_directory(champion_path) as folder:
         if not version:
@@ -29,10 +36,22 @@ def fetch_champion(*, model_registry: str, model_name: str, version: str, model_
             run = client.get_model_version(model_name, version).run_id
             # Not its evaluations and decisions: the same model may be judged again, and is the same champion still.
             for kept in ("model", "statistics", "schema.pbtxt"):
-                client.download_artifacts(run, kept, str(folder))
+                _download(client, run, kept, folder)
         if not (folder / "model").is_dir() or tree_hash(folder / "model") != model_sha256:
             raise StoreError(
                 f"model registry {model_registry}: the files of {model_name} version {version} are not those that were registered;"
                 f" restore the artifacts of run {run}, or give the alias {CHAMPION!r} to another version"
             )
         write_json(folder / "champion.json", {"version": version, "model_sha256": model_sha256})
+
+
+def _download(client: Any, run: str, name: str, folder: Path) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.download_artifacts(run, name, str(folder))
+    except MlflowException:
+        # MLflow says of any failure to write that the path is wrong. What it wrote lies there still, so that a full disk can be seen.
+        if shutil.disk_usage(folder).free < 1 << 20:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from None
+        raise

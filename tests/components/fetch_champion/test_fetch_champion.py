@@ -5,7 +5,7 @@ import pytest
 
 from intermodal.components.fetch_champion.logic import fetch_champion
 from intermodal.components.register_model.logic import register_model
-from intermodal.errors import StoreError
+from intermodal.errors import MachineError, StoreError
 from intermodal.model_registry import open_registry
 from intermodal.tree import tree_hash
 
@@ -72,3 +72,14 @@ def test_files_of_another_content_are_not_the_champion(fetch, registered, local_
 def test_a_version_that_was_deleted_meanwhile_is_told(fetch, registered):
     with pytest.raises(StoreError, match="version=9"):
         fetch("9", registered["sha256"])
+
+
+@pytest.mark.fault("Stores", "a full disk of the output while a champion is fetched", "that disk is named, not the registry's")
+def test_a_full_disk_of_the_output_is_named(local_registry, model_name, registrable, small_disk):
+    paths = registrable("x" * 400_000)
+    register_model(**paths, model_registry=local_registry, model_name=model_name, parameters={}, run_name="run")
+    disk = small_disk("small", 1, room=64 << 10)
+    sha256 = tree_hash(Path(paths["model_path"]))
+    with pytest.raises(MachineError, match=rf"no room left in {disk}\S*: its disk, mounted at {disk}, is full"):
+        fetch_champion(model_registry=local_registry, model_name=model_name, version="1", model_sha256=sha256, champion_path=f"{disk}/champion")
+    assert [path.name for path in disk.iterdir()] == ["filling"]

@@ -18,6 +18,7 @@ from mlflow.store.tracking.dbmodels.initial_models import Base
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Engine
 
+from intermodal.components.register_model.logic import register_model
 from intermodal.errors import MachineError, StoreError
 from intermodal.model_registry import open_registry
 
@@ -196,6 +197,25 @@ def test_a_full_disk_leaves_the_database_as_it_was(tmp_path, small_disk, room):
         assert works(file)
         assert not start or has_all(file)
         assert {path.name for path in disk.iterdir()} == {"mlflow.db", "mlflow.db.lock"}
+
+
+@pytest.mark.fault("Stores", "a full disk of the registry while a model is registered", "the disk is named; with room the same call registers it")
+def test_a_full_disk_while_a_model_is_registered_is_named(small_disk, registrable, files_of):
+    disk = small_disk("small", 8)
+    arguments = {"model_registry": f"sqlite:///{disk}/mlflow.db", "model_name": "m", "parameters": {}, "run_name": "r"}
+    register_model(**registrable("first"), **arguments)
+    status = os.statvfs(disk)
+    (disk / "filling").write_bytes(bytes(status.f_bavail * status.f_frsize - (64 << 10)))
+    second = registrable("x" * 400_000, against="1")
+    with pytest.raises(MachineError, match=rf"no room left in {disk}\S*: its disk, mounted at {disk}, is full"):
+        register_model(**second, **arguments)
+    client = open_registry(arguments["model_registry"])
+    assert client.get_model_version_by_alias("m", "champion").version in ("1", 1)
+    (disk / "filling").unlink()
+    register_model(**second, **arguments)
+    version = client.get_model_version_by_alias("m", "champion")
+    assert str(version.version) == "2"
+    assert files_of(Path(version.source)) == files_of(Path(second["model_path"]))
 
 
 def test_a_database_of_a_newer_mlflow_is_refused_and_left(tmp_path):
