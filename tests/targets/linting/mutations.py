@@ -6,10 +6,12 @@
 import copy
 import json
 import random
+import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import yaml
@@ -311,7 +313,7 @@ _values(
         ("endless", "Infinity", "no quantity"),
         ("a number where a text is wanted", 2.0, "of another type"),
         ("another than its number says", "1", "one reader takes 1 CPU, another what the number says"),
-        ("from a parameter", "{{$.inputs.parameters['rows']}}", "Vertex AI takes none at run time", VERTEX),
+        ("from a parameter", "{{$.pipeline_job_name}}", "Vertex AI takes none at run time", VERTEX),
         ("more than a machine has", "97", "no machine of Vertex AI has it", VERTEX),
     ],
 )
@@ -603,7 +605,12 @@ def _other_type(documents):
         known = _component(documents, task).get("inputDefinitions", {}).get("parameters", {})
         for key, source in task.get("inputs", {}).get("parameters", {}).items():
             kind = known.get(key, {}).get("parameterType")
-            if key in known and kind in ("STRING", "NUMBER_INTEGER", "LIST", "STRUCT", "BOOLEAN") and "parameterExpressionSelector" not in source:
+            if (
+                key in known
+                and kind in ("STRING", "NUMBER_INTEGER", "LIST", "STRUCT", "BOOLEAN")
+                and "Selector" not in str(source)
+                and "{{" not in str(source)
+            ):
                 at = (0, "components", name, "inputDefinitions", "parameters", key)
                 if (
                     "defaultValue" not in known[key]
@@ -1405,10 +1412,7 @@ def places_of(value: Any, place: Place = (0,)) -> Iterator[tuple[Place, Any]]:
 
 def kind_of(place: Place) -> str:
     """Return a place without the names that the author chose: `root.dag.tasks.*.taskInfo`."""
-    parts = [
-        "*" if isinstance(part, int) or (index and place[index - 1 + 1 - 1] in _NAMED and index > 1) else part for index, part in enumerate(place)
-    ]
-    return ".".join(str(part) for part in parts[1:])
+    return ".".join("*" if isinstance(part, int) or before in _NAMED else str(part) for before, part in pairwise(place))
 
 
 def _generic(documents: list[Any], change: Callable[[Place, Any], tuple[tuple[Place, Any], ...] | None]) -> Iterator[Edit]:
@@ -1419,16 +1423,21 @@ def _generic(documents: list[Any], change: Callable[[Place, Any], tuple[tuple[Pl
             changes = change(place, value)
             if changes:
                 users = _users(documents, place)
-                yield Edit(changes, (place, place[:-1], *users), (repr(place[-1]), *([repr(value)] if isinstance(value, str) and value else [])))
+                words = [repr(each) for each in (place[-1], f"{place[-1]}x", value) if isinstance(each, str) and each]
+                yield Edit(changes, (place, place[:-1], *users), ("platforms.kubernetes", *words))
 
 
 def _users(documents: list[Any], place: Place) -> list[Place]:
-    """Return the tasks that use the component or graph that a place is in: what is missing there is found where it is needed."""
+    """Return what uses the component or executor that a place is in, or everything: what is missing there is found where it is needed."""
+    if "tasks" in place[:-2]:
+        return [place[: place.index("tasks") + 2]]
     if place[:2] == (0, "components") and len(place) > 2:
-        return [at for at, task in _tasks(documents) if task["componentRef"]["name"] == place[2]] + [(0, "components", place[2])]
+        return [at[:-2] for at, task in _tasks(documents) if task["componentRef"]["name"] == place[2]] + [(0, "components", place[2])]
     if place[:2] == (0, "deploymentSpec") and len(place) > 3:
-        return [(0, "deploymentSpec", "executors", place[3])]
-    return []
+        label = place[3]
+        users = [at for at, each in _of(documents, "components", "*") if each.get("executorLabel") == label]
+        return [(0, "deploymentSpec", "executors", label), *users]
+    return [(0, "components"), (0, "root")] if len(place) < 4 or place[1] == "root" else []
 
 
 def _wrong(value: Any) -> Any:
@@ -1456,17 +1465,83 @@ GENERIC = [
 ]
 
 
+#: (which of them, where, why): what may go without a finding, as the file stays valid.
+_OPTIONS = r"platforms\.kubernetes\.deploymentSpec\.executors"
+HARMLESS = [
+    ("missing|empty", r"(.*\.)?description|sdkVersion", "it is for people"),
+    ("missing|empty", r".*(artifactType|typeSchema)\.schemaVersion", "there is one version of each type"),
+    ("missing|empty", r".*\.cachingOptions(\.enableCache)?", "the task is not cached"),
+    ("missing|empty", r".*\.(iteratorPolicy|retryPolicy)(\..*)?", "the platform's own number holds"),
+    ("missing|empty", r".*\.taskInfo(\.name)?", "the task is shown under its own name"),
+    ("missing|empty", r".*\.triggerPolicy(\.(condition|strategy))?", "the task always runs: another pipeline, and a valid one"),
+    ("missing|empty", r".*\.dependentTasks(\.\*)?", "another order, unless it reads from them, which is found"),
+    (
+        "missing|empty",
+        r".*Definitions\.(parameters|artifacts)\.\*\.(\*|isOptional|literals|isArtifactList|defaultValue)",
+        "another contract, and a valid one",
+    ),
+    ("missing|empty", r".*\.(runtimeValue\.constant)", "an empty value is a value"),
+    (
+        "missing|misspelled|empty",
+        r"(root|components\.\*)\.(in|out)putDefinitions(\.(parameters|artifacts)(\.\*)?)?",
+        "nothing passes it on: a condition alone reads it, or nobody",
+    ),
+    ("missing|empty", r"(root|components\.\*)\.dag\.outputs\..*\.artifactSelectors\.\*", "one of several branches, or of a list, is left out"),
+    ("missing|misspelled", r"(root|components\.\*)\.dag\.tasks\.\*", "nothing needs the task, or calls it by its name"),
+    (
+        "missing|empty",
+        r".*\.container\.(command|args|env(\..*)?|resources(\..*)?)",
+        "the program's own; of two spellings of a limit the other says it",
+    ),
+    ("of another type", r".*\.accelerator\.count|.*\.(activeDeadlineSeconds|parallelismLimit|maxRetryCount)", "5 is a count too"),
+    ("of another type", r".*\.runtimeValue\.constant", "text may be what an untyped input takes"),
+    ("missing|empty", r".*\.dag\.tasks\.\*\.inputs(\.(parameters|artifacts))?", "all of them are optional"),
+    ("missing|empty", r".*\.importer\.(metadata|reimport)", "nothing is noted"),
+    ("missing|empty", r"platforms(\.kubernetes(\.deploymentSpec(\.executors(\.\*)?)?)?)?", "no options"),
+    ("missing|misspelled|empty", rf"{_OPTIONS}\.\*\.[A-Za-z]+(\.\*|\.labels(\.\*)?)?", "the option is not set"),
+    (
+        "missing|empty",
+        rf"{_OPTIONS}\..*\.(optional|keyToEnv(\.\*)?|[a-z]+[A-Za-z]*Name|constant)",
+        "not optional, nothing of it, or the parameter beside it names it",
+    ),
+    ("missing|empty", rf"{_OPTIONS}\..*NameParameter", "the name beside it says it"),
+    ("missing|empty", rf"{_OPTIONS}\.\*\.tolerations\.\*\.(key|operator|effect)", "every key or effect, and Equal"),
+]
+
+
+def is_harmless(mutant: Mutant) -> bool:
+    """Whether a generic mutation may pass where it is."""
+    name, kind = mutant.mutation.name.removeprefix("any: "), kind_of(mutant.edit.changes[0][0])
+    return any(re.fullmatch(names, name) and re.fullmatch(kinds, kind) for names, kinds, _ in HARMLESS)
+
+
 def mutants(mutations: list[Mutation], draw: random.Random | None = None, most: int = 0) -> Iterator[Mutant]:
     """Yield the mutants of mutations: all, or `most` a mutation and subject, drawn by `draw`."""
     for each in mutations:
         for subject, (documents, _) in SUBJECTS.items():
-            if (_in_job(documents) and not each.name.startswith("job")) or subject not in (each.subjects or SUBJECTS):
-                continue
-            edits = list(each.edits(documents))
+            edits = _edits(each, subject, documents)
             if draw is not None and len(edits) > most:
                 edits = draw.sample(edits, most)
             for edit in edits:
                 yield Mutant(each, subject, edit)
+
+
+def drawn(mutations: list[Mutation], draw: random.Random, number: int = 1, subjects: Iterable[str] = SUBJECTS) -> Iterator[tuple[Mutant, str]]:
+    """Yield (mutant, target): of each mutation and platform some, in a drawn subject at drawn places."""
+    for each in mutations:
+        for target in each.targets:
+            possible = [name for name in subjects if target in SUBJECTS[name][1]]
+            for subject in draw.sample(possible, len(possible)):
+                if edits := _edits(each, subject, SUBJECTS[subject][0]):
+                    for edit in draw.sample(edits, min(number, len(edits))):
+                        yield Mutant(each, subject, edit), target
+                    break
+
+
+def _edits(mutation: Mutation, subject: str, documents: list[Any]) -> list[Edit]:
+    if (_in_job(documents) and not mutation.name.startswith("job")) or subject not in (mutation.subjects or SUBJECTS):
+        return []
+    return list(mutation.edits(documents))
 
 
 def targets_of(mutant: Mutant) -> list[str]:

@@ -20,6 +20,14 @@ _LONGEST_NAME = 128
 _ARGO_NAME = re.compile(rf"[a-zA-Z0-9][-a-zA-Z0-9]{{0,{_LONGEST_NAME - 1}}}")
 #: Bytes, of etcd's default limit of a request.
 _LARGEST = 1_572_864
+_SOURCES = [
+    ("secretAsVolume", "secretName", "secretNameParameter"),
+    ("secretAsEnv", "secretName", "secretNameParameter"),
+    ("imagePullSecret", "secretName", "secretNameParameter"),
+    ("configMapAsVolume", "configMapName", "configMapNameParameter"),
+    ("configMapAsEnv", "configMapName", "configMapNameParameter"),
+    ("pvcMount", "constant", "pvcNameParameter"),
+]
 _LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _LABEL_KEY = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
@@ -266,10 +274,13 @@ def _platform_values(document: Document) -> Iterator[Complaint]:
                 path = mapping(mount).get("mountPath")
                 if not path or ":" in str(path):
                     yield Complaint((*place, kind, index), f"the volume's mountPath is {path!r}", "name a folder of the container, without a colon")
-        for kind, source in (("secretAsVolume", "secretName"), ("secretAsEnv", "secretName"), ("configMapAsVolume", "configMapName")):
+        for kind, plain, parameter in _SOURCES:
             for index, each in enumerate(_listed(options, kind)):
-                if not mapping(each).get(source) and not mapping(each).get(f"{source}Parameter"):
-                    yield Complaint((*place, kind, index), f"{kind} has no {source}", "name it")
+                if not _is_named(mapping(each), plain, parameter):
+                    yield Complaint((*place, kind, index), f"{kind} has no {plain}", "name it")
+        for index, field in enumerate(_listed(options, "fieldPathAsEnv")):
+            if not mapping(field).get("fieldPath"):
+                yield Complaint((*place, "fieldPathAsEnv", index), "a variable has no fieldPath", "name the field: spec.nodeName")
         for kind, key in (("secretAsEnv", "secretKey"), ("configMapAsEnv", "configMapKey")):
             for index, each in enumerate(_listed(options, kind)):
                 for number, pair in enumerate(_listed(mapping(each), "keyToEnv")):
@@ -286,6 +297,16 @@ def _platform_values(document: Document) -> Iterator[Complaint]:
                     yield Complaint(
                         (*place, kind, "labels", key), f"{key}={value} is no label", "use up to 63 letters, digits, hyphens, dots, underscores"
                     )
+
+
+def _is_named(source: dict[str, Any], plain: str, parameter: str) -> bool:
+    """Whether it says which object it is of: by a parameter, which counts before the plain name."""
+    given = source.get(parameter)
+    if given is None:
+        return bool(source.get(plain) or source.get("componentInputParameter") or source.get("taskOutputParameter"))
+    constant = mapping(mapping(given).get("runtimeValue")).get("constant")
+    elsewhere = mapping(given).get("componentInputParameter") or mapping(given).get("taskOutputParameter")
+    return bool(elsewhere or (isinstance(constant, str) and constant))
 
 
 def _choices(options: dict[str, Any]) -> Iterator[tuple[Place, Any, tuple[str, ...]]]:

@@ -63,11 +63,13 @@ def _name(document: Document) -> Iterator[Complaint]:
         yield Complaint((0, "pipelineInfo", "name"), f"the pipeline's name is {name!r}", "name it with @dsl.pipeline(name=…) and compile again")
 
 
-@rule("root", why="without a root there is nothing to run", source=_PROTO)
+@rule("root", why="without a task there is nothing to run", source=f"{_PROTO}; kubeflow/pipelines, backend/src/v2/compiler/argocompiler/dag.go")
 def _root(document: Document) -> Iterator[Complaint]:
-    dag = mapping(mapping(document.specification.get("root")).get("dag"))
-    if not mapping(dag.get("tasks")):
+    if "dag" not in mapping(document.specification.get("root")):
         yield Complaint((0, "root"), "the root has no tasks", _COMPILE)
+    for graph in document.graphs():
+        if not graph.tasks:
+            yield Complaint(graph.place[:-1], f"{graph.place[-2]!r} has no tasks", _COMPILE)
 
 
 @rule("component-reference", why="a task whose component does not exist cannot be started", source=_PROTO)
@@ -124,7 +126,7 @@ def _importers(document: Document) -> Iterator[Complaint]:
         parameter = uri.get("runtimeParameter")
         known = mapping(mapping(mapping(component).get("inputDefinitions")).get("parameters"))
         constant = uri.get("constant")
-        if not uri:
+        if not parameter and "constant" not in uri and not uri.get("constantValue"):
             yield Complaint(place, f"the importer {label!r} has no URI", "name one: dsl.importer(artifact_uri=…)")
         if parameter and parameter not in known:
             yield Complaint(
@@ -133,6 +135,8 @@ def _importers(document: Document) -> Iterator[Complaint]:
         kind = mapping(known.get(str(parameter))).get("parameterType")
         if kind not in (None, "STRING"):
             yield Complaint((*place, "artifactUri"), f"the URI is the input {parameter!r}, which is {kind}", "make it a STRING")
+        if constant is not None and not isinstance(constant, str):
+            yield Complaint((*place, "artifactUri"), f"the URI is {constant!r}", "give a text: gs://…, s3://…")
         if isinstance(constant, str) and constant and not is_given_at_run_time(constant) and "://" not in constant and not constant.startswith("/"):
             yield Complaint((*place, "artifactUri"), f"the URI is {constant[:80]!r}", "write its scheme: gs://…, s3://…")
         if not mapping(importer.get("typeSchema")):
@@ -195,7 +199,8 @@ def _inputs(document: Document) -> Iterator[Complaint]:
                     if not key.startswith("pipelinechannel--"):  # what a condition reads need not be an input of what it guards
                         yield Complaint((*place, key), f"{name!r} is given {key!r}, which its component does not take", nearest(key, known))
                 for key, source in given.items():
-                    if not any(value is not None for value in mapping(source).values()):
+                    # A constant may be empty, or null; what else a source may be never is.
+                    if not any(value for value in mapping(source).values()):
                         yield Complaint((*place, key), f"{name!r} is given nothing for {key!r}", _COMPILE)
                 for key, definition in known.items():
                     optional = "defaultValue" in mapping(definition) or mapping(definition).get("isOptional")

@@ -26,7 +26,12 @@ _CONDITION = re.compile(r"inputs\.(?:parameter_values|parameters|artifacts)\[\\*
 def _outputs(document: Document) -> Iterator[Complaint]:
     for graph in document.graphs():
         for kind, member in (("parameters", "outputParameterKey"), ("artifacts", "outputArtifactKey")):
-            for name, output in mapping(graph.outputs.get(kind)).items():
+            made = mapping(graph.outputs.get(kind))
+            for name in mapping(graph.defined.get(kind)):
+                if not any(next(_selectors(mapping(made.get(each))), None) for each in (name, f"output__{name}")):
+                    place = (*graph.place[:-1], "outputDefinitions", kind, name)
+                    yield Complaint(place, f"the output {name!r} is defined, and nothing makes it", _COMPILE)
+            for name, output in made.items():
                 place = (*graph.place, "outputs", kind, name)
                 if not _is_among(name, mapping(graph.defined.get(kind))):
                     yield Complaint(place, f"the output {name!r} is not defined", nearest(name, mapping(graph.defined.get(kind))))
@@ -63,6 +68,8 @@ def _loops(document: Document) -> Iterator[Complaint]:
                 over, raw, item = items.get(member), items.get("raw"), loop.get("itemInput")
                 if over is not None and over not in given:
                     yield Complaint((*place, "items"), f"{name!r} loops over {over!r}, which it is not given", nearest(str(over), given))
+                if iterator in task and over is None and raw is None:
+                    yield Complaint(place, f"{name!r} loops over nothing", _COMPILE)
                 if raw is not None and not _is_list(raw):
                     yield Complaint((*place, "items", "raw"), f"{name!r} loops over {str(raw)[:40]!r}, which is no JSON list", _COMPILE)
                 component = document.component_of(task)
