@@ -54,7 +54,7 @@ def parse_event(text: str) -> Event:
         return _published(body, "")
     raise ConfigurationError(
         "the event is neither a CloudEvent (no `specversion`) nor a Pub/Sub message (no `messageId`); "
-        f"its members are {', '.join(sorted(body)) or 'none'}"
+        f"its members are {', '.join(repr(name[:40]) for name in sorted(body)[:8]) or 'none'}"
     )
 
 
