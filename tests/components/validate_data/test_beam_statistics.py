@@ -2,7 +2,7 @@
 
 import pytest
 
-from intermodal.errors import ConfigurationError, DataError
+from intermodal.errors import ConfigurationError, DataError, MachineError
 
 
 def test_a_local_beam_runner_gives_the_same_outputs(run):
@@ -44,3 +44,14 @@ def test_truncated_parquet_is_named(run):
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(DataError, match=r"test/1\.parquet: not whole Parquet"):
         run(beam_options=["--runner=DirectRunner"])
+
+
+@pytest.mark.fault(
+    "Stores", "a full temporary directory while Beam's workers leave their statistics there", "the message names the disk that is full"
+)
+def test_a_full_temporary_directory_is_named(run, small_disk, temporary):
+    disk = small_disk("temporary", 1, room=8192)
+    temporary(disk)
+    with pytest.raises(MachineError, match=rf"statistics: no room left in {disk}\S*: its disk, mounted at {disk}, is full"):
+        run(beam_options=["--runner=DirectRunner"])
+    assert not list(disk.rglob("statistics-*"))
