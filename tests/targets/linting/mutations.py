@@ -1495,7 +1495,11 @@ HARMLESS = [
     ),
     ("of another type", r".*\.accelerator\.count|.*\.(activeDeadlineSeconds|parallelismLimit|maxRetryCount)", "5 is a count too"),
     ("of another type", r".*\.runtimeValue\.constant", "text may be what an untyped input takes"),
-    ("missing|empty", r".*\.dag\.tasks\.\*\.inputs(\.(parameters|artifacts))?", "all of them are optional"),
+    (
+        "missing|empty",
+        r".*\.dag\.tasks\.\*\.inputs(\.(parameters|artifacts)(\.\*)?)?",
+        "optional ones have a default; the required are in the catalogue",
+    ),
     ("missing|empty", r".*\.importer\.(metadata|reimport)", "nothing is noted"),
     ("missing|empty", r"platforms(\.kubernetes(\.deploymentSpec(\.executors(\.\*)?)?)?)?", "no options"),
     ("missing|misspelled|empty", rf"{_OPTIONS}\.\*\.[A-Za-z]+(\.\*|\.labels(\.\*)?)?", "the option is not set"),
