@@ -16,7 +16,8 @@ from rich.console import Console
 
 from intermodal.component import component
 from intermodal.errors import MachineError, TaskError
-from intermodal.targets.containers import check_docker, container_name, run_command
+from intermodal.targets.cache import ContentCache
+from intermodal.targets.containers import check_docker, container_name, image_content, run_command
 from intermodal.targets.local import LocalTarget
 
 
@@ -290,7 +291,8 @@ def docker(tmp_path, monkeypatch):
     folder.mkdir()
     script = folder / "docker"
     script.write_text(
-        f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n[ "$1" = version ] && exit ${{DOCKER_STATUS:-0}}\n[ "$1" = run ] && exit 3\nexit 0\n'
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n[ "$1" = version ] && exit ${{DOCKER_STATUS:-0}}\n'
+        '[ "$1" = run ] && exit 3\n[ "$1" = image ] && echo "$DOCKER_IMAGE"\nexit 0\n'
     )
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
@@ -321,6 +323,17 @@ def test_container_names_differ_by_run_task_and_attempt():
     names = {container_name(run, task, attempt) for run in ("a", "b") for task in ("score[0]", "score[1]") for attempt in (1, 2)}
     assert len(names) == 8
     assert all(name.replace("-", "").isalnum() for name in names)
+
+
+@pytest.mark.fault("New data", "an image built again under its tag, then `run --docker`", "its tasks run in it; the old one's outputs are not reused")
+def test_an_image_built_again_under_its_tag_is_another_image(docker, tmp_path, monkeypatch):
+    keys = []
+    for content in ("sha256:1", "sha256:2", "sha256:1", ""):  # the last: not there yet
+        monkeypatch.setenv("DOCKER_IMAGE", content)
+        cache = ContentCache(tmp_path / "cache", image_content=image_content)
+        keys.append(cache.compute_key("divide", "intermodal-data:0.1.0", ["sh"], {}))
+    assert len(set(keys)) == 3
+    assert keys[0] == keys[2]
 
 
 def test_a_container_that_fails_fails_the_task(docker, tmp_path):

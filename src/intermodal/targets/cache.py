@@ -1,9 +1,11 @@
 """The local cache: outputs by what went in (code, values, and the *content* of artifacts), and taken only when they are still whole."""
 
+import functools
 import hashlib
 import json
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +73,14 @@ class ContentCache(LocalCache):  # type: ignore[misc]
     Args:
         folder: Where entries lie, one file each.
         reading: Whether entries are looked up; finished tasks are entered in any case.
+        image_content: Names what an image reference stands for; in containers the content behind a tag can change. Default: the reference.
     """
 
-    def __init__(self, folder: Path, *, reading: bool = True) -> None:
+    def __init__(self, folder: Path, *, reading: bool = True, image_content: Callable[[str], str] = str) -> None:
         super().__init__(str(folder))
         self.digests = Digests(folder / "digests")
         self._reading = reading
+        self._image_content = functools.cache(image_content)
 
     def compute_key(
         self,
@@ -89,7 +93,7 @@ class ContentCache(LocalCache):  # type: ignore[misc]
     ) -> str:
         """Return the key of a task: its component's name, then a digest of everything it can see."""
         seen = {
-            "image": image,
+            "image": self._image_content(image),
             "lock": lock_digest(),
             "code": code_digest(full_command),
             "command": full_command,

@@ -30,6 +30,13 @@ def check_docker() -> None:
         raise MachineError(f"Docker's daemon does not answer ({asked.stderr.strip()}): start it, or run without --docker")
 
 
+def image_content(image: str) -> str:
+    """Return what names an image's content on this machine, or its reference when Docker does not have it yet and will pull it."""
+    command = ["docker", "image", "inspect", "--format", "{{.Id}}", image]
+    asked = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return asked.stdout.strip() if asked.returncode == 0 and asked.stdout.strip() else image
+
+
 def container_name(run: str, task: str, attempt: int) -> str:
     """Return a name that Docker takes and no other container has."""
     digest = hashlib.sha256(f"{run} {task} {attempt}".encode()).hexdigest()[:12]

@@ -101,7 +101,8 @@ class Session:
         self._prepare()
         self._run.directory.mkdir(parents=True)
         self._console.print(f"[bold]{escape(self._title)}[/]  [dim]{escape(str(_shown(self._run.directory)))}[/]", soft_wrap=True)
-        cache = ContentCache(self._home / "cache", reading=cached)
+        content = str if self._mounts is None else containers.image_content
+        cache = ContentCache(self._home / "cache", reading=cached, image_content=content)
         stopped: list[int] = []
         try:
             with _ONE_RUN, self._signals(stopped), self._progress:
