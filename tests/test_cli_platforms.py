@@ -432,6 +432,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv("INTERMODAL_TARGETS", str(folder / "absent.toml"))
     (folder / "params.yaml").write_text("name: Ada\n")
     (folder / "nobody.yaml").write_text("name: nobody\n")
+    (folder / "empty.yaml").write_text("{}\n")
     write_specification(compile_specification(greeting), folder / "greeting.yaml")
     return lambda *more, code=0, params="params.yaml": said(
         "submit", str(folder / "greeting.yaml"), "--target", "local", "--params", str(folder / params), *more, code=code
@@ -448,6 +449,19 @@ def test_the_same_key_twice_is_one_run_on_this_machine(here, tmp_path):
     assert "key-nightly-2.1" in runs
     assert "of the night" in runs
     assert "of the night" in said("status", "key-nightly-1.1", "--target", "local")
+
+
+@pytest.mark.fault(
+    "Local runs", "a key is used again with other parameters, or with another pipeline", "it is refused: no earlier run answers for it"
+)
+def test_a_key_used_for_something_else_is_refused_on_this_machine(here, tmp_path):
+    assert "'name' is required" in here("--key", "a", code=1, params="empty.yaml")
+    here("--key", "a")
+    assert "--key a: it has already started a run with another pipeline or other parameters" in here("--key", "a", code=1, params="nobody.yaml")
+    file = next(tmp_path.glob("*/greeting.yaml"))
+    file.write_text(file.read_text().replace("name: greeting", "name: greetings"))
+    assert "choose another --key" in here("--key", "a", code=1)
+    here("--key", "b")
 
 
 def test_a_failed_run_fails_again_under_its_key_and_a_stopped_one_goes_on(here, tmp_path):

@@ -1,5 +1,7 @@
 """The commands that reach platforms: submit, follow, schedule, trigger, lint."""
 
+import hashlib
+import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -182,7 +184,8 @@ def _run_here(
     here = "--target local:"
     if digests:
         raise ConfigurationError(f"{here} tasks run in the environments of their images, which have no digest; leave --digests out")
-    title, local, compiled = run_name(name, pipeline), _local(profile, targets), is_compiled(read_pipeline(pipeline))
+    documents = read_pipeline(pipeline)
+    title, local, compiled = run_name(name, pipeline), _local(profile, targets), is_compiled(documents)
     if compiled and (configuration or overrides):
         option = "--configuration" if configuration else "--set"
         raise ConfigurationError(f"{here} {option} does not go with a compiled file here; give its parameters by --params, or run the configuration")
@@ -190,21 +193,25 @@ def _run_here(
         option = "--params" if params else "--configuration"
         raise ConfigurationError(f"{here} {option} goes with a compiled file; a configuration takes --set KEY=VALUE")
 
+    given, settings = read_parameters(params) if params else {}, [*settings_overrides(local.set), *(overrides or [])]
+
     def run(identity: str = "") -> None:
         if compiled:
             specification = read_specification(pipeline)
-            arguments = check_parameters(specification, read_parameters(params) if params else {})
+            arguments = check_parameters(specification, given)
             target = LocalTarget(local.home, console=console)
             finished = target.run(specification, arguments, cached=cache, name=title, identity=identity)
             console.print(f"Done     {escape(str(finished.directory))}", soft_wrap=True)
             return
-        settings = [*settings_overrides(local.set), *(overrides or [])]
         run_configuration(pipeline, settings, home=local.home, docker=False, cache=cache, console=console, name=title, identity=identity)
 
     if key is None:
         run()
         return
-    with claimed(local.home.resolve(), submission_key(key)) as (identity, ended):
+    # A configuration's folder counts: its paths start there.
+    content = json.dumps([documents, given, settings, cache, "" if compiled else str(pipeline.resolve())], sort_keys=True, default=str)
+    digest = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+    with claimed(local.home.resolve(), submission_key(key), digest) as (identity, ended):
         if not ended:
             run(identity)
             return
@@ -343,7 +350,7 @@ def _print_schedules(found: list[Any]) -> None:
     table = _table("Schedule", "Cron", "Time zone", "State", "Next run")
     for each in found:
         upcoming = f"{each.next_run:%Y-%m-%d %H:%M %Z}" if each.next_run else ""
-        table.add_row(each.name, each.cron, each.time_zone, "paused" if each.paused else "active", upcoming)
+        table.add_row(escape(each.name), escape(each.cron), each.time_zone, "paused" if each.paused else "active", upcoming)
     console.print(table)
 
 

@@ -385,7 +385,9 @@ def test_the_log_that_argo_archived_is_asked_for_first(server, target):
 
 
 @pytest.mark.fault("Kubeflow", "a task's log is one JSON object", "it is shown as the log it is")
-@pytest.mark.parametrize("text", ['{"auc": 0.75}', '{"error_message": "no rows"}', '{"error_message": "a", "error_details": 3}', "{", "{}"])
+@pytest.mark.parametrize(
+    "text", ['{"auc": 0.75}', '{"error_message": "no rows"}', '{"error_message": "a", "error_details": 3}', "{", "{}", '{"a":' * 5000]
+)
 def test_a_log_that_is_one_json_object_is_shown(server, target, text):
     run = target.submit(submission())
     server.advance(run.id, "FAILED", tasks())
@@ -797,6 +799,18 @@ def test_a_run_that_starts_while_its_schedule_is_deleted_stops_the_deletion(serv
     assert server.state["killed"] == []
 
 
+@pytest.mark.fault("Kubeflow", "the deletion of a schedule is refused", "its words, and the schedule goes on as before")
+@pytest.mark.parametrize("paused", [True, False])
+def test_a_schedule_whose_deletion_is_refused_goes_on(server, target, paused):
+    target.create_schedule("nightly", "0 3 * * *", "UTC", submission())
+    if paused:
+        target.pause_schedule("nightly")
+    server.faults.append(Fault("status", method="DELETE", status=403, message="no right to delete"))
+    with pytest.raises(PlatformError, match="no right to delete"):
+        target.delete_schedule("nightly")
+    assert [each.paused for each in target.schedules()] == [paused]
+
+
 def test_a_schedule_that_is_not_there_names_the_nearest(target):
     target.create_schedule("nightly", "0 3 * * *", "UTC", submission())
     for ask in (target.pause_schedule, target.resume_schedule, target.delete_schedule):
@@ -920,6 +934,19 @@ def test_a_version_is_uploaded_once_and_other_content_under_its_name_is_refused(
     assert len(server.state["pipelines"]) == 1
     with pytest.raises(PlatformError, match="another --version"):
         target.upload([{**SPECIFICATION, "sdkVersion": "kfp-1"}, PLATFORM], "training", "v1")
+
+
+@pytest.mark.fault("Kubeflow", "an uploaded version is not listed at once", "it is asked for again, and uploaded once")
+def test_an_uploaded_version_is_found_though_it_is_listed_late(server, target, monkeypatch):
+    list_versions, asked = server._list_versions, []
+
+    def late(request, state, pipeline):
+        asked.append(pipeline)
+        return list_versions(request, state if len(asked) > 2 else {"versions": {}}, pipeline)
+
+    monkeypatch.setattr(server, "_list_versions", late)
+    assert "/version/" in target.upload([SPECIFICATION], "training", "v1")
+    assert [each["display_name"] for each in server.state["versions"].values()].count("v1") == 1
 
 
 # The server speaks what kfp's own client speaks.

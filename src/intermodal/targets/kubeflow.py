@@ -137,7 +137,8 @@ class KubeflowTarget:
             path.write_text(yaml.safe_dump_all(documents), encoding="utf-8")
             pipeline = self._client.call(partial(self._pipeline_of, name, str(path)), taken=f"the pipeline {name!r}", remedy="choose another --name")
             version_of = partial(self._version_of, pipeline, name, version, str(path))
-            kept = self._client.call(version_of, taken=f"the version {version!r} of {name!r}", remedy="choose another --version")
+            taken = f"the version {version!r} of {name!r}"
+            kept = self._client.call(version_of, taken=taken, remedy="choose another --version", until=lambda found: found is not None)
         whole = {"pipeline_spec": documents[0]} | ({"platform_spec": documents[1]} if len(documents) > 1 else {})
         if kept.pipeline_spec not in ([whole] if len(documents) > 1 else [whole, documents[0]]):
             raise PlatformError(f"{self._client.where}: the version {version!r} of {name!r} exists with other content; choose another --version")
@@ -211,14 +212,15 @@ class KubeflowTarget:
             self.pause_schedule(name)  # so that none starts between the look and the deletion
         try:
             self._refuse_active(name, found.recurring_run_id)
+            with suppress(MissingError):  # an attempt whose answer was lost
+                self._client.call(
+                    partial(self._client.recurring_runs.recurring_run_service_delete_recurring_run, found.recurring_run_id, _request_timeout=TIMEOUT)
+                )
         except PlatformError:
             if not paused:
-                self.resume_schedule(name)
+                with suppress(PlatformError):  # it may be deleted after all; the first error says what went wrong
+                    self.resume_schedule(name)
             raise
-        with suppress(MissingError):  # an attempt whose answer was lost
-            self._client.call(
-                partial(self._client.recurring_runs.recurring_run_service_delete_recurring_run, found.recurring_run_id, _request_timeout=TIMEOUT)
-            )
 
     def _refuse_active(self, name: str, recurring_run: str) -> None:
         for state in _ACTIVE:
@@ -309,7 +311,7 @@ class KubeflowTarget:
         )
         if not ask().pipeline_versions:
             self._client.uploads.upload_pipeline_version(path, name=version, display_name=version, pipelineid=pipeline, _request_timeout=TIMEOUT)
-        return ask().pipeline_versions[0]
+        return next(iter(ask().pipeline_versions or []), None)  # None: what was just written is not shown yet
 
     @property
     def _namespace(self) -> dict[str, str]:

@@ -210,6 +210,8 @@ class _Client(api.ApiClient):  # type: ignore[misc]  # it comes without types
     def deserialize(self, response: Any, response_type: Any) -> Any:
         try:
             value = json.loads(response.data or "{}")
+        except RecursionError as error:  # nested thousands of levels deep
+            raise _not_the_api(self.configuration.host) from error
         except ValueError as error:
             if response.data.lstrip().startswith("<"):
                 raise _not_the_api(self.configuration.host) from error
@@ -249,7 +251,7 @@ def _passes(error: Exception) -> bool:
 
 def _log_missing(text: str) -> str:
     """Return why there is no log, where that is what the backend says: one object of two members; empty for anything else, a log included."""
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):  # RecursionError: a log that is nested JSON
         members = json.loads(text) if text.startswith("{") else {}
         if set(members) == {"error_message", "error_details"} and all(isinstance(each, str) for each in members.values()):
             return str(members["error_message"]) or "it gives no reason"
@@ -276,7 +278,7 @@ def _reason(error: Any) -> str:
 
 def _members(error: Any) -> dict[str, Any]:
     """Return what an error's body says by name; empty for one without a body, and for one that is not JSON."""
-    with suppress(ValueError, TypeError):
+    with suppress(ValueError, TypeError, RecursionError):
         members = json.loads(getattr(error, "body", None) or "{}")
         return members if isinstance(members, dict) else {}
     return {}

@@ -261,7 +261,7 @@ def paths(value, at=()):
 
 EDITED = {"conditional": CONDITIONAL, "wired": WIRED}
 PLACES = [(name, place) for name, specification in EDITED.items() for place in paths(specification) if place]
-VALUES = [..., None, 0, -1.5, "", "x", [], ["x"], {}, {"x": 1}, True, float("nan"), datetime.date(2026, 1, 1), {5: 5}]
+VALUES = [..., None, 0, -1.5, "", "x", [], ["x"], {}, {"x": 1}, True, float("nan"), datetime.date(2026, 1, 1), {5: 5}, 10**400]
 
 
 @settings(max_examples=100, deadline=None)
@@ -282,3 +282,20 @@ def test_no_edit_by_hand_makes_the_linter_fall_over(edits):
     for specification in made.values():
         for target in ("kubeflow", "vertex"):
             assert all(each.what and each.remedy for each in lint_documents([specification], target))
+
+
+@pytest.mark.fault(
+    "Linter", "a number beyond 1.8e308, or a list or mapping where a variable's name should be", "a finding at its place, no traceback"
+)
+@pytest.mark.parametrize("value", [["NODE"], {"a": 1}, 10**400])
+def test_a_variable_whose_name_is_no_text_is_a_finding(tmp_path, value):
+    specification, platform = documents(secretive, tmp_path / "secretive.yaml")
+    ((label, options),) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].items()
+    options["fieldPathAsEnv"] = [{"name": value, "fieldPath": "spec.nodeName"}]
+    found = lint_documents([specification, platform], "kubeflow")
+    assert any(f"{label}.fieldPathAsEnv.0.name" in each.where for each in found)
+
+
+def test_a_constant_beyond_all_numbers_is_a_finding():
+    huge = changed(CONDITIONAL, "root.inputDefinitions.parameters.count.defaultValue", 10**400)
+    assert any("count" in each.where for each in lint_documents([huge], "kubeflow"))

@@ -183,7 +183,7 @@ def _twice(document: Document) -> Iterator[Complaint]:
     seen: dict[tuple[Any, Any], Place] = {}
     for place, name in _environment(document):
         # The executor's label stands at the fourth place of a specification, at the sixth of a platform's document.
-        key = (place[3] if place[0] == 0 else place[5], name)
+        key = (place[3] if place[0] == 0 else place[5], str(name))
         if key in seen:
             yield Complaint(place, f"the environment variable {name!r} of {key[0]!r} is there twice", "leave one of them")
         seen.setdefault(key, place)

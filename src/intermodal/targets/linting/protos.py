@@ -11,7 +11,8 @@ from intermodal.errors import nearest
 from intermodal.targets.linting.document import Place
 from intermodal.targets.linting.finding import Complaint
 
-UNPARSED = (json_format.ParseError, TypeError, ValueError, AttributeError, RecursionError)
+#: OverflowError: an integer beyond 1.8e308, which a proto's double cannot be.
+UNPARSED = (json_format.ParseError, TypeError, ValueError, OverflowError, AttributeError, RecursionError)
 
 
 def unparsed(value: Any, message: type[Message], place: Place, remedy: str) -> Iterator[Complaint]:
