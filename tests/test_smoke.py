@@ -1,14 +1,16 @@
 """The smoke test that every way of serving shares."""
 
+import http.server
 import json
 import math
+import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from intermodal.errors import DataError, DeploymentError
-from intermodal.smoke import SmokeTest
+from intermodal.smoke import SmokeTest, post_json
 
 INPUTS = [
     {"name": "hour", "type": "integer", "required": True},
@@ -98,3 +100,32 @@ def test_a_server_that_is_wrong_over_v2_alone_is_refused(tmp_path, answered):
 
 def test_a_difference_within_the_tolerance_is_fine(tmp_path):
     smoke_test(tmp_path, ROWS, tolerance=1e-3).run("toy", lambda path, body: server(path, body, lambda answers: [each + 9e-4 for each in answers]))
+
+
+@pytest.mark.fault("Serving", "an answer that breaks off, is a page, is no HTTP, or is nested 100,000 deep", "one sentence")
+@pytest.mark.parametrize(
+    ("answered", "words"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}", "does not answer: IncompleteRead"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", "answers with no JSON"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"[" * 100_000, "answers with no JSON"),
+        (b"SSH-2.0-x\r\n", "does not answer"),
+        (b"", "does not answer"),
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_one_sentence(answered, words):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def handle_one_request(self):
+            self.rfile.readline()
+            while self.rfile.readline().strip():
+                pass
+            self.rfile.read(2)
+            self.wfile.write(answered)
+            self.close_connection = True
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(DeploymentError, match=words) as refused:
+            post_json(f"http://127.0.0.1:{server.server_port}/v1/models/m:predict", {})
+        server.shutdown()
+    assert len(str(refused.value)) < 500

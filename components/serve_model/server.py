@@ -17,7 +17,7 @@ from intermodal.errors import ConfigurationError, DeploymentError
 
 HOST: Final = "127.0.0.1"
 _HANDOVER_SECONDS: Final = 15.0
-#: What a task's process has and a server that outlives it must not keep.
+#: Environment variables removed before the server is started: they are the task's, and the server outlives it.
 _NOT_INHERITED: Final = ("TMPDIR", "_KFP_RUNTIME", "PYTHONDONTWRITEBYTECODE")
 
 

@@ -37,7 +37,7 @@ _PAIR: Final = re.compile(
 )
 # `"password": "…"` in JSON, in what Python prints of a dictionary, and at the start of a line or flow of YAML.
 _ENTRY: Final = re.compile(
-    rf"""(?P<head>(?:['"]{_WORD}\\?['"]|(?:^|[{{,])[ \t-]*{_WORD})\s*:\s*)(?P<secret>{_NAMED}|\\?'[^'\n]*'|\\?"[^"\n]*"|[^\s,'"{{}}\[\]]+)""",
+    rf"""(?P<head>(?:['"]{_WORD}\\?['"]|(?:^|[{{,])[ \t-]*+{_WORD})\s*:\s*)(?P<secret>{_NAMED}|\\?'[^'\n]*'|\\?"[^"\n]*"|[^\s,'"{{}}\[\]]+)""",
     re.IGNORECASE | re.MULTILINE,
 )
 _HEADER: Final = re.compile(
@@ -85,7 +85,7 @@ def redacted_settings(value: Any, key: str = "") -> Any:
     if isinstance(value, list):
         return [redacted_settings(each, key) for each in value]
     if not isinstance(value, str):
-        return value
+        return HIDDEN if _is_numeric_secret(value, key) else value
     return HIDDEN if _KEY.match(key) and not _HARMLESS.fullmatch(value) else redacted(value)
 
 
@@ -102,7 +102,8 @@ def find_secret(value: Any, *, ignored: frozenset[str] = frozenset(), key: tuple
     elif isinstance(value, list):
         entries = [(str(index), each) for index, each in enumerate(value)]
     else:
-        return ".".join(key) if isinstance(value, str) and _holds_secret(value, "" if ignored & set(key[:-1]) else _name(key)) else None
+        name = "" if ignored & set(key[:-1]) else _name(key)
+        return ".".join(key) if _is_numeric_secret(value, name) or (isinstance(value, str) and _holds_secret(value, name)) else None
     found = (find_secret(each, ignored=ignored, key=(*key, name)) for name, each in entries)
     return next((place for place in found if place is not None), None)
 
@@ -156,6 +157,11 @@ def _hidden(match: re.Match[str]) -> str:
         return match[0]
     mark = secret[0] if secret[0] in "'\"" and secret[-1] == secret[0] and len(secret) > 1 else ""
     return f"{match['head']}{mark}{HIDDEN}{mark}{match[0][match.end('secret') - match.start() :]}"
+
+
+def _is_numeric_secret(value: Any, name: str) -> bool:
+    """Say whether a value is a password of digits, which YAML reads as a number; one or two digits are a setting (`first_pass: 2`)."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 100 and _KEY.match(name) is not None
 
 
 def _holds_secret(text: str, name: str) -> bool:

@@ -17,6 +17,8 @@ from intermodal.errors import ConfigurationError
 MOST_BYTES, MOST_VALUES = 16 * 2**20, 500_000
 #: The parsers of the platforms' protos go 100 levels deep; a compiled file has about 20.
 MOST_LEVELS = 100
+#: The largest 64-bit integer has 19; Python takes minutes to read a million in base 60 (`1:1:1...`), and prints no more than 4,300.
+MOST_DIGITS = 1_000
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -94,7 +96,7 @@ def parse_documents(text: str, where: str, *, repeated_keys: bool = False) -> li
     if len(text) > MOST_BYTES:
         raise UnreadableYamlError(where, f"it has more than {MOST_BYTES >> 20} MiB; keep data out of it")
     try:
-        _check_nesting(text, where)
+        _check_size(text, where)
         nodes = list(yaml.compose_all(text, _LOADER))
         known: dict[int, tuple[float, float]] = {}
         values = sum(_measured(node, known, where, repeated_keys=repeated_keys)[0] for node in nodes)
@@ -103,7 +105,7 @@ def parse_documents(text: str, where: str, *, repeated_keys: bool = False) -> li
         if max((known[id(node)][1] for node in nodes), default=0) > MOST_LEVELS:
             raise _too_deep(where)
         if values > MOST_VALUES:
-            raise UnreadableYamlError(where, f"it has more than {MOST_VALUES:,} values, its aliases written out; write less, without aliases")
+            raise _too_many(where)
         loader = _LOADER("")
         return [Document(loader.construct_document(node), node) for node in nodes]
     except yaml.MarkedYAMLError as error:
@@ -112,15 +114,24 @@ def parse_documents(text: str, where: str, *, repeated_keys: bool = False) -> li
         raise UnreadableYamlError(where, f"{line}not YAML: {' '.join(reason.split())[:200]}") from error
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:  # a date such as 2026-02-31, a character that YAML has not
         raise UnreadableYamlError(where, f"not YAML: {' '.join(str(error).split())[:200]}") from error
+    except (LookupError, AttributeError) as error:  # how PyYAML fails on `!!int ""` and `!!timestamp "x"`
+        raise UnreadableYamlError(where, "not YAML: the text of a value does not fit its tag (!!int, !!bool, ...); take the tag out") from error
 
 
-def _check_nesting(text: str, where: str) -> None:
-    """Refuse what is nested too deep before libyaml's composer recurses into it and takes the process down."""
-    depth = 0
+def _check_size(text: str, where: str) -> None:
+    """Refuse what is too much for libyaml's composer: it recurses with each level, and makes 1 KB of a value of two bytes."""
+    depth = values = 0
     for event in yaml.parse(text, _LOADER):
+        values += isinstance(event, yaml.NodeEvent)
+        if values > MOST_VALUES:
+            raise _too_many(where)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MOST_LEVELS:
             raise _too_deep(where)
+
+
+def _too_many(where: str) -> UnreadableYamlError:
+    return UnreadableYamlError(where, f"it has more than {MOST_VALUES:,} values, its aliases written out; write less, without aliases")
 
 
 def _too_deep(where: str) -> UnreadableYamlError:
@@ -134,6 +145,9 @@ def _measured(node: yaml.Node, known: dict[int, tuple[float, float]], where: str
     """
     if id(node) in known:
         return known[id(node)]
+    if isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:int" and len(node.value) > MOST_DIGITS:
+        line = node.start_mark.line + 1
+        raise UnreadableYamlError(where, f"line {line}: a number of {len(node.value):,} digits; write a smaller one, or quote it if it is a text")
     if not isinstance(node, yaml.CollectionNode):
         known[id(node)] = 1, 1
         return 1, 1

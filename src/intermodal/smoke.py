@@ -1,5 +1,6 @@
 """The smoke test: whether a server gives the probabilities that the evaluation saw. The same for every way of serving. Standard library alone."""
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -119,8 +120,12 @@ def post_json(url: str, body: Any, headers: Mapping[str, str] | None = None) -> 
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json", **(headers or {})})  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
-            return json.load(answer)
+            content = answer.read()
     except urllib.error.HTTPError as error:
         raise DeploymentError(f"{url} answers HTTP {error.code}: {error.read(2000).decode(errors='replace')}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise DeploymentError(f"{url} does not answer: {error}") from error
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DeploymentError(f"{url} answers with no JSON ({error}): {content[:200]!r}") from error

@@ -72,6 +72,7 @@ HOSTILE = {
     "division by zero": "1 / 0 == 1",
     "json that is none": f"parseJson({V}['x']) == 1",
     "json 100,000 deep": f"parseJson({V}['deep']) == 1",
+    "a parameter beyond 1.8e308": f"{V}['huge'] == 1.0",
 }
 
 
@@ -87,7 +88,7 @@ def test_a_hostile_condition_ends_in_one_sentence(name):
         "import sys\n"
         "from intermodal.errors import ConfigurationError\n"
         "from intermodal.targets.conditions import holds\n"
-        "values = {'x': 'a', 'deep': '[' * 100_000}\n"
+        "values = {'x': 'a', 'deep': '[' * 100_000, 'huge': 10**400}\n"
         "try:\n"
         "    print('holds', holds(sys.stdin.buffer.read().decode('utf-8', 'surrogatepass'), values.__getitem__))\n"
         "except ConfigurationError as error:\n"

@@ -80,6 +80,8 @@ def test_a_message_of_plain_text_is_an_event_without_parameters():
         (json.dumps(CLOUD_EVENT | {"subject": {}}), "'subject' that is dict"),
         (json.dumps(CLOUD_EVENT | {"id": "\ud800"}), "lone surrogate"),
         (json.dumps(CLOUD_EVENT | {"data": {"parameters": {"seed": float("inf")}}}), "Infinity is no number of JSON"),
+        (json.dumps({"messageId": "1", "data": encoded('{"parameters": {"seed": NaN}}')}), "NaN is no number of JSON"),
+        (json.dumps({"messageId": "1", "data": encoded('{"parameters": {"seed": 3},}')}), "not JSON"),
         (json.dumps(CLOUD_EVENT).replace('"seed": 3', '"seed": 1e999'), "beyond 1.8e308"),
     ],
 )

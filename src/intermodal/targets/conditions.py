@@ -36,6 +36,8 @@ def holds(condition: str, value: Callable[[str], Any]) -> bool:
             given[name] = _json(value(name))
         except KeyError:
             absent.append(name)
+        except OverflowError as error:
+            raise _unusable(condition, f"{name}: {error}") from error
     try:
         condition.encode()
         result = _environment().compile(condition).eval(data={"inputs": {"parameter_values": given}})

@@ -102,9 +102,12 @@ def _published(message: dict[str, Any], source: str) -> Event:
     # Cloud Build's bindings reach into the data ($(body.message.data.NAME)), so `$(body)` may hold it decoded.
     data = message.get("data") or {}
     if not isinstance(data, dict):
+        text = _decoded(data, "data")
         try:
-            data = _parsed(_decoded(data, "data"), "data")
+            data = _parsed(text, "data")
         except _NotJsonError:
+            if text.lstrip().startswith("{"):
+                raise  # an object with a NaN or a comma too many: without it the run would have other parameters
             data = {}  # a message of plain text
     if isinstance(data, dict) and "specversion" in data:
         return _cloud_event(data)
