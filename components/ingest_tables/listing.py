@@ -15,11 +15,11 @@ from pyarrow import fs
 
 from intermodal.components.ingest_tables.files import TableFile, guess_kind
 from intermodal.errors import DataError, StoreError
-from intermodal.tree import local_path, matches, matching, split_glob, walk
+from intermodal.tree import check_name, local_path, matches, matching, split_glob, walk
 
 #: A store's own options come last, `?region=eu-west-1&scheme=http`; a `?` elsewhere is a glob's, and a `%` or `[` is part of a name.
 _URI = re.compile(r"(?P<scheme>\w+)://(?P<bucket>[^/?]+)/*(?P<key>.*?)/*(?:\?(?P<options>\w+=[^/]*))?")
-_STAGED = re.compile(r"(.*/staged/[0-9a-f]{32})/")
+_STAGED = re.compile(r".*/staged/[0-9a-f]{32}/[^/]+")
 #: What Arrow's client would go on trying for by default, without credentials too, is 15 minutes.
 _RETRY_SECONDS = 60
 
@@ -58,6 +58,8 @@ def _local(uri: str, path: Path, kind: str | None) -> list[TableFile]:
         raise _nothing(uri, bool(pattern))
     if broken := next((each for each in found if not each.is_file()), None):
         raise DataError(f"{broken}: neither a file nor a directory, or a link that leads nowhere; correct the source's uri, or remove it")
+    for each in found:
+        check_name(each, str(each))
     system = fs.LocalFileSystem()
     return [TableFile(str(each), system, str(each), kind or _kind(str(each))) for each in _distinct(found)]
 
@@ -123,12 +125,12 @@ def _check_staged(uri: str, system: Any, path: str) -> None:
     if not staged:
         return
     try:
-        with system.open_input_stream(f"{staged[1]}.complete") as marker:
-            wanted: dict[str, int] | None = json.loads(marker.read() or b"{}")
+        with system.open_input_stream(f"{staged[0]}.complete") as marker:
+            wanted: dict[str, int] | None = json.loads(marker.read() or b"null")
     except FileNotFoundError:
         wanted = None
-    found = system.get_file_info(fs.FileSelector(staged[1], recursive=True, allow_not_found=True))
-    there = {each.path.removeprefix(f"{staged[1]}/"): each.size for each in found}
+    found = [system.get_file_info(staged[0]), *system.get_file_info(fs.FileSelector(staged[0], recursive=True, allow_not_found=True))]
+    there = {each.path.removeprefix(staged[0]).removeprefix("/"): each.size for each in found}
     if wanted is None or any(there.get(name) != size for name, size in wanted.items()):
         raise DataError(
             f"{uri}: files that were staged here were deleted or changed since; submit again, which uploads them anew, and create its schedules again"

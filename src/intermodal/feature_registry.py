@@ -19,7 +19,7 @@ class WholeFileRegistryStore(FileRegistryStore):  # type: ignore[misc]
     def _write_registry(self, registry_proto: Any) -> None:
         place = self._filepath
         try:
-            with whole_file(place) as scratch:
+            with whole_file(place.resolve()) as scratch:  # a link to a registry stays one
                 self._filepath = scratch
                 super()._write_registry(registry_proto)
         finally:

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 from intermodal.disk import is_full, room
 from intermodal.errors import ConfigurationError, StoreError
 from intermodal.redaction import redacted
-from intermodal.registry_database import bring_up_to_date, is_current
+from intermodal.registry_database import bring_up_to_date, is_current, is_locked
 from intermodal.secret_values import refuse_secrets
 
 #: The alias of the version that serves.
@@ -71,7 +71,8 @@ def _check_file(registry: str, file: Path) -> None:
             with alone(registry):
                 bring_up_to_date(file)
     except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"model registry {registry}: {error}; restore the file or set stores.model_registry to another") from error
+        remedy = "run again when no other program writes to it" if is_locked(error) else "restore the file or set stores.model_registry to another"
+        raise StoreError(f"model registry {registry}: {error}; {remedy}") from error
 
 
 def _check_server(registry: str) -> None:

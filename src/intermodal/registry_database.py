@@ -20,16 +20,26 @@ _REWRITTEN: Final = "_alembic_tmp_"
 
 
 def is_current(file: Path) -> bool:
-    """Return whether a database has the schema of the MLflow that is installed.
+    """Return whether a database has the schema of the MLflow that is installed; False too where it stays locked, as while it gets that schema.
 
     Raises:
-        sqlite3.Error: It is no database, or is locked.
+        sqlite3.Error: It is no database.
         OSError: It cannot be opened.
     """
     if not file.exists():
         return False
     with contextlib.closing(sqlite3.connect(file, timeout=_LOCK_SECONDS)) as database:
-        return _revision(database) == _head()
+        try:
+            return _revision(database) == _head()
+        except sqlite3.OperationalError as error:
+            if not is_locked(error):
+                raise
+            return False
+
+
+def is_locked(error: Exception) -> bool:
+    """Return whether an error of SQLite says that another program has locked the database."""
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def bring_up_to_date(file: Path) -> None:

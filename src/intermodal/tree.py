@@ -49,10 +49,29 @@ def files_below(folder: Path) -> dict[str, Path]:
     """Return the files below a folder by their names from there, folder by folder in order of names; without `__pycache__` and broken links.
 
     Raises:
-        DataError: See `walk`.
+        DataError: See `walk` and `check_name`.
     """
     found = {name: path for name, path in walk(folder) if path.is_file() and "__pycache__" not in name.split("/")}
+    for name, path in found.items():
+        check_name(path, name)
     return dict(sorted(found.items(), key=lambda item: item[0].split("/")))
+
+
+def check_name(path: Path, name: str) -> None:
+    """Refuse a name that is not UTF-8: neither an object store, nor Arrow, nor a log takes it.
+
+    Args:
+        path: The file.
+        name: Its name, or the part of its path that counts.
+
+    Raises:
+        DataError: The name is not UTF-8.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        raise DataError(f"{shown}: the name of this file is not UTF-8 text; rename it") from None
 
 
 def file_hash(path: Path) -> bytes:

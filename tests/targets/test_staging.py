@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -76,7 +77,7 @@ def test_a_folder_appears_with_its_files_and_a_marker_and_without_byte_code(plac
     assert uri.endswith("/repository")
     digest = uri.split("/")[-2]
     assert set(listed()) == {
-        f"dev/staged/{digest}.complete",
+        f"dev/staged/{digest}/repository.complete",
         f"dev/staged/{digest}/repository/definitions.py",
         f"dev/staged/{digest}/repository/transforms/b.sql",
     }
@@ -222,9 +223,26 @@ def test_the_marker_lists_the_files_with_their_sizes(place, folder, objects):
     staging.stage(folder)
     read, _, _ = objects
     assert json.loads(read(next(each for each in listed() if each.endswith(".complete")))) == {
-        "repository/definitions.py": 6,
-        "repository/transforms/b.sql": 9,
+        "definitions.py": 6,
+        "transforms/b.sql": 9,
     }
+
+
+@pytest.mark.fault("New data", "two sources, or a repository that was renamed, have the same content", "each keeps what was staged for it")
+def test_equal_content_under_two_names_is_staged_twice(place, folder, tmp_path, objects):
+    staging, root, listed = place
+    read, _, delete = objects
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("id\n1\n")
+    shutil.copytree(folder, tmp_path / "renamed")
+    uris = [staging.stage(tmp_path / name) for name in ("a.csv", "b.csv", "repository", "renamed")]
+    whole = {key: read(key) for key in listed()}
+    keys = [uri.removeprefix(root.removesuffix("dev")) for uri in uris]
+    for key in [*keys[:2], *(f"{each}/definitions.py" for each in keys[2:]), *(f"{each}.complete" for each in keys)]:
+        assert key in whole
+    delete(keys[0])
+    assert staging.stage(tmp_path / "a.csv") == uris[0]
+    assert {key: read(key) for key in listed()} == whole
 
 
 @pytest.mark.parametrize("harm", ["file", "marker"])
@@ -236,19 +254,20 @@ def test_a_run_on_a_staged_source_that_is_not_whole_is_refused(place, folder, ob
     (folder / "a.csv").write_text("id\n1\n")
     (folder / "b.csv").write_text("id\n2\n")
     uri = staging.stage(folder, "*.csv")
+    one = staging.stage(folder / "a.csv")
     if root.startswith("s3"):
         monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("s3"))
     ask = (
         "import sys; from intermodal.components.fingerprint_sources.logic import fingerprint_sources\n"
-        "print(fingerprint_sources([{'name': 'rows', 'uri': sys.argv[1]}]))"
+        "print(fingerprint_sources([{'name': 'rows', 'uri': uri} for uri in sys.argv[1:]]))"
     )
 
     def fingerprint():
         variables = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2] / "src")}
-        return subprocess.run([str(environment("data")), "-c", ask, uri], env=variables, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run([str(environment("data")), "-c", ask, uri, one], env=variables, capture_output=True, text=True, timeout=60, check=False)
 
     assert fingerprint().returncode == 0, fingerprint().stderr
-    objects[2](next(each for each in listed() if each.endswith("b.csv" if harm == "file" else ".complete")))
+    objects[2](next(each for each in listed() if each.endswith("b.csv" if harm == "file" else f"/{folder.name}.complete")))
     assert "files that were staged here were deleted or changed since; submit again" in fingerprint().stderr
     assert staging.stage(folder, "*.csv") == uri
     assert fingerprint().returncode == 0

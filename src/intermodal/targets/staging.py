@@ -99,11 +99,12 @@ class Staging:
         """
         files = {name: Content(each) for name, each in _files(path, pattern).items()}
         digest = hash_files({name: each.sha256 for name, each in files.items()})[:_HASH_LENGTH]
-        place = self._key("staged", digest)
-        wanted = {"/".join(filter(None, (path.name, name))): each for name, each in files.items()}
-        marker = Content(json.dumps({name: each.size for name, each in wanted.items()}).encode())
-        self._fill({f"{place}/{name}": each for name, each in wanted.items()}, path)
-        for extra in self._store.keys(f"{place}/") - {f"{place}/{name}" for name in wanted}:
+        # What lies beside it there is of equal content and another name: in use, by other sources or by schedules.
+        place = self._key("staged", digest, path.name)
+        wanted = {"/".join(filter(None, (place, name))): each for name, each in files.items()}
+        marker = Content(json.dumps({name: each.size for name, each in files.items()}).encode())
+        self._fill(wanted, path)
+        for extra in self._store.keys(f"{place}/") - wanted.keys():
             self._store.delete(extra)
         self._fill({f"{place}.complete": marker}, path)
         return "/".join(filter(None, (self._root, "staged", digest, path.name, pattern)))

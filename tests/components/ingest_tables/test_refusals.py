@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from intermodal.components.ingest_tables.listing import find_files
 from intermodal.components.ingest_tables.logic import ingest_tables
 from intermodal.errors import ConfigurationError, DataError, IntermodalError, MachineError
+from intermodal.tree import tree_hash
 
 GOOD = "id,fruit,weight\n1,apple,1.5\n2,pear,2.5\n"
 
@@ -147,6 +149,19 @@ def test_what_is_no_file_is_refused(ingest):
 def test_what_is_not_there_is_named(ingest, uri):
     with pytest.raises(DataError, match=rf"{re.escape(uri)}: no (such file|file matches)"):
         ingest(str(ingest.folder / uri))
+
+
+@pytest.mark.fault("Wrong input", "a file's name that is not UTF-8, in a source or a repository", "one sentence that shows it")
+def test_a_name_that_is_not_utf_8_is_refused(ingest, tmp_path):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    (folder / os.fsdecode(b"\xff.csv")).write_text("id\n1\n")
+    (folder / "a.csv").write_text("id\n1\n")
+    with pytest.raises(DataError, match=r"odd/\\xff\.csv: the name of this file is not UTF-8 text; rename it"):
+        find_files(str(folder), None)
+    with pytest.raises(DataError, match=r"odd/\\xff\.csv: the name of this file is not UTF-8 text; rename it"):
+        tree_hash(folder)
+    assert len(find_files(f"{folder}/a*", None)) == 1
 
 
 def test_a_directory_without_tables_is_named(ingest):

@@ -265,3 +265,15 @@ def test_a_part_of_a_registry_is_set_aside_and_made_anew(place, capsys):
         assert f"kept as it was found as {kept}" in capsys.readouterr().out
         assert kept.read_bytes() == whole[:size]
         kept.unlink()
+
+
+def test_a_registry_behind_a_link_is_written_where_the_link_leads(place):
+    place.run()
+    link = place.folder / "stores" / "registry.db"
+    real = place.folder / "registry.db"
+    link.rename(real)
+    link.symlink_to(real)
+    before = real.read_bytes()
+    place.run()
+    assert link.is_symlink()
+    assert real.read_bytes() != before

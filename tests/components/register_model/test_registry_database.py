@@ -1,11 +1,13 @@
 """The local registry's database: made, upgraded and repaired so that whatever stops it, the next task finds a registry with all its data."""
 
 import contextlib
+import fcntl
 import os
 import random
 import re
 import signal
 import sqlite3
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -244,5 +246,29 @@ def test_a_database_that_another_program_writes_to_is_waited_for_and_named(tmp_p
     monkeypatch.setattr("intermodal.registry_database._LOCK_SECONDS", 0.1)
     with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("begin exclusive")
-        with pytest.raises(StoreError, match=r"mlflow\.db: database is locked"):
+        with pytest.raises(StoreError, match=r"mlflow\.db: database is locked; run again when no other program writes to it"):
             open_registry(f"sqlite:///{file}")
+
+
+@pytest.mark.fault("Stores", "a task needs the registry while another upgrades its database for a long time", "it waits for the end of that")
+def test_a_long_upgrade_by_another_task_is_waited_for(tmp_path, monkeypatch):
+    file = tmp_path / "mlflow.db"
+    open_registry(f"sqlite:///{file}")
+    monkeypatch.setattr("intermodal.registry_database._LOCK_SECONDS", 0.1)
+    # What the other task holds meanwhile: the lock between tasks, and the database.
+    guard = file.with_name("mlflow.db.lock").open("w")
+    fcntl.flock(guard, fcntl.LOCK_EX)
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    other.execute("begin exclusive")
+    ended = threading.Event()
+
+    def end():
+        ended.set()
+        other.close()
+        guard.close()
+
+    timer = threading.Timer(1.5, end)
+    timer.start()
+    open_registry(f"sqlite:///{file}")
+    assert ended.is_set()
+    timer.join()
