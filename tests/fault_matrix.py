@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/faults.md"
 HEAD = """# Fault matrix
 
-What the tests break on purpose, and what must still hold. Each row is a test; this page is made from the tests' `fault` markers by
-`make reference`. Rows marked *random* draw their faults (moments of a kill, bytes, orders) from a seed: `make test` always draws the same,
+What the tests break on purpose, and what must still work. Each row is a test; this page is generated from the tests' `fault` markers by
+`make reference`. Rows marked *random* draw their faults (the time of a kill, bytes, orders) from a seed: `make test` always draws the same,
 `make faults` draws afresh and prints the seed, `make faults SEED=1234 ROUNDS=5` repeats one seed and the four after it.
 """
 

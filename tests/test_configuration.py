@@ -187,5 +187,5 @@ def test_a_broken_override_is_refused_in_words(override):
 
 
 def test_a_nul_is_refused_with_its_place(edited):
-    with pytest.raises(ConfigurationError, match=r"line \d+: model\.label: it holds a NUL character; remove it"):
+    with pytest.raises(ConfigurationError, match=r"line \d+: model\.label: it has a NUL character; remove it"):
         load_configuration(edited("label: late", 'label: "la\\0te"'))

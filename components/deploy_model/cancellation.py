@@ -10,7 +10,7 @@ from intermodal.errors import DeploymentError
 
 
 class Cancelled(BaseException):
-    """The task was told to end; the text says what was undone. Not an `Exception`: nobody on the way may take it for an error and go on."""
+    """The task was asked to end; the text says what was undone. Not an `Exception`: nobody on the way may take it for an error and go on."""
 
 
 @contextlib.contextmanager
@@ -34,6 +34,6 @@ def cancellable() -> Iterator[None]:
     try:
         yield
     except Cancelled as error:
-        raise DeploymentError(f"the task was told to end. {error}") from error
+        raise DeploymentError(f"the task was asked to end (SIGTERM). {error}") from error
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -46,7 +46,7 @@ def deploy_model(
         ConfigurationError: `serving` names no image, or a name cannot be one.
         DataError: An input cannot be read.
         StoreError: The cluster cannot be reached, lacks KServe, or the account lacks a permission.
-        DeploymentError: The service was refused, did not become ready or answered wrong; another attempt is at it; or the task was told to end.
+        DeploymentError: The service was refused, did not become ready or answered wrong; another attempt is at it; or the task was asked to end.
     """
     if not serving.get("image"):
         raise ConfigurationError("serving.image: missing; name the predictor's image (docs/images.md says how it is built)")

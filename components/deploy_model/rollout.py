@@ -61,7 +61,7 @@ class Rollout:
             ConfigurationError: A service that is no candidate of ours has the candidate's name.
             DeploymentError: It was refused, did not become ready or answered wrong, or another attempt took over.
             StoreError: The cluster does not answer, or refuses a right.
-            Cancelled: The task was told to end.
+            Cancelled: The task was asked to end.
         """
         try:
             return self._run()

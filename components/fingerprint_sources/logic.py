@@ -22,7 +22,7 @@ def fingerprint_sources(sources: list[dict[str, Any]]) -> str:
 
     Raises:
         ConfigurationError: A source makes no sense.
-        DataError: There are no files, or they cannot be told apart from others.
+        DataError: There are no files, or a change of one could not be detected.
         StoreError: A store cannot be reached, or refuses.
     """
     digest = hashlib.sha256()

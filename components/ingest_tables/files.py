@@ -1,4 +1,4 @@
-"""A file of a table, here or in an object store: opened out of zip and gzip, and the state by which a change of it is told."""
+"""A file of a table, here or in an object store: opened out of zip and gzip, and the state by which a change is detected."""
 
 import gzip
 import hashlib
@@ -42,7 +42,7 @@ class TableFile:
         """Return what changes with the file's content: its hash here; name, version, etag, size and time of writing in an object store.
 
         Raises:
-            StoreError: The file cannot be read any more, or its store tells neither version nor etag.
+            StoreError: The file cannot be read any more, or its store gives neither version nor etag.
         """
         try:
             with self.system.open_input_file(self.path) as content:
@@ -53,7 +53,7 @@ class TableFile:
             raise StoreError(f"{self.name}: it cannot be read ({' '.join(str(error).split())}); run again when nothing changes it") from error
         version, etag = told.get("generation") or told.get("versionid", ""), told.get("etag", "")
         if not (version or etag):
-            raise StoreError(f"{self.name}: the store tells neither version nor etag, so that a change could not be seen; use another store")
+            raise StoreError(f"{self.name}: the store gives neither version nor etag, so that a change could not be detected; use another store")
         # The time: where nothing has a version, old content that came back is another object, for other content was read in between.
         return [self.kind, self.path, version, etag, told.get("size") or told.get("content-length", ""), told.get("last-modified", "")]
 

@@ -29,10 +29,10 @@ def find_files(uri: str, kind: str | None) -> list[TableFile]:
 
     Args:
         uri: A file, a glob or a directory; a local path, file://, gs:// or s3://.
-        kind: `csv` or `parquet`; None: told from each name.
+        kind: `csv` or `parquet`; None: read from each name.
 
     Raises:
-        DataError: There is nothing there, the URI cannot be understood, a link leads nowhere or in a circle, or a name does not tell its format.
+        DataError: There is nothing there, the URI cannot be understood, a link leads nowhere or in a circle, or a name does not say its format.
         StoreError: The object store cannot be reached, or refuses.
     """
     if "://" not in uri:
@@ -158,5 +158,5 @@ def _nothing(uri: str, pattern: bool) -> DataError:
 def _kind(name: str) -> str:
     kind = guess_kind(name)
     if kind is None:
-        raise DataError(f"{name}: the name does not tell whether this is CSV or Parquet; say so with the source's `format`")
+        raise DataError(f"{name}: the name does not say whether this is CSV or Parquet; say so with the source's `format`")
     return kind

@@ -162,7 +162,7 @@ class Stores(_Section):
     @classmethod
     def _no_variables(cls, value: str) -> str:
         if named_variables(value):
-            raise ValueError("${NAME} stands for a variable in features.store alone; MLflow reads MLFLOW_TRACKING_USERNAME and _PASSWORD itself")
+            raise ValueError("${NAME} stands for a variable only in features.store; MLflow reads MLFLOW_TRACKING_USERNAME and _PASSWORD itself")
         return value
 
 
@@ -273,7 +273,7 @@ def load_configuration(path: Path, overrides: list[str] | None = None) -> Traini
     for override in overrides or []:
         _override(values, override)
     if place := _nul(values):
-        raise ConfigurationError(f"{path}, line {_line(tree, place)}: {'.'.join(map(str, place))}: it holds a NUL character; remove it")
+        raise ConfigurationError(f"{path}, line {_line(tree, place)}: {'.'.join(map(str, place))}: it has a NUL character; remove it")
     refuse_secrets(values, str(path))
     try:
         return TrainingConfiguration.model_validate(values)

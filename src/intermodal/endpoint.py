@@ -1,4 +1,4 @@
-"""How a deployed model is called: the content of `deployment.json`. Standard library alone."""
+"""How a deployed model is called: the content of `deployment.json`. Standard library only."""
 
 import json
 import shlex

@@ -1,7 +1,7 @@
 """Passwords and tokens in texts: found, and hidden in whatever is shown or kept.
 
 One function, `redacted`, for every message, log and artifact. Errors redact themselves (`intermodal.errors`); a process that shows or logs
-something calls `guard` once, and its two output streams do. Standard library alone: every task has it.
+something calls `guard` once, and its two output streams do. Standard library only: every task has it.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The smoke test: whether a server gives the probabilities that the evaluation saw. The same for every way of serving. Standard library alone."""
+"""The smoke test: whether a server gives the probabilities that the evaluation saw. The same for every way of serving. Standard library only."""
 
 import http.client
 import json

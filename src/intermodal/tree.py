@@ -25,7 +25,7 @@ def walk(folder: Path, levels: int | None = None) -> Iterator[tuple[str, Path]]:
         levels: How many folders deep, the first one included. Default: all.
 
     Raises:
-        DataError: There is no such folder, it cannot be read, or a link leads back to a folder that it lies in.
+        DataError: There is no such folder, it cannot be read, or a link leads to one of its own parent folders.
     """
     yield from _walk(folder, "", (), levels)
 
@@ -33,7 +33,7 @@ def walk(folder: Path, levels: int | None = None) -> Iterator[tuple[str, Path]]:
 def _walk(folder: Path, prefix: str, above: tuple[str, ...], levels: int | None) -> Iterator[tuple[str, Path]]:
     real = os.path.realpath(folder)
     if real in above:
-        raise DataError(f"{folder}: this link leads back to {real}, a folder that it lies in, so reading would not end; remove the link")
+        raise DataError(f"{folder}: this link leads to {real}, one of its own parent folders, so reading would not end; remove the link")
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -89,7 +89,7 @@ def hash_files(hashes: Mapping[str, bytes]) -> str:
 
 
 def is_whole(path: str | os.PathLike[str]) -> bool:
-    """Return whether a directory is there, with something in it, and its writing was not cut short. Directories of strangers are whole."""
+    """Return whether a directory is there, with something in it, and is not marked as half-written (by `PARTIAL`)."""
     folder = Path(path)
     return folder.is_dir() and any(folder.iterdir()) and not (folder / PARTIAL).exists()
 
@@ -108,7 +108,7 @@ def tree_hash(folder: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of the content and relative names of all files below a folder; times, order and `__pycache__` do not matter.
 
     Raises:
-        DataError: There is no such folder, it is not whole, cannot be read, or a link in it leads back to a folder that it lies in.
+        DataError: There is no such folder, it is not whole, cannot be read, or a link in it leads to one of its own parent folders.
     """
     check_whole(folder)
     return hash_files({name: file_hash(path) for name, path in files_below(Path(folder)).items()})

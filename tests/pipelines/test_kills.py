@@ -102,7 +102,7 @@ def outcome(place) -> dict:
 
 @pytest.mark.fault(
     "Local runs",
-    "SIGKILL or SIGTERM to the runner or to one of its processes at random moments of the whole pipeline, three times in a row",
+    "SIGKILL or SIGTERM to the runner or to one of its processes at random times during the whole pipeline, three times in a row",
     "the next run decides, registers and serves what an undisturbed one does; no process and no half-written file is left",
 )
 def test_a_killed_pipeline_is_completed_by_the_next_run(places, fault_random):

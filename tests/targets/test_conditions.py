@@ -78,7 +78,7 @@ HOSTILE = {
 
 @pytest.mark.fault(
     "Local runs",
-    "conditions of a foreign YAML: attribute walks, imports, endless loops, 90,000 levels, 10 MB, no boolean, a text and a boolean",
+    "conditions of a hostile YAML file: attribute walks, imports, endless loops, 90,000 levels, 10 MB, no boolean, a text and a boolean",
     "one sentence within two seconds; no code is run",
 )
 @pytest.mark.parametrize("name", HOSTILE)

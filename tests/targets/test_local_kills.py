@@ -85,7 +85,7 @@ def expected(salt):
 @pytest.mark.timeout(600)
 @pytest.mark.fault(
     "Local runs",
-    "SIGKILL, SIGTERM or SIGINT to the runner at 10 random moments of a pipeline with a loop, a condition and tasks that write in halves",
+    "SIGKILL, SIGTERM or SIGINT to the runner at 10 random times during a pipeline with a loop, a condition and tasks that write in halves",
     "no process goes on, no half-written output is taken for one, and the next run ends with the outputs of an undisturbed one",
 )
 def test_a_run_killed_at_any_moment_is_finished_by_the_next(tmp_path, fault_random):

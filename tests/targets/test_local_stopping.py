@@ -194,7 +194,7 @@ def kill(*pids):
 
 @pytest.mark.fault(
     "Local runs",
-    "SIGKILL of the runner, of a task's launcher, or of both, at 30 random moments of short tasks with grandchildren",
+    "SIGKILL of the runner, of a task's launcher, or of both, at 30 random times during short tasks with grandchildren",
     "no process of a task goes on, but a server that it detached with setsid",
 )
 def test_whoever_is_killed_no_task_goes_on(tmp_path, fault_random):

@@ -362,7 +362,7 @@ def test_a_change_behind_a_linked_folder_is_staged(linked, tmp_path, place):
 def test_a_folder_that_links_to_itself_is_refused(linked, tmp_path):
     (tmp_path / "elsewhere" / "self").symlink_to(linked)
     for way in (lambda: stage_here(linked, tmp_path / "home"), lambda: tree_hash(linked), lambda: Staging("s3://never-asked").stage(linked)):
-        with pytest.raises(DataError, match=r"transforms/self: this link leads back to .*repository, a folder that it lies in"):
+        with pytest.raises(DataError, match=r"transforms/self: this link leads to .*repository, one of its own parent folders"):
             way()
 
 

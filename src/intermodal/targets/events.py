@@ -159,7 +159,7 @@ def _parsed(text: str, where: str) -> Any:
     except UnicodeEncodeError:
         raise ConfigurationError(f"{where} holds half of a character (a lone surrogate), which is no text; send it as UTF-8") from None
     except ValueError:
-        raise ConfigurationError(f"{where} holds a number beyond 1.8e308, which no parameter can hold; send a smaller one") from None
+        raise ConfigurationError(f"{where} has a number beyond 1.8e308, which no parameter can take; send a smaller one") from None
     return value
 
 

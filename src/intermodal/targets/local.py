@@ -39,7 +39,7 @@ class LocalTarget:
 
         Raises:
             ConfigurationError: There is nothing at `path`.
-            DataError: A link leads back to a folder that it lies in, or files keep changing while they are copied.
+            DataError: A link leads to one of its own parent folders, or files keep changing while they are copied.
         """
         return str(stage_here(path, self.home / "staged"))
 

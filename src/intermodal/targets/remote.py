@@ -31,7 +31,7 @@ class RemoteTask:
         started: None before it starts.
         ended: None before it ends.
         error: Why it failed: the platform's words, or the last error in its log; else empty.
-        reason: Why it waits, as far as the platform tells, or where to look; else empty.
+        reason: Why it waits, as far as the platform says, or where to look; else empty.
         group: Whether it is a condition, loop or nested pipeline: nothing of its own runs, its state is that of its tasks.
     """
 

@@ -28,7 +28,7 @@ def stage_here(path: Path, folder: Path) -> Path:
 
     Raises:
         ConfigurationError: There is nothing at `path`.
-        DataError: A link leads back to a folder that it lies in, or files keep changing while they are copied.
+        DataError: A link leads to one of its own parent folders, or files keep changing while they are copied.
     """
     path = path.resolve()
     for _ in range(_ATTEMPTS):
@@ -94,7 +94,7 @@ class Staging:
 
         Raises:
             ConfigurationError: There is nothing at `path`.
-            DataError: A link leads back to a folder that it lies in.
+            DataError: A link leads to one of its own parent folders.
             PlatformError: The store cannot be reached, refuses, or does not keep what it is sent.
         """
         files = {name: Content(each) for name, each in _files(path, pattern).items()}

@@ -97,7 +97,7 @@ def test_a_model_that_answers_wrong_is_never_reached_and_what_serves_is_not_touc
     ],
 )
 @pytest.mark.fault(
-    "Deployment", "a model that never becomes ready, or that KServe refuses", "the reason is told; the pods that served go on untouched"
+    "Deployment", "a model that never becomes ready, or that KServe refuses", "the error names the reason; the pods that served go on untouched"
 )
 def test_a_model_that_never_becomes_ready_is_told_with_the_reason_and_what_serves_is_not_touched(space, changes, words):
     before = state(space)
@@ -310,7 +310,7 @@ KILLS = 10
 @pytest.mark.timeout(1800)
 @pytest.mark.fault(
     "Deployment",
-    "SIGKILL at 10 random moments of deployments, right ones and wrong ones; then a retry",
+    "SIGKILL at 10 random times during deployments, right ones and wrong ones; then a retry",
     "the new model serves and is right, or the earlier one as before",
 )
 def test_a_retry_after_a_kill_at_any_moment_ends_with_the_new_model_or_with_the_earlier_one(space, fault_random):
@@ -353,7 +353,7 @@ def test_a_retry_after_a_kill_at_any_moment_ends_with_the_new_model_or_with_the_
 @pytest.mark.timeout(1200)
 @pytest.mark.fault(
     "Deployment",
-    "SIGTERM at 6 random moments, of first deployments and of later ones",
+    "SIGTERM at 6 random times, during first deployments and later ones",
     "within seconds all that was begun is gone, and what served before does",
 )
 def test_a_cancelled_deployment_leaves_what_served_before_and_nothing_else(space, fault_random):
@@ -373,7 +373,7 @@ def test_a_cancelled_deployment_leaves_what_served_before_and_nothing_else(space
             continue
         cancelled += 1
         assert time.monotonic() - told < 10
-        assert "the task was told to end." in output.splitlines()[-1]
+        assert "the task was asked to end (SIGTERM)." in output.splitlines()[-1]
         if before:
             assert state(space)[:2] == before[:2]
             space.until(lambda target=target: space.models() == {"one", "two"} - {target})

@@ -61,7 +61,7 @@ def garbled(content: bytes) -> bytes:
         ("a.csv", "id,id\n1,2\n", r"the column 'id' is there twice"),
         ("a.csv", "id,ID\n1,2\n", r"there twice \(SQL does not tell upper from lower case\)"),
         ("a.csv", ",x\n0,2\n", r"column 1 has no name"),
-        ("a.xls", GOOD, r"a\.xls: the name does not tell whether this is CSV or Parquet; say so with the source's `format`"),
+        ("a.xls", GOOD, r"a\.xls: the name does not say whether this is CSV or Parquet; say so with the source's `format`"),
     ],
 )
 def test_a_bad_file_is_refused(ingest, name, content, message):

@@ -250,7 +250,7 @@ def test_a_full_disk_of_a_store_is_named_and_what_was_there_is_served(place, sma
     assert served(place, 2) == [20_000 + n for n in range(len(KEYS))]
 
 
-@pytest.mark.fault("Stores", "a Feast registry of which only a part was written", "it is kept aside and made anew; who only reads is told")
+@pytest.mark.fault("Stores", "a Feast registry of which only a part was written", "it is renamed and made anew; tasks that only read fail")
 def test_a_part_of_a_registry_is_set_aside_and_made_anew(place, capsys):
     place.run()
     file = place.folder / "stores" / "registry.db"

@@ -166,7 +166,7 @@ def _importer_names(document: Document) -> Iterator[Complaint]:
 @rule(
     "kubeflow-importer-input",
     platforms=_KUBEFLOW,
-    why="an importer needs a URI, finds it in the inputs of its graph alone, and runs without a condition",
+    why="an importer needs a URI, finds it only in the inputs of its graph, and runs without a condition",
     source="kubeflow/pipelines, backend/src/v2/component/importer_launcher.go and argocompiler/dag.go",
 )
 def _importer_inputs(document: Document) -> Iterator[Complaint]:
@@ -247,7 +247,7 @@ def _thousands(document: Document) -> Iterator[Complaint]:
 @rule(
     "kubeflow-artifact-loop",
     platforms=_KUBEFLOW,
-    why="the backend loops over parameters alone, and over one thing at a time",
+    why="the backend loops only over parameters, and over one thing at a time",
     source="kubeflow/pipelines, backend/src/v2/compiler/argocompiler/dag.go",
 )
 def _artifact_loops(document: Document) -> Iterator[Complaint]:

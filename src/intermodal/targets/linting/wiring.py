@@ -125,7 +125,7 @@ def _types(document: Document) -> Iterator[Complaint]:
 
 @rule(
     "literal",
-    why="the component takes the values of its Literal alone",
+    why="the component takes only the values of its Literal",
     source="kfp SDK 2.17, which refuses to compile it",
 )
 def _literals(document: Document) -> Iterator[Complaint]:
@@ -224,7 +224,7 @@ def _exit_tasks(document: Document) -> Iterator[Complaint]:
     "data-dependency",
     severity="warning",
     basis="enforced",
-    why="kfp.local starts a task by dependentTasks alone, before what it reads is there; Kubeflow adds the producer by itself",
+    why="kfp.local starts a task by its dependentTasks only, before what it reads is there; Kubeflow adds the producer by itself",
     source="kfp SDK 2.17, kfp.local.graph_utils; kubeflow/pipelines, backend/src/v2/compiler/argocompiler/dag.go, addImplicitDependencies",
 )
 def _dependencies(document: Document) -> Iterator[Complaint]:
@@ -277,9 +277,9 @@ def _misfit(place: Place, what: str, given: dict[str, Any], wanted: dict[str, An
     ]
     several = [bool(each.get("isArtifactList")) and lists for each in (given, wanted)]
     if "None" not in types[0] + types[1] and not check_artifact_type_compatibility(types[0], several[0], types[1], several[1]):
-        told = [f"a list of {kind}" if many else kind for kind, many in zip((each.partition("@")[0] for each in types), several, strict=True)]
-        told = types if told[0] == told[1] else told
-        yield Complaint(place, f"{what} is {told[0]}, and {told[1]} is wanted", _COMPILE)
+        shown = [f"a list of {kind}" if many else kind for kind, many in zip((each.partition("@")[0] for each in types), several, strict=True)]
+        shown = types if shown[0] == shown[1] else shown
+        yield Complaint(place, f"{what} is {shown[0]}, and {shown[1]} is wanted", _COMPILE)
 
 
 def _is_among(name: str, known: dict[str, Any]) -> bool:
@@ -308,6 +308,6 @@ def _type_of(document: Document, tasks: dict[str, Any], made: tuple[Any, Any]) -
 
 
 def _input_type(inputs: dict[str, Any], source: dict[str, Any]) -> Any:
-    if source.get("parameterExpressionSelector"):  # a part of the input, whose type is not told
+    if source.get("parameterExpressionSelector"):  # a part of the input, whose type is not shown
         return None
     return mapping(mapping(inputs.get("parameters")).get(str(source.get("componentInputParameter")))).get("parameterType")
