@@ -33,7 +33,7 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]
         super().connection_made(transport)
         if not full:
             self._allow(self.header_seconds, 408)
-        elif waiting := [each for each in self.connections if each is not self and each.idle and not each.transport.is_closing()]:
+        elif waiting := [each for each in self.connections if each is not self and each.waits and not each.transport.is_closing()]:
             min(waiting, key=lambda each: each._since)._end(503)
             self._allow(self.header_seconds, 408)
         else:
@@ -74,6 +74,11 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]
     def idle(self) -> bool:
         """Whether no request with whole headers is under way."""
         return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def waits(self) -> bool:
+        """Whether no whole request is here, though its headers or the rest of its body may still come."""
+        return self.idle or self.cycle.more_body
 
     def _allow(self, seconds: float | None, status: int | None) -> None:
         """End the connection in so many seconds; None: no deadline."""

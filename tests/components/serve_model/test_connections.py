@@ -1,5 +1,6 @@
 """The predictor's process against clients that are slow, many, or lie."""
 
+import contextlib
 import json
 import socket
 import struct
@@ -126,6 +127,21 @@ def test_a_body_that_stops_is_ended(server):
         connection.sendall(b'POST /v1/models/toy:predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{"inst')
         assert answered(connection)[0] == 408
     assert server.predict()
+
+
+@pytest.mark.fault("Serving", "as many connections as there may be, each with a body that trickles in", "others are answered meanwhile")
+def test_bodies_that_trickle_keep_nobody_out(server):
+    waiting = [server.connect() for _ in range(MOST)]
+    for each in waiting:
+        each.sendall(b"POST /v1/models/toy:predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\n{")
+    for _ in range(4):
+        time.sleep(BODY_SECONDS / 3)
+        for each in waiting:
+            with contextlib.suppress(OSError):  # the one that waited longest made room
+                each.sendall(b" ")
+        assert server.predict()
+    for each in waiting:
+        each.close()
 
 
 def test_a_body_that_is_slow_but_comes_is_answered(server):
