@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -6,7 +8,7 @@ import pytest
 
 from intermodal import artifacts
 from intermodal.artifacts import read_json, whole_directory, whole_file, write_json
-from intermodal.errors import DataError
+from intermodal.errors import DataError, MachineError
 from intermodal.tree import PARTIAL, check_whole, is_whole, tree_hash
 
 
@@ -164,6 +166,25 @@ def test_an_output_whose_replacing_was_killed_is_old_new_or_absent(tmp_path):
     else:
         pytest.fail("it never came to its end")
     assert moment > 5
+
+
+@pytest.mark.fault("Stores", "the disk is full when an output is to be renamed over an earlier one", "the earlier one stays")
+def test_an_output_that_cannot_be_renamed_for_want_of_room_leaves_the_earlier_one(tmp_path, monkeypatch):
+    target = tmp_path / "out"
+    assert write(target, "first") == 0
+    before = content(target)
+    rename = Path.rename
+
+    def full(self, to):
+        if self.suffix == ".partial":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self), None, str(to))
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(MachineError, match="no room left"), whole_directory(target) as folder:
+        (folder / "file").write_text("second")
+    assert content(target) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_directory_of_a_stranger_is_whole_and_an_empty_one_is_not(tmp_path):

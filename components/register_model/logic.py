@@ -90,7 +90,10 @@ def register_model(
             _judge(client, version, decision["verdict"], lineage, files)
             previous = _aliased(client, model_name)
             if passed:
-                _crown(client, version, previous, decision.get("champion_version"), model_registry)
+                judged_against = decision.get("champion_version")
+                _crown(client, version, previous, judged_against, model_registry)
+                if previous == str(version.version):  # an attempt that was stopped after it moved the alias, or the same model again
+                    previous = None if judged_against is None else str(judged_against)
     with whole_directory(registration_path) as folder:
         shutil.copytree(files["statistics"], folder / "statistics")
         for name in files.keys() - {"model", "statistics"}:

@@ -50,7 +50,12 @@ def _renamed(scratch: Path, target: Path, replaced: Path) -> bool:
     try:
         if target.exists():
             target.rename(replaced)
-        scratch.rename(target)
+        try:
+            scratch.rename(target)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(target)
+            raise
     except OSError as error:
         if is_full(error):
             raise

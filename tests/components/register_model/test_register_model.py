@@ -91,6 +91,14 @@ def test_a_model_judged_again_keeps_its_version_and_takes_the_new_verdict(local_
     assert version.tags["decision_sha256"] == made["lineage"]["decision_sha256"]
 
 
+@pytest.mark.fault("Stores", "register_model is stopped after it moved the alias, and tried again", "it names the champion before, not itself")
+def test_a_second_attempt_names_the_champion_before(local_registry, model_name, registrable):
+    register(registrable("first"), local_registry, model_name)
+    for _ in range(2):
+        made = register(registrable("second", against="1"), local_registry, model_name, "run-2")
+        assert (made["version"], made["champion"], made["previous_champion"]) == ("2", True, "1")
+
+
 @pytest.mark.parametrize("step", ["log_artifacts", "set_terminated", "create_model_version", "_judge", "_crown"])
 def test_killed_half_way_nothing_half_registered_is_champion_and_the_next_run_completes_it(local_registry, model_name, registrable, tmp_path, step):
     """A real kill: a child that sends itself SIGKILL when it comes to the step."""
