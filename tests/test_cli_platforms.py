@@ -367,6 +367,7 @@ BAD = {
     "a run that is not there": (("status", "absent", "--target", "vertex"), "absent"),
     "a schedule that is not there": (("schedule", "pause", "absent", "--target", "kubeflow"), "absent"),
     "an event that is not there": (("trigger", FLIGHTS, "--target", "vertex", "--event", "absent.json"), "absent.json"),
+    "an event without an end": (("trigger", FLIGHTS, "--target", "vertex", "--event", "/dev/zero"), "more than 16 MiB"),
     "a time zone on kubeflow": (
         ("schedule", "create", FLIGHTS, "--target", "kubeflow", "--name", "n", "--cron", "0 3 * * *", "--time-zone", "Europe/Zurich"),
         "UTC",

@@ -369,13 +369,15 @@ def trigger(
     """Start a run for an event: new data, drift. An event delivered twice is one run."""
     from fnmatch import fnmatchcase
 
+    from intermodal.safe_yaml import MOST_BYTES, read_text
     from intermodal.targets.events import parse_event
     from intermodal.targets.submission import event_parameters
 
     try:
-        happened = parse_event(sys.stdin.read() if event == "-" else Path(event).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"--event {event}: {error}") from error
+        text = sys.stdin.read(MOST_BYTES) if event == "-" else read_text(Path(event), "give a JSON file of one event, or - for standard input")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"--event -: {error}") from error
+    happened = parse_event(text)
     if target == "local":
         raise ConfigurationError("--target local: an event starts a run on kubeflow or vertex; here, start `intermodal run`")
     if not fnmatchcase(happened.subject, match):
