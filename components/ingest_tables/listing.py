@@ -106,7 +106,7 @@ def _remote(uri: str, system: Any, path: str, kind: str | None) -> list[TableFil
     info = system.get_file_info(fixed)
     if info.type == fs.FileType.NotFound and not pattern:
         raise DataError(f"{uri}: no such file or directory; correct the source's uri")
-    if info.type == fs.FileType.File:
+    if info.type == fs.FileType.File and not pattern:
         paths = [fixed]
     else:
         deep = not pattern or "/" in pattern or "**" in pattern

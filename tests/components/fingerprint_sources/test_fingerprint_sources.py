@@ -109,6 +109,15 @@ def test_an_object_more_or_less_changes_the_fingerprint_and_what_is_not_read_doe
     assert rows(source, tmp_path) == 1
 
 
+@pytest.mark.fault("New data", "an object has the name of the folder that a pattern starts from", "what matches the pattern is read, not that object")
+def test_an_object_named_like_a_folder_is_not_read_in_place_of_what_matches(bucket, tmp_path):
+    for key in ("same", "same/a.csv", "same/b.csv"):
+        bucket.put(key, "id\n1\n")
+    assert rows(f"{bucket.root}/same/*.csv", tmp_path, format="csv") == 2
+    with pytest.raises(DataError, match="no file matches"):
+        rows(f"{bucket.root}/same/a.csv/*.csv", tmp_path, format="csv")
+
+
 @pytest.mark.parametrize("name", ["c[1].csv", "a b.csv", "100%25.csv", "x=1&y=2.csv"])
 def test_an_object_is_found_by_its_name_as_it_is_written(bucket, tmp_path, name):
     bucket.put(f"odd names/{name}", "id\n1\n")
