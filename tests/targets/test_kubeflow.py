@@ -924,6 +924,14 @@ def test_any_json_in_the_place_of_an_answer_ends_in_a_sentence(answer):
                 do(target, "a")
 
 
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_of_nested_json_without_an_end_is_a_sentence(server, status):
+    server.respond = lambda request, state: (status, b'{"a":' * 5000)
+    target = KubeflowTarget(SETTINGS.model_copy(update={"endpoint": server.url}), pause=0, attempts=2)
+    with pytest.raises(PlatformError):
+        target.runs()
+
+
 # Uploads.
 
 
