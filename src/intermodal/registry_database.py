@@ -39,7 +39,8 @@ def is_current(file: Path) -> bool:
 
 def is_locked(error: Exception) -> bool:
     """Return whether an error of SQLite says that another program has locked the database."""
-    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+    # Errors that Python itself raises, as for text that is not UTF-8, have no code.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def bring_up_to_date(file: Path) -> None:

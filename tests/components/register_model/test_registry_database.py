@@ -272,3 +272,13 @@ def test_a_long_upgrade_by_another_task_is_waited_for(tmp_path, monkeypatch):
     open_registry(f"sqlite:///{file}")
     assert ended.is_set()
     timer.join()
+
+
+@pytest.mark.fault("Stores", "a registry's database whose schema number is no text", "one sentence")
+def test_a_database_whose_schema_is_unreadable_is_named(tmp_path):
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.execute("create table alembic_version (version_num text)")
+        database.execute("insert into alembic_version values (cast(x'ff' as text))")
+        database.commit()
+    with pytest.raises(StoreError, match=r"mlflow\.db: Could not decode to UTF-8.*; restore the file or set"):
+        open_registry(f"sqlite:///{tmp_path}/mlflow.db")
