@@ -9,6 +9,7 @@ from feast.protos.feast.core.Registry_pb2 import Registry
 from google.protobuf.message import DecodeError
 
 from intermodal.artifacts import whole_file
+from intermodal.errors import StoreError
 
 
 class WholeFileRegistryStore(FileRegistryStore):  # type: ignore[misc]
@@ -27,11 +28,17 @@ class WholeFileRegistryStore(FileRegistryStore):  # type: ignore[misc]
 
 
 def is_registry(file: Path) -> bool:
-    """Return whether a file holds a registry, and not a part of one."""
+    """Return whether a file holds a registry, and not a part of one.
+
+    Raises:
+        StoreError: It cannot be read, or is a folder.
+    """
     try:
         return bool(Registry.FromString(file.read_bytes()).version_id)
     except DecodeError:
         return False
+    except OSError as error:
+        raise StoreError(f"registry {file}: it cannot be read ({error.strerror}); correct `registry` in the feature store's settings") from error
 
 
 def set_aside(file: Path) -> None:

@@ -277,3 +277,9 @@ def test_a_registry_behind_a_link_is_written_where_the_link_leads(place):
     place.run()
     assert link.is_symlink()
     assert real.read_bytes() != before
+
+
+@pytest.mark.fault("Wrong input", "a folder in the place of Feast's registry", "one sentence")
+def test_a_folder_in_place_of_the_registry_is_named(place):
+    with pytest.raises(StoreError, match=r"tables: it cannot be read \(Is a directory\); correct `registry`"):
+        place.run(registry=str(place.folder / "tables"))
