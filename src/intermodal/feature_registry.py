@@ -42,7 +42,15 @@ def is_registry(file: Path) -> bool:
 
 
 def set_aside(file: Path) -> None:
-    """Put a file that is no registry out of the way, so that a new one is made; it is kept, and that is said."""
+    """Put a part of a registry out of the way, so that a new one is made; it is kept, and that is said.
+
+    Raises:
+        StoreError: The file is of another kind, somebody's data, and left as it is.
+    """
+    with file.open("rb") as opened:
+        # A registry begins with its first entity; blocks that were not written before a power cut are zeros.
+        if opened.read(1) not in (b"", b"\n", b"\0"):
+            raise StoreError(f"registry {file}: this file is no Feast registry; correct `registry` in the feature store's settings")
     place = file.with_name(f"{file.name}.half-written-{datetime.now(UTC):%Y%m%dT%H%M%S}")
     file.rename(place)
     print(f"registry {file}: its writing had been stopped half way; it is made anew from the definitions, and kept as it was found as {place}")  # noqa: T201

@@ -283,3 +283,12 @@ def test_a_registry_behind_a_link_is_written_where_the_link_leads(place):
 def test_a_folder_in_place_of_the_registry_is_named(place):
     with pytest.raises(StoreError, match=r"tables: it cannot be read \(Is a directory\); correct `registry`"):
         place.run(registry=str(place.folder / "tables"))
+
+
+@pytest.mark.fault("Stores", "another program's file in the place of Feast's registry, as MLflow's database", "it is refused and left as it is")
+def test_a_file_of_another_kind_in_place_of_the_registry_is_left(place):
+    file = place.folder / "mlflow.db"
+    file.write_bytes(b"SQLite format 3\0" + bytes(100))
+    with pytest.raises(StoreError, match=r"mlflow\.db: this file is no Feast registry; correct `registry`"):
+        place.run(registry=str(file))
+    assert [path.name for path in place.folder.glob("mlflow.db*")] == ["mlflow.db"]
