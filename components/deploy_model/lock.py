@@ -130,7 +130,14 @@ class Lock:
 
     def _renew(self) -> None:
         with self._mutex:
-            self._lease = self._space.replace_lease(self._body(self._lease))
+            try:
+                self._lease = self._space.replace_lease(self._body(self._lease))
+            except Conflict:
+                found = self._space.lease(self.name)
+                if not found or found["spec"].get("holderIdentity") != self._identity:
+                    raise
+                # A renewal whose answer was lost, or that a signal interrupted, meets its own work.
+                self._lease = self._space.replace_lease(self._body(found))
 
     def _keep(self) -> None:
         while not self._ended.wait(_RENEW_SECONDS):

@@ -68,7 +68,12 @@ class Rollout:
         except Superseded:
             raise
         except IntermodalError as error:
-            raise type(error)(f"{error}\n{self._go_back()}") from error
+            try:
+                said = self._go_back()
+            except Cancelled:  # asked to end while undoing; later signals are ignored, and undoing twice is undoing once
+                self._space.hurry()
+                said = self._go_back()
+            raise type(error)(f"{error}\n{said}") from error
         except Cancelled as error:
             self._space.hurry()
             raise Cancelled(self._go_back()) from error
