@@ -37,6 +37,7 @@ def training_pipeline(deploy: Callable[..., Any] | None) -> Any:
         feature_service: str,
         spine: str,
         feature_store: dict,
+        feature_data_version: str,
         label: str,
         schema_text: str,
         ignored: list,
@@ -71,6 +72,7 @@ def training_pipeline(deploy: Callable[..., Any] | None) -> Any:
             feature_service=feature_service,
             spine=spine,
             feature_store=feature_store,
+            data_version=feature_data_version,
         )
         data = validate_data(
             examples=examples.output,

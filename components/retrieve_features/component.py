@@ -13,6 +13,7 @@ def retrieve_features(
     spine: str,
     feature_store: dict,
     examples: dsl.Output[dsl.Dataset],
+    data_version: str = "",
 ):
     """Join to each labelled row the feature values that were known at its moment, with Feast.
 
@@ -26,6 +27,8 @@ def retrieve_features(
         feature_store: Feast's own settings, as in feature_store.yaml, beside the defaults (DuckDB with ASOF joins for the offline store).
         examples: A directory: `<part>/*.parquet`, the spine's rows in order with the features beside them; all rows in `train` when the
             spine has no column `split`.
+        data_version: For sources outside `tables` (absolute paths, URIs, servers), which are refused without it: a text that you change whenever
+            their data changes, for equal inputs may be answered from a cache. Default: there are none.
     """
     from intermodal.components.retrieve_features.logic import retrieve_features
 
@@ -36,4 +39,5 @@ def retrieve_features(
         spine=spine,
         feature_store=feature_store,
         examples_path=examples.path,
+        data_version=data_version,
     )

@@ -25,7 +25,13 @@ _ROW_GROUP = 1 << 16
 
 
 def retrieve_features(
-    tables_path: str, repository_path: str, feature_service: str, spine: str, feature_store: dict[str, Any], examples_path: str
+    tables_path: str,
+    repository_path: str,
+    feature_service: str,
+    spine: str,
+    feature_store: dict[str, Any],
+    examples_path: str,
+    data_version: str = "",
 ) -> None:
     """Join a feature service's values to the spine's rows, each as of its own moment, and write one folder a part.
 
@@ -38,15 +44,22 @@ def retrieve_features(
         spine: The table of labelled rows.
         feature_store: Feast's own settings; `offline_store` and `project` matter here.
         examples_path: The directory to write, whole or not at all.
+        data_version: Names the state of the data that sources outside the tables read. Default: there are no such sources.
 
     Raises:
-        ConfigurationError: The repository, the service or the settings are wrong.
+        ConfigurationError: The repository, the service or the settings are wrong, or a source lies outside the tables without `data_version`.
         DataError: A table is missing or broken, has no `event_timestamp` with a zone, or a part has no row.
     """
     rows = Path(tables_path) / f"{spine}.parquet"
     columns = _check_spine(rows, spine)
     repository = FeatureRepository(Path(repository_path), tables_path)
     service = repository.service(feature_service)
+    if repository.outside and not data_version:
+        # The result is reused for equal inputs: a change of such data would go unnoticed.
+        raise ConfigurationError(
+            f"{repository_path}: the source {repository.outside[0]!r} reads data outside the tables, whose changes nobody would see; make it a table "
+            "(data.sources and transforms/), or give features.data_version a text that you change whenever that data changes"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         settings = feature_store | {"registry": f"{scratch}/registry.db", "online_store": {"type": "sqlite", "path": f"{scratch}/online.db"}}
         with room(examples_path, scratch):

@@ -69,6 +69,7 @@ class Features(_Section):
     repository: Path = Field(description="Folder of Feast definitions and transforms, relative to the configuration")
     service: str = Field(description="The feature service to train on")
     spine: str = Field("examples", description="The table the transforms make whose rows are labelled")
+    data_version: str = Field("", description="For sources outside the tables: a text that you change whenever their data changes")
     store: dict[str, Any] = Field(
         {
             "registry": "{home}/stores/feast/registry.db",
@@ -200,6 +201,7 @@ class TrainingConfiguration(_Section):
             "split": self.data.split.model_dump(exclude_none=True),
             "feature_service": self.features.service,
             "spine": self.features.spine,
+            "feature_data_version": self.features.data_version,
             "label": self.model.label,
             "schema_text": read_text(base / self.validation.schema_file, "correct validation.schema_file") if self.validation.schema_file else "",
             "ignored": self.validation.ignored,

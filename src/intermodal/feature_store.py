@@ -59,12 +59,19 @@ class FeatureRepository:
         self.objects = list(found.values())
         if not self.views:
             raise ConfigurationError(f"{path}: no feature view is defined in its *.py files; define one, for instance in definitions.py")
+        folder = str(tables) if "://" in str(tables) else str(Path(tables).absolute())
+        #: Names of the sources that read something else than the tables.
+        self.outside: list[str] = []
         for view in self.views:
-            source = view.batch_source
-            if isinstance(source, FileSource) and "://" not in source.file_options.uri and not Path(source.file_options.uri).is_absolute():
+            source = getattr(view, "batch_source", None)
+            if source is None:  # computed from other views
+                continue
+            uri = source.file_options.uri if isinstance(source, FileSource) else ""
+            if uri and "://" not in uri and not Path(uri).is_absolute():
                 # Feast takes a path that is still relative to start from the repository.
-                folder = str(tables) if "://" in str(tables) else str(Path(tables).absolute())
-                source.file_options.uri = f"{folder.rstrip('/')}/{source.file_options.uri}"
+                source.file_options.uri = f"{folder.rstrip('/')}/{uri}"
+            elif not uri.startswith(f"{folder.rstrip('/')}/"):  # a source that two views share is met again, with its path made absolute
+                self.outside.append(source.name)
 
     @property
     def views(self) -> list[Any]:

@@ -246,4 +246,4 @@ def _staged(settings: TrainingConfiguration, base: Path, goal: Destination, *, g
         made["sources"] = sources
     if "repository" not in given:
         made["repository"] = staging.stage((base / settings.features.repository).resolve())
-    return {name: value for name, value in made.items() if name not in given}
+    return made

@@ -45,7 +45,7 @@ SPINE = pa.table(
 def retrieve(tmp_path):
     """Write a spine and a source, retrieve, and return each part's rows."""
 
-    def run(spine=SPINE, sales=SALES, *, name="examples", service="stock", definitions=DEFINITIONS, **settings):
+    def run(spine=SPINE, sales=SALES, *, name="examples", service="stock", definitions=DEFINITIONS, data_version="", **settings):
         for folder in ("tables", "repository"):
             (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / "repository" / "definitions.py").write_text(definitions)
@@ -53,7 +53,7 @@ def retrieve(tmp_path):
         if sales is not None:
             pq.write_table(sales, tmp_path / "tables" / "sales.parquet")
         output = tmp_path / "output"
-        retrieve_features(str(tmp_path / "tables"), str(tmp_path / "repository"), service, name, settings, str(output))
+        retrieve_features(str(tmp_path / "tables"), str(tmp_path / "repository"), service, name, settings, str(output), data_version)
         return {part.name: pq.read_table(part) for part in sorted(output.iterdir())}
 
     run.folder = tmp_path
@@ -224,3 +224,25 @@ def test_the_disk_that_is_full_is_named(retrieve, small_disk, temporary, full):
     with pytest.raises(MachineError, match=rf"{disk}/out: no room left in {disk}\S*: its disk, mounted at {disk}, is full"):
         retrieve_features(*paths, "stock", "examples", {}, f"{disk}/out")
     assert [path.name for path in disk.iterdir()] == ["filling"]
+
+
+@pytest.mark.fault("New data", "a feature source outside the tables, whose changes the cache does not see", "refused, unless its state is named")
+@pytest.mark.parametrize("place", ["absolute path", "URI"])
+def test_a_source_outside_the_tables_is_refused_unless_its_state_is_named(retrieve, place):
+    elsewhere = retrieve.folder / "elsewhere.parquet"
+    pq.write_table(SALES, elsewhere)
+    where = str(elsewhere) if place == "absolute path" else elsewhere.as_uri()
+    definitions = DEFINITIONS.replace("sales.parquet", where)
+    with pytest.raises(ConfigurationError, match=r"the source 'sales' reads data outside the tables.*features\.data_version"):
+        retrieve(definitions=definitions, sales=None)
+    assert not (retrieve.folder / "output").exists()
+    if place == "absolute path":
+        inside = retrieve()
+        assert retrieve(definitions=definitions, sales=None, data_version="2024-03-01") == inside
+
+
+def test_two_views_may_share_a_source(retrieve):
+    shared = DEFINITIONS.replace(
+        "stock =", 'more = FeatureView(name="more", entities=[shop], schema=[Field(name="price", dtype=Float64)], source=source)\nstock ='
+    )
+    assert set(retrieve(definitions=shared)) == {"test", "train"}
