@@ -1,4 +1,4 @@
-"""Run every test: the components' in the environment of their image, the rest in the authoring environment; two at a time.
+"""Run every test: the components' in the environment of their image, the rest in the authoring environment; two suites at a time.
 
 .venv/bin/python tests/run.py [pytest arguments]
 """
@@ -66,7 +66,12 @@ def main() -> int:
     suites = image_suites()
     python = {image: str(environment(image)) for image in IMAGES}
     ignored = [f"--ignore={path}" for paths in suites.values() for path in paths]
-    jobs = [("authoring", [sys.executable, "-m", "pytest", "-q", "tests", *ignored, *arguments], {})]
+    # Two halves, for the one with whole pipelines takes as long as all others: the longest first, so that both workers end together.
+    pytest_here = [sys.executable, "-m", "pytest", "-q"]
+    jobs: list[tuple[str, list[str], dict[str, str]]] = [
+        ("pipelines", [*pytest_here, "tests/pipelines", *arguments], {}),
+        ("authoring", [*pytest_here, "tests", "--ignore=tests/pipelines", *ignored, *arguments], {}),
+    ]
     for image, paths in sorted(suites.items(), key=lambda item: item[0]):
         command = [python[image], "tests/run_in.py", str(tools), "-q", *paths, *arguments]
         jobs.append((image, command, {"PYTHONPATH": str(ROOT / "src"), "TF_CPP_MIN_LOG_LEVEL": "2"}))
