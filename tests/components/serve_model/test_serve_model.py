@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from intermodal.deployments import deployments, start_time, stop
-from intermodal.errors import ConfigurationError, DeploymentError
+from intermodal.errors import ConfigurationError, DeploymentError, MachineError
 
 ROW = {"carrier": "AA", "distance": 1.5, "hour": 3}
 
@@ -172,7 +172,7 @@ def test_a_full_disk_while_the_model_is_copied_leaves_no_half_model(place, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shutil, "copytree", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(MachineError, match="no room left"):
         place.serve("first")
     assert list((place.home / "toy" / "models").iterdir()) == []
 
