@@ -44,13 +44,14 @@ class Bucket:
 
 
 @pytest.fixture
-def bucket(tmp_path: Path) -> Iterator[Bucket]:
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     """A bucket as gcsfuse mounts it: a real FUSE file system. Needs /dev/fuse, libfuse and the right to mount."""
     mfusepy = pytest.importorskip("mfusepy", reason="libfuse is missing: apt-get install fuse3", exc_type=OSError)
     if not os.access("/dev/fuse", os.W_OK):
         pytest.skip("there is no /dev/fuse here, or no right to use it")
-    for name in ("backing", "bucket"):
+    for name in ("backing", "bucket", "tmp"):
         (tmp_path / name).mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))  # where processes that are killed leave what they were filling
     program = Path(__file__).with_name("bucket_mount.py")
     variables = os.environ | {"PYTHONPATH": str(Path(mfusepy.__file__).parent)}
     place = Bucket(tmp_path / "bucket")
