@@ -17,7 +17,7 @@ ELSEWHERE = {
     "make test": (".ci/run", "\nmake test\n"),
     "intermodal compile --check": ("Makefile", "intermodal compile --check"),
     "intermodal new-component score_batch --image train": ("tests/test_scaffold.py", 'scaffold_component("score_batch", "train", checkout)'),
-    "pytest tests/test_scaffold.py": ("tests/run.py", '"-m", "pytest", "-q", "tests"'),
+    "pytest tests/test_scaffold.py": ("tests/run.py", '"tests", "--ignore=tests/pipelines"'),
     "tests/run_in.py .venvs/testing/lib/python3.11/site-packages tests/components/render_report": ("tests/run.py", "tests/run_in.py"),
 }
 

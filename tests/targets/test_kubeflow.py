@@ -166,30 +166,30 @@ def test_an_endpoint_where_nothing_listens_is_named():
 
 @pytest.fixture
 def token_file(tmp_path):
-    (tmp_path / "token").write_text("right\n")
+    (tmp_path / "token").write_text("token-that-is-right\n")
     return TokenSource(file=tmp_path / "token")
 
 
 def test_the_token_comes_from_its_file_or_command(server, token_file):
-    server.token = "right"
+    server.token = "token-that-is-right"
     assert made_for(server, token=token_file).runs() == []
-    assert made_for(server, token=TokenSource(command=["echo", "right"])).runs() == []
+    assert made_for(server, token=TokenSource(command=["echo", "token-that-is-right"])).runs() == []
 
 
 def test_a_token_that_was_renewed_in_its_file_is_read_again(server, token_file):
-    server.token = "right"
+    server.token = "token-that-is-right"
     target = made_for(server, token=token_file)
     run = target.submit(submission())
-    server.token = "newer"
-    token_file.file.write_text("newer\n")
+    server.token = "token-that-is-newer"
+    token_file.file.write_text("token-that-is-newer\n")
     assert target.run(run.id).id == run.id
 
 
 def test_an_expired_token_says_where_a_new_one_goes_and_is_not_shown(server, token_file):
-    server.token = "newer"
+    server.token = "token-that-is-newer"
     with pytest.raises(PlatformError, match=r"targets\.toml") as caught:
         made_for(server, token=token_file).runs()
-    assert "right" not in str(caught.value)
+    assert "token-that-is-right" not in str(caught.value)
 
 
 @pytest.mark.parametrize("source", [TokenSource(file="/absent/token"), TokenSource(command=["false"]), TokenSource(command=["absent-program"])])
