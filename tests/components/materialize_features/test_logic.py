@@ -2,7 +2,6 @@
 
 import os
 import signal
-import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from intermodal.artifacts import read_json
 from intermodal.components.materialize_features.logic import materialize_features
 from intermodal.errors import ConfigurationError, DataError, MachineError, StoreError
 from intermodal.feature_store import FeatureRepository, open_store, read_online
+from tests.forked import in_a_process
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -173,18 +173,6 @@ def served(place, hour) -> list:
     store = open_store(place.settings, place.folder)
     service = FeatureRepository(place.folder / "repository", place.folder / "tables").service("stock")
     return [row["sold"] for row in read_online(store, service, [{"shop": key} for key in KEYS], START + hour * HOUR)]
-
-
-def in_a_process(action) -> int:
-    child = os.fork()
-    if child == 0:
-        try:
-            action()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def check(condition) -> None:

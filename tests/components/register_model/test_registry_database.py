@@ -8,8 +8,6 @@ import re
 import signal
 import sqlite3
 import threading
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,22 +21,10 @@ from sqlalchemy.engine import Engine
 from intermodal.components.register_model.logic import register_model
 from intermodal.errors import MachineError, StoreError
 from intermodal.model_registry import open_registry
+from tests.forked import in_a_process
 
 pytestmark = pytest.mark.timeout(300)
 RUN = "f" * 32
-
-
-def in_a_process(action: Callable[[], object]) -> int:
-    """Do something in a process forked from this one, which has MLflow imported; return its status, or minus the signal that ended it."""
-    child = os.fork()
-    if child == 0:
-        try:
-            action()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def revisions() -> list[str]:
