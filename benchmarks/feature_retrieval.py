@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from intermodal.targets.environments import environment
+from intermodal.runner.environments import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 METHODS = ("ours", "by_hand", "polars", "pandas", "shipped")
@@ -35,7 +35,7 @@ T = "event_timestamp"
 def feast(offline):
     from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
     from feast.types import Float64
-    from intermodal.feature_store import open_store
+    from intermodal.features.store import open_store
     import pandas as pd
     entities = {key: Entity(name=key, join_keys=[key], value_type=ValueType.STRING) for key, _, _ in VIEWS.values()}
     views = [FeatureView(name=name, entities=[entities[key]], ttl=timedelta(hours=hours), schema=[Field(name=f, dtype=Float64) for f in features],

@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from intermodal.components.evaluate_model.logic import score_rows
-from intermodal.intervals import interval, resample, resampled_metrics
+from intermodal.evaluation.intervals import interval, resample, resampled_metrics
 
 
 def columns(table: pa.Table, inputs: list[dict[str, str]]) -> tuple[np.ndarray, np.ndarray]:

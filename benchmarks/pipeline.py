@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from intermodal.configuration import load_configuration
-from intermodal.targets.environments import environment
+from intermodal.configuration.training import load_configuration
+from intermodal.runner.environments import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = Path(sys.executable).parent / "intermodal"

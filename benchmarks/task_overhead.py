@@ -24,9 +24,9 @@ import kfp.local
 from kfp import dsl
 from rich.console import Console
 
-from intermodal.images import image_reference
-from intermodal.targets.environments import environment
-from intermodal.targets.local import LocalTarget
+from intermodal.authoring.images import image_reference
+from intermodal.runner.environments import environment
+from intermodal.runner.local import LocalTarget
 
 
 @dsl.component(base_image=image_reference("data"), install_kfp_package=False)

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from intermodal.artifacts import whole_file
+from intermodal.runtime.artifacts import whole_file
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/faults.md"

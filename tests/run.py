@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from intermodal.catalog import component_names, load_component
-from intermodal.images import IMAGES, image_of
-from intermodal.targets.environments import environment
+from intermodal.authoring.catalog import component_names, load_component
+from intermodal.authoring.images import IMAGES, image_of
+from intermodal.runner.environments import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 # Suites that belong to no component but need an image's packages.
-EXTRA = {"data": ["tests/feature_repo", "tests/test_feature_store.py", "tests/test_asof_store.py"]}
+EXTRA = {"data": ["tests/feature_repo", "tests/features"], "serve": ["tests/serving"]}
 
 
 def image_suites() -> dict[str, list[str]]:

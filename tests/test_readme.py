@@ -16,8 +16,11 @@ ELSEWHERE = {
     "make run": (".ci/run", "\nmake run\n"),
     "make test": (".ci/run", "\nmake test\n"),
     "intermodal compile --check": ("Makefile", "intermodal compile --check"),
-    "intermodal new-component score_batch --image train": ("tests/test_scaffold.py", 'scaffold_component("score_batch", "train", checkout)'),
-    "pytest tests/test_scaffold.py": ("tests/run.py", '"tests", "--ignore=tests/pipelines"'),
+    "intermodal new-component score_batch --image train": (
+        "tests/authoring/test_scaffold.py",
+        'scaffold_component("score_batch", "train", checkout)',
+    ),
+    "pytest tests/authoring/test_scaffold.py": ("tests/run.py", '"tests", "--ignore=tests/pipelines"'),
     "tests/run_in.py .venvs/testing/lib/python3.11/site-packages tests/components/render_report": ("tests/run.py", "tests/run_in.py"),
 }
 
@@ -30,7 +33,7 @@ def commands():
 
 def elsewhere(command):
     if "--target" in command and "lint" not in command:
-        return "tests/test_cli_platforms.py", "def test_the_readmes_commands_run_on_each_platform"
+        return "tests/cli/test_platforms.py", "def test_the_readmes_commands_run_on_each_platform"
     return next((found for shown, found in ELSEWHERE.items() if command.endswith(shown)), None)
 
 

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from intermodal.artifacts import read_json, whole_directory, write_json
 from intermodal.components.evaluate_model.measures import confusion, measure
-from intermodal.errors import DataError
-from intermodal.intervals import Floats, interval, resample
-from intermodal.raw_rows import binary_labels, raw_columns, read_part
-from intermodal.saved_model import load_saved_model
+from intermodal.evaluation.intervals import Floats, interval, resample
+from intermodal.inference.raw_rows import binary_labels, raw_columns, read_part
+from intermodal.inference.saved_model import load_saved_model
+from intermodal.runtime.artifacts import read_json, whole_directory, write_json
+from intermodal.runtime.errors import DataError
 
 BATCH = 16_384
 SMOKE_ROWS = 5

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from intermodal.intervals import Floats, Resampling, interval, resampled_metrics
+from intermodal.evaluation.intervals import Floats, Resampling, interval, resampled_metrics
 
 POINTS = 200
 LARGEST_SLICES = 50

@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from intermodal.artifacts import whole_directory, write_json
-from intermodal.errors import StoreError
-from intermodal.model_registry import CHAMPION, open_registry, reached
-from intermodal.tree import tree_hash
+from intermodal.registry.client import CHAMPION, open_registry, reached
+from intermodal.runtime.artifacts import whole_directory, write_json
+from intermodal.runtime.errors import StoreError
+from intermodal.runtime.tree import tree_hash
 
 
 def fetch_champion(*, model_registry: str, model_name: str, version: str, model_sha256: str, champion_path: str) -> None:

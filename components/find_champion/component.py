@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from intermodal.component import component
+from intermodal.authoring.decorator import component
 
 
 @component(image="track", cached=False)

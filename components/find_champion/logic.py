@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from intermodal.errors import StoreError
-from intermodal.model_registry import CHAMPION, MODEL_TAG, database_file, open_registry, reached
+from intermodal.registry.client import CHAMPION, MODEL_TAG, database_file, open_registry, reached
+from intermodal.runtime.errors import StoreError
 
 
 class Champion(NamedTuple):

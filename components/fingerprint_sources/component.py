@@ -1,6 +1,6 @@
 """Contract of `fingerprint_sources`."""
 
-from intermodal.component import component
+from intermodal.authoring.decorator import component
 
 
 @component(image="data", cached=False)

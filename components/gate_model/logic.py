@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from intermodal.artifacts import read_json, whole_directory, write_json
 from intermodal.components.gate_model.rules import Rules, parse_rules
-from intermodal.errors import DataError
-from intermodal.intervals import BINS, RISING, Floats, Resampling, interval, resample, resampled_metrics
+from intermodal.evaluation.intervals import BINS, RISING, Floats, Resampling, interval, resample, resampled_metrics
+from intermodal.runtime.artifacts import read_json, whole_directory, write_json
+from intermodal.runtime.errors import DataError
 
 _TITLES = {"auc": "AUC", "pr_auc": "PR-AUC", "log_loss": "log loss", "brier": "Brier score", "accuracy": "accuracy"}
 _OWN = ("label", "block", "challenger", "champion")

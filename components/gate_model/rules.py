@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from intermodal.errors import ConfigurationError
-from intermodal.intervals import METRICS
+from intermodal.evaluation.intervals import METRICS
+from intermodal.runtime.errors import ConfigurationError
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from intermodal.component import component
+from intermodal.authoring.decorator import component
 
 
 @component(image="data")

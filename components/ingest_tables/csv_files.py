@@ -13,7 +13,7 @@ import pyarrow.csv as csv
 
 from intermodal.components.ingest_tables.files import TableFile
 from intermodal.components.ingest_tables.source import Source
-from intermodal.errors import DataError
+from intermodal.runtime.errors import DataError
 
 Types = dict[str, pa.DataType]
 

@@ -15,8 +15,8 @@ from typing import IO, Any
 
 from pyarrow import fs
 
-from intermodal.disk import room
-from intermodal.errors import DataError, StoreError
+from intermodal.runtime.disk import room
+from intermodal.runtime.errors import DataError, StoreError
 
 _KINDS = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 _WRAPPINGS = {".zip", ".gz"}

@@ -14,8 +14,8 @@ import pyarrow as pa
 from pyarrow import fs
 
 from intermodal.components.ingest_tables.files import TableFile, guess_kind
-from intermodal.errors import DataError, StoreError
-from intermodal.tree import check_name, local_path, matches, matching, split_glob, walk
+from intermodal.runtime.errors import DataError, StoreError
+from intermodal.runtime.tree import check_name, local_path, matches, matching, split_glob, walk
 
 #: A store's own options come last, `?region=eu-west-1&scheme=http`; a `?` elsewhere is a glob's, and a `%` or `[` is part of a name.
 _URI = re.compile(r"(?P<scheme>\w+)://(?P<bucket>[^/?]+)/*(?P<key>.*?)/*(?:\?(?P<options>\w+=[^/]*))?")

@@ -7,12 +7,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from intermodal.artifacts import whole_directory, write_json
 from intermodal.components.ingest_tables.content import ContentHash
 from intermodal.components.ingest_tables.reading import Table
 from intermodal.components.ingest_tables.source import Source
 from intermodal.components.ingest_tables.splitting import SPLIT_COLUMN, Split
-from intermodal.errors import ConfigurationError, DataError
+from intermodal.runtime.artifacts import whole_directory, write_json
+from intermodal.runtime.errors import ConfigurationError, DataError
 
 _ROW_GROUP = 1 << 17
 

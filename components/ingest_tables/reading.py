@@ -12,7 +12,7 @@ from intermodal.components.ingest_tables.csv_files import CsvFile
 from intermodal.components.ingest_tables.files import TableFile
 from intermodal.components.ingest_tables.listing import find_files
 from intermodal.components.ingest_tables.source import Source
-from intermodal.errors import DataError
+from intermodal.runtime.errors import DataError
 
 _BATCH = 1 << 16
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from intermodal.errors import ConfigurationError
+from intermodal.runtime.errors import ConfigurationError
 
 _TYPES = {"date": pa.date32(), "datetime": pa.timestamp("us"), "timestamp": pa.timestamp("us")}
 _ZONED = re.compile(r"timestamp\[(s|ms|us|ns), *(?:tz=)?([\w/+:-]+)\]")

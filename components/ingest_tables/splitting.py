@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from intermodal.errors import ConfigurationError, DataError
+from intermodal.runtime.errors import ConfigurationError, DataError
 
 #: The part of rows that no part claims.
 NO_PART = "none"

@@ -1,6 +1,6 @@
 """Contract of `list_served`."""
 
-from intermodal.component import component
+from intermodal.authoring.decorator import component
 
 
 @component(image="serve", cached=False)

@@ -6,8 +6,8 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from intermodal.components.ask_service.authorization import authorization
-from intermodal.errors import ConfigurationError, StoreError
+from intermodal.components.verify_endpoint.authorization import authorization
+from intermodal.runtime.errors import ConfigurationError, StoreError
 
 _SECONDS = 30
 _ATTEMPTS = 4

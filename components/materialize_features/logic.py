@@ -8,14 +8,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from intermodal.artifacts import whole_directory, write_json
-from intermodal.disk import room
-from intermodal.errors import DataError
-from intermodal.feature_registry import is_registry, set_aside
-from intermodal.feature_store import FeatureRepository, open_store, reaching, registry_file
-from intermodal.redaction import redacted_settings
-from intermodal.secret_values import with_variables
-from intermodal.user_code import exit_refused
+from intermodal.features.registry import is_registry, set_aside
+from intermodal.features.store import FeatureRepository, open_store, reaching, registry_file
+from intermodal.runtime.artifacts import whole_directory, write_json
+from intermodal.runtime.disk import room
+from intermodal.runtime.errors import DataError
+from intermodal.runtime.redaction import redacted_settings
+from intermodal.runtime.secret_values import with_variables
+from intermodal.runtime.user_code import exit_refused
 
 
 def materialize_features(

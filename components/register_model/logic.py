@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from intermodal.artifacts import read_json, whole_directory, write_json
-from intermodal.errors import StoreError
-from intermodal.model_registry import CHAMPION, MODEL_TAG, alone, database_file, open_registry, reached
-from intermodal.redaction import redacted
-from intermodal.tree import tree_hash
+from intermodal.registry.client import CHAMPION, MODEL_TAG, alone, database_file, open_registry, reached
+from intermodal.runtime.artifacts import read_json, whole_directory, write_json
+from intermodal.runtime.errors import StoreError
+from intermodal.runtime.redaction import redacted
+from intermodal.runtime.tree import tree_hash
 
 _LONGEST_PARAMETER = 6000
 _METRICS_A_REQUEST = 500

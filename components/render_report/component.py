@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from intermodal.component import component
+from intermodal.authoring.decorator import component
 
 
 @component(image="track")
@@ -25,7 +25,7 @@ def render_report(
         anomalies: As `validate_data` writes them.
         title: The page's title.
         report: The page, one HTML file.
-        deployment: As `serve_model` or `deploy_model` write it. Default: nothing was deployed.
+        deployment: As `serve_model` or `deploy_kserve` write it. Default: nothing was deployed.
         tables: As `ingest_tables` writes them (the manifest). Default: what `registration` holds.
         statistics: As `validate_data` writes them. Default: what `registration` holds.
         training: As `train_model` writes it. Default: what `registration` holds.

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from intermodal.components.render_report.wording import compact, number
-from intermodal.errors import DataError
+from intermodal.runtime.errors import DataError
 
 _BINS: Final = 24
 _CATEGORIES: Final = 12

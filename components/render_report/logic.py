@@ -8,9 +8,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from intermodal.artifacts import whole_file
 from intermodal.components.render_report import figures, story, tracks, wording
 from intermodal.components.render_report.story import Story, read_story
+from intermodal.runtime.artifacts import whole_file
 
 _HERE = Path(__file__).parent
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from intermodal.artifacts import read_json
 from intermodal.components.render_report.features import Feature, read_features
 from intermodal.components.render_report.wording import LOWER_IS_BETTER, METRICS, finite, interval, number, percent, plural
-from intermodal.errors import DataError
+from intermodal.runtime.artifacts import read_json
+from intermodal.runtime.errors import DataError
 
 
 @dataclass(frozen=True)

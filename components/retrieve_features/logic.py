@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 from feast import FeatureService, FeatureStore
 from feast.errors import FeastError
 
-from intermodal.artifacts import whole_directory
-from intermodal.asof_store import AsofOfflineStoreConfig
-from intermodal.disk import room
-from intermodal.errors import ConfigurationError, DataError
-from intermodal.feature_store import FeatureRepository, open_store
-from intermodal.tree import check_whole
-from intermodal.user_code import exit_refused
+from intermodal.features.asof import AsofOfflineStoreConfig
+from intermodal.features.store import FeatureRepository, open_store
+from intermodal.runtime.artifacts import whole_directory
+from intermodal.runtime.disk import room
+from intermodal.runtime.errors import ConfigurationError, DataError
+from intermodal.runtime.tree import check_whole
+from intermodal.runtime.user_code import exit_refused
 
 _MOMENT = "event_timestamp"
 _ROW = "__row"

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from intermodal.artifacts import read_json, whole_directory, write_json
-from intermodal.components.serve_model.server import HOST, Candidate, borrowed_socket, public_socket
-from intermodal.deployments import Deployment, alone, deployment, end_process, forget, start_time
-from intermodal.endpoint import endpoint, open_inference
-from intermodal.errors import ConfigurationError, DeploymentError
-from intermodal.smoke import TOLERANCE, SmokeTest, post_json
-from intermodal.tree import is_whole, tree_hash
+from intermodal.runtime.artifacts import read_json, whole_directory, write_json
+from intermodal.runtime.errors import ConfigurationError, DeploymentError
+from intermodal.runtime.tree import is_whole, tree_hash
+from intermodal.serving.endpoint import endpoint, open_inference
+from intermodal.serving.records import Deployment, alone, deployment, end_process, forget, start_time
+from intermodal.serving.server import HOST, Candidate, borrowed_socket, public_socket
+from intermodal.serving.smoke_test import TOLERANCE, SmokeTest, post_json
 
 _DEFAULTS: Final = {"port": 8080, "timeout": 60.0, "tolerance": TOLERANCE}
 _LOGS_KEPT: Final = 5

@@ -13,12 +13,12 @@ from google.protobuf.message import DecodeError
 from tensorflow import keras
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from intermodal.artifacts import whole_directory, write_json
 from intermodal.components.train_model.preprocessing import Input, Preprocessing, derive_inputs, tensor_specs
-from intermodal.errors import ConfigurationError, DataError
-from intermodal.raw_rows import binary_labels, raw_columns, read_part
-from intermodal.tree import check_staged
-from intermodal.user_code import exit_refused, load_module
+from intermodal.inference.raw_rows import binary_labels, raw_columns, read_part
+from intermodal.runtime.artifacts import whole_directory, write_json
+from intermodal.runtime.errors import ConfigurationError, DataError
+from intermodal.runtime.tree import check_staged
+from intermodal.runtime.user_code import exit_refused, load_module
 
 DEFAULTS: dict[str, Any] = {"hidden_units": [128], "dropout": 0.1, "learning_rate": 1e-3, "batch_size": 1024, "epochs": 12, "patience": 2}
 _CHUNK = 65_536

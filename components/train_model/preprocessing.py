@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from intermodal.errors import ConfigurationError
+from intermodal.runtime.errors import ConfigurationError
 
 #: A column of more values keeps its most frequent ones: each costs one column of the dense tensor.
 LARGEST_VOCABULARY = 256

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import duckdb
 
-from intermodal.artifacts import whole_directory
-from intermodal.disk import room
-from intermodal.errors import ConfigurationError, DataError, MachineError
-from intermodal.tree import check_staged, check_whole
+from intermodal.runtime.artifacts import whole_directory
+from intermodal.runtime.disk import room
+from intermodal.runtime.errors import ConfigurationError, DataError, MachineError
+from intermodal.runtime.tree import check_staged, check_whole
 
 _FILE_NAME = re.compile(r"(?:\d+_)?(?P<relation>_?[A-Za-z]\w*)\.sql", re.ASCII)
 _PART = "split="

@@ -6,9 +6,9 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from intermodal.artifacts import read_json
 from intermodal.components.validate_data.schema import parse_schema
-from intermodal.errors import DataError
+from intermodal.runtime.artifacts import read_json
+from intermodal.runtime.errors import DataError
 
 
 @dataclass(frozen=True)

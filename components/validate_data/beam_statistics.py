@@ -13,8 +13,8 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
 
 from intermodal.components.validate_data.statistics import Accumulator, divided, read_batches, row_groups, whole_parquet
-from intermodal.disk import room
-from intermodal.errors import ConfigurationError
+from intermodal.runtime.disk import room
+from intermodal.runtime.errors import ConfigurationError
 
 #: Runners whose workers see this machine's files.
 _LOCAL: Final = ("DirectRunner", "BundleBasedDirectRunner", "SwitchingDirectRunner", "FnApiRunner", "PrismRunner")

@@ -8,7 +8,6 @@ from typing import Any, Final, TypeAlias
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from intermodal.artifacts import whole_directory, whole_file, write_json
 from intermodal.components.validate_data.anomalies import Anomaly, find_anomalies, find_label_anomalies, judged, to_proto
 from intermodal.components.validate_data.baseline import Baseline, read_baseline
 from intermodal.components.validate_data.beam_statistics import read_with_beam
@@ -19,7 +18,8 @@ from intermodal.components.validate_data.schema import extend_schema, infer_sche
 from intermodal.components.validate_data.statistics import Accumulator
 from intermodal.components.validate_data.view import render_view
 from intermodal.components.validate_data.workers import fork, read_parts, worthwhile
-from intermodal.errors import BlockedError, ConfigurationError, DataError
+from intermodal.runtime.artifacts import whole_directory, whole_file, write_json
+from intermodal.runtime.errors import BlockedError, ConfigurationError, DataError
 
 Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
 

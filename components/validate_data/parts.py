@@ -7,8 +7,8 @@ from typing import Final
 
 from intermodal.components.validate_data.anomalies import Anomaly
 from intermodal.components.validate_data.statistics import column_types, readable
-from intermodal.errors import DataError
-from intermodal.tree import check_whole
+from intermodal.runtime.errors import DataError
+from intermodal.runtime.tree import check_whole
 
 _ORDER: Final = ("train", "validation", "test")
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-from intermodal.errors import ConfigurationError
+from intermodal.runtime.errors import ConfigurationError
 
 #: Kinds of anomaly that TFDV does not know. The rest are the names of `tensorflow_metadata`'s `AnomalyInfo.Type`.
 OWN_KINDS = ("SKEW", "DRIFT", "NO_ROWS", "UNSUPPORTED_TYPE", "IGNORED_MISSING", "LABEL_MISSING", "LABEL_NULLS", "LABEL_ONE_CLASS", "LABEL_VALUES")

@@ -9,7 +9,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from intermodal.components.validate_data import tfdv
 from intermodal.components.validate_data.anomalies import Anomaly
 from intermodal.components.validate_data.rules import Rules
-from intermodal.errors import ConfigurationError
+from intermodal.runtime.errors import ConfigurationError
 
 TRAINING: Final = "TRAINING"
 SERVING: Final = "SERVING"

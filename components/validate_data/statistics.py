@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from intermodal.components.validate_data import tfdv
-from intermodal.errors import DataError
+from intermodal.runtime.errors import DataError
 
 if int(pa.__version__.partition(".")[0]) < 14:  # CVE-2023-47248: opening a file runs the pickle that an extension type brings.
     import pyarrow_hotfix  # noqa: F401 - importing it, here and in every Beam worker, is what refuses such a type.

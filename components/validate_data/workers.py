@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 from intermodal.components.validate_data.statistics import Accumulator, column_types, read_blocks, row_groups
-from intermodal.errors import IntermodalError, MachineError
+from intermodal.runtime.errors import IntermodalError, MachineError
 
 Result = TypeVar("Result")
 

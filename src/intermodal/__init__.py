@@ -9,6 +9,6 @@ import os
 __version__ = "0.1.0"
 
 if os.environ.get("_KFP_RUNTIME") == "true":  # A task's process: what it prints becomes a log that many read.
-    from intermodal.redaction import guard
+    from intermodal.runtime.redaction import guard
 
     guard()

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from intermodal.images import image_of
-from intermodal.targets.conditions import holds
-from intermodal.targets.environments import environment
+from intermodal.authoring.images import image_of
+from intermodal.compiler.conditions import holds
+from intermodal.runner.environments import environment
 from tests.backend.cache import Cache, cache_key
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from intermodal.cli import app
+from intermodal.cli.main import app
 
 
 def commands_in(text: str) -> Iterator[list[str]]:

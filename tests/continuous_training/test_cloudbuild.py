@@ -11,8 +11,8 @@ import yaml
 from google.cloud.devtools import cloudbuild_v1
 from google.protobuf import json_format
 
-from intermodal.images import IMAGES
-from intermodal.targets.digests import read_digests
+from intermodal.authoring.images import IMAGES
+from intermodal.submission.digests import read_digests
 from tests.continuous_training.commands import check, commands_in
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,13 +9,13 @@ import pytest
 import yaml
 from kubernetes import client, config, utils
 
-from intermodal.targets.compilation import compile_specification
-from intermodal.targets.kubernetes_options import platform_document
-from intermodal.targets.settings import TaskSettings
-from tests.targets.pipelines import conditional
+from intermodal.compiler.build import compile_specification
+from intermodal.configuration.targets import TaskSettings
+from intermodal.platforms.kubeflow.options import platform_document
+from tests.runner.pipelines import conditional
 
 ROOT = Path(__file__).resolve().parents[2]
-MANIFESTS = [ROOT / "infra/kubernetes/accounts.yaml", ROOT / "infra/kubernetes/submitter.yaml", ROOT / "components/deploy_model/role.yaml"]
+MANIFESTS = [ROOT / "infra/kubernetes/accounts.yaml", ROOT / "infra/kubernetes/submitter.yaml", ROOT / "components/deploy_kserve/role.yaml"]
 pytestmark = pytest.mark.skipif(not os.environ.get("KUBECONFIG"), reason="needs a cluster with KServe: set KUBECONFIG")
 
 

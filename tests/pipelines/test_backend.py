@@ -13,10 +13,10 @@ from pathlib import Path
 import boto3
 import pytest
 
-from intermodal.images import IMAGES
-from intermodal.targets.environments import environment
-from intermodal.targets.settings import load_targets
-from intermodal.targets.submission import destination, prepare
+from intermodal.authoring.images import IMAGES
+from intermodal.configuration.targets import load_targets
+from intermodal.runner.environments import environment
+from intermodal.submission.prepare import destination, prepare
 from tests.backend.launcher import Backend
 from tests.pipelines.conftest import POSTGRES, REDIS, sql
 from tests.servers.storage import s3_server
@@ -75,7 +75,7 @@ def s3(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def backend(s3, workplace, tracking_server, database, tmp_path_factory):
-    """Run the compiled pipeline. The gate's bound is one that no model meets: what a passed one starts needs a cluster (deploy_model's tests)."""
+    """Run the compiled pipeline. The gate's bound is one that no model meets: what a passed one starts needs a cluster (deploy_kserve's tests)."""
     folder = tmp_path_factory.mktemp("backend")
     address = database("feast")
     user = f"feast_{uuid.uuid4().hex[:8]}"
@@ -139,7 +139,7 @@ def test_every_task_ran_that_a_blocked_model_leads_to(backend):
         "register-model",
         "render-report-2",
     }
-    assert "deploy-model" not in backend.done
+    assert "deploy-kserve" not in backend.done
 
 
 def test_the_tables_are_the_same(fetched, local):

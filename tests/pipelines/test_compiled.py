@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from intermodal.targets.specification import executor_of, graphs
+from intermodal.compiler.specification import executor_of, graphs
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPILED = sorted(path.relative_to(ROOT / "compiled") for path in (ROOT / "compiled").glob("*/*.yaml"))

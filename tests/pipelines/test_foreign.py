@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from kfp import compiler, components, dsl
 
-from intermodal.targets.local import LocalTarget
+from intermodal.runner.local import LocalTarget
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.timeout(600)
@@ -55,7 +55,7 @@ def test_a_pipeline_that_imports_a_component_from_the_installed_wheel_compiles_a
             from kfp import compiler, dsl
             import intermodal
             from intermodal.components.ingest_tables.component import ingest_tables
-            from intermodal.targets.local import LocalTarget
+            from intermodal.runner.local import LocalTarget
 
             assert "site-packages" in intermodal.__file__
 

@@ -4,11 +4,11 @@ import boto3
 import pytest
 from kfp import dsl
 
+from intermodal.compiler.build import compile_specification
 from intermodal.components.fingerprint_sources.component import fingerprint_sources
 from intermodal.components.ingest_tables.component import ingest_tables
-from intermodal.targets.compilation import compile_specification
-from intermodal.targets.local import LocalTarget
-from intermodal.targets.submission import compile_for
+from intermodal.runner.local import LocalTarget
+from intermodal.submission.prepare import compile_for
 from tests.servers.storage import s3_server
 
 pytestmark = pytest.mark.timeout(300)

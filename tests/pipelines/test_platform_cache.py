@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from intermodal.images import IMAGES
-from intermodal.targets.compilation import set_images
-from intermodal.targets.specification import executor_of, graphs
-from intermodal.targets.submission import compile_for
+from intermodal.authoring.images import IMAGES
+from intermodal.compiler.build import set_images
+from intermodal.compiler.specification import executor_of, graphs
+from intermodal.submission.prepare import compile_for
 from tests.backend.cache import Cache
 from tests.backend.launcher import Backend
 
@@ -19,7 +19,7 @@ CHAMPION = {"version": "1", "model_sha256": "a" * 64}
 TO_THE_TABLES = {"ingest-tables", "transform-tables", "retrieve-features"}
 FROM_THE_CHAMPION = {"fetch-champion", "validate-data", "train-model", "evaluate-model", "gate-model"}
 #: What touches something that outlives the run, and what tells of it.
-ALWAYS = {"fingerprint-sources", "find-champion", "materialize-features", "register-model", "deploy-model", "render-report"}
+ALWAYS = {"fingerprint-sources", "find-champion", "materialize-features", "register-model", "deploy-kserve", "render-report"}
 
 
 @dataclass

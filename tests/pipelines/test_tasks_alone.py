@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from intermodal.catalog import load_component
-from intermodal.configuration import load_configuration
-from intermodal.deployments import stop
-from intermodal.targets.local import LocalTarget
+from intermodal.authoring.catalog import load_component
+from intermodal.configuration.training import load_configuration
+from intermodal.runner.local import LocalTarget
+from intermodal.serving.records import stop
 
 pytestmark = pytest.mark.timeout(600)
 TASKS = [

@@ -6,9 +6,9 @@ import urllib.request
 
 import pytest
 
-from intermodal.targets.compilation import compile_specification
+from intermodal.compiler.build import compile_specification
+from tests.runner.pipelines import conditional
 from tests.servers.kubeflow import KubeflowServer
-from tests.targets.pipelines import conditional
 
 SPECIFICATION = compile_specification(conditional)
 PARAMETERS = {"text": "a", "count": 1, "rules": {}}

@@ -6,9 +6,9 @@ import urllib.request
 
 import pytest
 
-from intermodal.targets.compilation import compile_specification
+from intermodal.compiler.build import compile_specification
+from tests.runner.pipelines import conditional
 from tests.servers.vertex import VertexServer
-from tests.targets.pipelines import conditional
 
 PARENT = "/v1/projects/p/locations/europe-west4"
 JOB = {

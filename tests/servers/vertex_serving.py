@@ -30,8 +30,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.cloud.aiplatform_v1 import types
 
-from intermodal.images import image_of
-from intermodal.targets.environments import environment
+from intermodal.authoring.images import image_of
+from intermodal.runner.environments import environment
 from tests.servers.faults import FaultyServer, Refusal, Request, _Handler
 from tests.servers.storage import free_port
 from tests.servers.vertex import VertexServer, _found, _page, _strictly

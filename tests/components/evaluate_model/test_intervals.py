@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
-from intermodal.intervals import interval, resample, resampled_metrics
+from intermodal.evaluation.intervals import interval, resample, resampled_metrics
 
 
 @settings(max_examples=60, deadline=None)

@@ -5,9 +5,9 @@ import pytest
 
 from intermodal.components.fetch_champion.logic import fetch_champion
 from intermodal.components.register_model.logic import register_model
-from intermodal.errors import MachineError, StoreError
-from intermodal.model_registry import open_registry
-from intermodal.tree import tree_hash
+from intermodal.registry.client import open_registry
+from intermodal.runtime.errors import MachineError, StoreError
+from intermodal.runtime.tree import tree_hash
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import pytest
 
 from intermodal.components.find_champion.logic import find_champion
 from intermodal.components.register_model.logic import register_model
-from intermodal.errors import ConfigurationError, StoreError
-from intermodal.model_registry import MODEL_TAG, open_registry
-from intermodal.tree import tree_hash
+from intermodal.registry.client import MODEL_TAG, open_registry
+from intermodal.runtime.errors import ConfigurationError, StoreError
+from intermodal.runtime.tree import tree_hash
 
 
 @pytest.fixture

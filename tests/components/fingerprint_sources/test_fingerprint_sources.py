@@ -10,7 +10,7 @@ import pytest
 
 from intermodal.components.fingerprint_sources.logic import fingerprint_sources
 from intermodal.components.ingest_tables.logic import ingest_tables
-from intermodal.errors import ConfigurationError, DataError, StoreError
+from intermodal.runtime.errors import ConfigurationError, DataError, StoreError
 from tests.servers.storage import free_port, gcs_server, s3_server
 
 

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from intermodal.components.gate_model.logic import gate_model
-from intermodal.errors import ConfigurationError
+from intermodal.runtime.errors import ConfigurationError
 
 
 @pytest.fixture

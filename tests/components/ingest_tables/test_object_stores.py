@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from intermodal.errors import DataError, StoreError
+from intermodal.runtime.errors import DataError, StoreError
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ import pytest
 
 from intermodal.components.ingest_tables.listing import find_files
 from intermodal.components.ingest_tables.logic import ingest_tables
-from intermodal.errors import ConfigurationError, DataError, IntermodalError, MachineError
-from intermodal.tree import tree_hash
+from intermodal.runtime.errors import ConfigurationError, DataError, IntermodalError, MachineError
+from intermodal.runtime.tree import tree_hash
 
 GOOD = "id,fruit,weight\n1,apple,1.5\n2,pear,2.5\n"
 
@@ -273,7 +273,7 @@ def test_a_full_disk_leaves_nothing_half_written(ingest):
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))\n"
         "from intermodal.components.ingest_tables.logic import ingest_tables\n"
-        "from intermodal.errors import MachineError\n"
+        "from intermodal.runtime.errors import MachineError\n"
         "try: ingest_tables([{'name': 'rows', 'uri': sys.argv[1]}], {}, '', sys.argv[2])\n"
         "except MachineError as error: sys.exit(str(error))\n"
     )

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from intermodal.errors import ConfigurationError, DataError
+from intermodal.runtime.errors import ConfigurationError, DataError
 
 TIMES = "id,at\n1,2013-01-31T23:59:59Z\n2,2013-02-01T00:00:00Z\n3,2013-01-01T00:00:00Z\n4,\n5,2013-03-01T00:00:00Z\n6,2013-02-28T23:59:59Z\n"
 WINDOWS = {"train": {"end": "2013-02-01T00:00:00Z"}, "test": {"start": "2013-02-01T00:00:00Z", "end": "2013-03-01T00:00:00Z"}}

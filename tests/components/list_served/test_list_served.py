@@ -4,7 +4,7 @@ import pytest
 
 from intermodal.components.list_served import logic
 from intermodal.components.list_served.logic import list_served
-from intermodal.errors import ConfigurationError, StoreError
+from intermodal.runtime.errors import ConfigurationError, StoreError
 from tests.servers.faults import Fault, FaultyServer, Refusal
 
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from intermodal.artifacts import read_json
 from intermodal.components.materialize_features.logic import materialize_features
-from intermodal.errors import ConfigurationError, DataError, MachineError, StoreError
-from intermodal.feature_store import FeatureRepository, open_store, read_online
+from intermodal.features.store import FeatureRepository, open_store, read_online
+from intermodal.runtime.artifacts import read_json
+from intermodal.runtime.errors import ConfigurationError, DataError, MachineError, StoreError
 from tests.forked import in_a_process
 
 START = datetime(2024, 3, 1, tzinfo=UTC)

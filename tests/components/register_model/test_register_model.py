@@ -17,8 +17,8 @@ from intermodal.components.fetch_champion.logic import fetch_champion
 from intermodal.components.find_champion.logic import find_champion
 from intermodal.components.register_model import logic
 from intermodal.components.register_model.logic import register_model
-from intermodal.errors import ConfigurationError, StoreError
-from intermodal.model_registry import open_registry
+from intermodal.registry.client import open_registry
+from intermodal.runtime.errors import ConfigurationError, StoreError
 
 POSTGRES = os.environ.get("INTERMODAL_TEST_POSTGRES")
 

@@ -19,8 +19,8 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Engine
 
 from intermodal.components.register_model.logic import register_model
-from intermodal.errors import MachineError, StoreError
-from intermodal.model_registry import open_registry
+from intermodal.registry.client import open_registry
+from intermodal.runtime.errors import MachineError, StoreError
 from tests.forked import in_a_process
 
 pytestmark = pytest.mark.timeout(300)
@@ -229,7 +229,7 @@ def test_what_else_a_database_holds_stays(tmp_path):
 
 def test_a_database_that_another_program_writes_to_is_waited_for_and_named(tmp_path, monkeypatch):
     file = tmp_path / "mlflow.db"
-    monkeypatch.setattr("intermodal.registry_database._LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("intermodal.registry.database._LOCK_SECONDS", 0.1)
     with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("begin exclusive")
         with pytest.raises(StoreError, match=r"mlflow\.db: database is locked; run again when no other program writes to it"):
@@ -240,7 +240,7 @@ def test_a_database_that_another_program_writes_to_is_waited_for_and_named(tmp_p
 def test_a_long_upgrade_by_another_task_is_waited_for(tmp_path, monkeypatch):
     file = tmp_path / "mlflow.db"
     open_registry(f"sqlite:///{file}")
-    monkeypatch.setattr("intermodal.registry_database._LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("intermodal.registry.database._LOCK_SECONDS", 0.1)
     # What the other task holds meanwhile: the lock between tasks, and the database.
     guard = file.with_name("mlflow.db.lock").open("w")
     fcntl.flock(guard, fcntl.LOCK_EX)

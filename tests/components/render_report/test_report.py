@@ -9,7 +9,7 @@ import pytest
 import sample_run
 
 from intermodal.components.render_report.logic import render_report
-from intermodal.errors import DataError
+from intermodal.runtime.errors import DataError
 
 NAMES = ("tables", "statistics", "anomalies", "training", "evaluation", "decision", "registration", "deployment")
 SECTIONS = {"verdict", "call", "champion", "gate", "quality", "slices", "training", "data", "features", "lineage"}

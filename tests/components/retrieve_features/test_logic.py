@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from intermodal.components.retrieve_features.logic import retrieve_features
-from intermodal.errors import ConfigurationError, DataError, MachineError
+from intermodal.runtime.errors import ConfigurationError, DataError, MachineError
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 DEFINITIONS = """

@@ -13,9 +13,9 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from intermodal.components.serve_model.directory import model_folder
-from intermodal.errors import StoreError
-from tests.components.serve_model.conftest import ROWS, free_port
+from intermodal.runtime.errors import StoreError
+from intermodal.serving.directory import model_folder
+from tests.serving.conftest import ROWS, free_port
 from tests.servers.storage import gcs_server
 
 PREDICT, HEALTH = "/v1/endpoints/7/deployedModels/9:predict", "/v1/endpoints/7/deployedModels/9"
@@ -47,7 +47,7 @@ def predictor(bucket, log, *arguments, **variables):
         "AIP_STORAGE_URI": "gs://models/runs/1/model",
         "TMPDIR": str(log.parent),
     }
-    command = [sys.executable, "-m", "intermodal.components.serve_model.predictor", "--model_name", "model", *arguments]
+    command = [sys.executable, "-m", "intermodal.serving.predictor", "--model_name", "model", *arguments]
     with log.open("w") as file:
         process = subprocess.Popen(command, env=os.environ | told | variables, stdout=file, stderr=file)
     try:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from intermodal.deployments import deployments, start_time, stop
-from intermodal.errors import ConfigurationError, DeploymentError, MachineError
+from intermodal.runtime.errors import ConfigurationError, DeploymentError, MachineError
+from intermodal.serving.records import deployments, start_time, stop
 
 ROW = {"carrier": "AA", "distance": 1.5, "hour": 3}
 

@@ -16,7 +16,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from intermodal.components.evaluate_model.logic import evaluate_model, score_rows
 from intermodal.components.train_model.logic import train_model
-from intermodal.errors import ConfigurationError, DataError
+from intermodal.runtime.errors import ConfigurationError, DataError
 
 
 def rows(count, seed):

@@ -15,8 +15,8 @@ import pytest
 
 from intermodal.components.transform_tables import logic
 from intermodal.components.transform_tables.logic import transform_tables
-from intermodal.errors import ConfigurationError, DataError, MachineError
-from intermodal.tree import check_whole, tree_hash
+from intermodal.runtime.errors import ConfigurationError, DataError, MachineError
+from intermodal.runtime.tree import check_whole, tree_hash
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def test_a_full_disk_leaves_nothing_half_written_and_the_earlier_output_whole(pl
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))\n"
         "from intermodal.components.transform_tables.logic import transform_tables\n"
-        "from intermodal.errors import MachineError\n"
+        "from intermodal.runtime.errors import MachineError\n"
         "try: transform_tables(*sys.argv[1:])\n"
         "except MachineError as error: sys.exit(str(error))\n"
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from intermodal.errors import ConfigurationError, DataError, MachineError
+from intermodal.runtime.errors import ConfigurationError, DataError, MachineError
 
 
 def test_a_local_beam_runner_gives_the_same_outputs(run):

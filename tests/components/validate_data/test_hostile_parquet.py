@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from intermodal.errors import DataError
+from intermodal.runtime.errors import DataError
 
 #: PyArrow before 14 makes such a type by unpickling it; later ones read the column as what it is stored as.
 UNPICKLES = int(pa.__version__.partition(".")[0]) < 14

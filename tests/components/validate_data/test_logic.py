@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
-from intermodal.errors import BlockedError, ConfigurationError, DataError
+from intermodal.runtime.errors import BlockedError, ConfigurationError, DataError
 
 NUMBERS = [row % 20 / 10 for row in range(400)]
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from intermodal.components.validate_data import statistics, workers
-from intermodal.errors import DataError, MachineError
+from intermodal.runtime.errors import DataError, MachineError
 
 
 @pytest.fixture

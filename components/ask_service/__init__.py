@@ -1,1 +1,0 @@
-"""The `ask_service` component."""

@@ -1,0 +1,282 @@
+"""The calls to a cluster that a deployment needs, with a time limit each and the server's refusal in words."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+from urllib3 import PoolManager, Timeout
+from urllib3.exceptions import HTTPError
+
+from intermodal.runtime.errors import DeploymentError, StoreError
+
+FIELD_MANAGER: Final = "intermodal"
+_CALL_SECONDS: Final = 30.0
+_CONNECT_SECONDS: Final = 3
+_ATTEMPTS: Final = 4
+#: While a task is being ended: there are 30 seconds until it is killed.
+_HURRIED_SECONDS: Final = 3.0
+_HURRIED_ATTEMPTS: Final = 2
+#: Statuses that mean "later", never "no".
+_PASSING: Final = frozenset({429, 500, 502, 503, 504})
+
+T = TypeVar("T")
+
+
+class NotFound(DeploymentError):  # noqa: N818
+    """What was asked for is not there, or its kind is not known to the cluster."""
+
+
+class Conflict(DeploymentError):  # noqa: N818
+    """Somebody else changed it since it was read, or made it first."""
+
+
+def connect() -> client.ApiClient:
+    """Return a client of the cluster the task runs in, or of the current context of `KUBECONFIG`.
+
+    Raises:
+        StoreError: There is neither.
+    """
+    inside = client.Configuration()
+    try:
+        config.load_incluster_config(client_configuration=inside)
+        return client.ApiClient(inside)
+    except config.ConfigException:
+        pass
+    try:
+        # The library looks at KUBECONFIG when it is imported, once.
+        return config.new_client_from_config(config_file=os.environ.get("KUBECONFIG"))
+    except config.ConfigException as error:
+        raise StoreError(f"no cluster to deploy to: not in a pod, and no kubeconfig ({error}); set KUBECONFIG") from error
+
+
+class Namespace:
+    """One namespace of a cluster, as far as a deployment reads or changes it."""
+
+    def __init__(self, api: client.ApiClient, name: str) -> None:
+        """Wrap `name`; nothing is called yet."""
+        self.name = name
+        self._custom = client.CustomObjectsApi(api)
+        self._core = client.CoreV1Api(api)
+        self._leases = client.CoordinationV1Api(api)
+        self._api = api
+        self._seconds, self._attempts = _CALL_SECONDS, _ATTEMPTS
+
+    def hurried(self) -> "Namespace":
+        """Return the same namespace with short time limits."""
+        other = Namespace(self._api, self.name)
+        other.hurry()
+        return other
+
+    def hurry(self) -> None:
+        """From now on wait for no call longer than a task that is being ended can."""
+        self._seconds, self._attempts = _HURRIED_SECONDS, _HURRIED_ATTEMPTS
+
+    def _service(self, name: str) -> dict[str, str]:
+        return {"group": "serving.kserve.io", "version": "v1beta1", "namespace": self.name, "plural": "inferenceservices", "name": name}
+
+    def service(self, name: str) -> dict[str, Any] | None:
+        """Return the InferenceService, or None where there is none."""
+        try:
+            found: dict[str, Any] = self._call(
+                lambda: self._custom.get_namespaced_custom_object(**self._service(name), _request_timeout=self._seconds),
+                f"reading InferenceService {self.name}/{name}",
+            )
+        except NotFound:
+            return None
+        return found
+
+    def apply(self, manifest: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+        """Apply an InferenceService server-side and return what the server made of it; equal manifests change nothing.
+
+        Safe to repeat, so it is retried. Conflicts are forced: the pipeline owns the fields that it sets.
+
+        Args:
+            manifest: The fields that are ours. Those that were ours and are left out are removed.
+            dry_run: Whether to change nothing: the server, its webhooks included, only says what it would make of it.
+        """
+        name = manifest["metadata"]["name"]
+        try:
+            raw = self._call(
+                lambda: self._custom.patch_namespaced_custom_object(
+                    **self._service(name),
+                    body=manifest,
+                    field_manager=FIELD_MANAGER,
+                    force=True,
+                    **({"dry_run": "All"} if dry_run else {}),
+                    _content_type="application/apply-patch+yaml",
+                    _preload_content=False,  # the client decodes 200 alone: for 201, a new object, it returns None
+                    _request_timeout=self._seconds,
+                ),
+                f"applying InferenceService {self.name}/{name}",
+            )
+        except NotFound as error:
+            raise StoreError(f"{error}; install KServe on the cluster") from error
+        applied: dict[str, Any] = json.loads(raw.data)
+        return applied
+
+    def delete(self, name: str) -> None:
+        """Delete an InferenceService; it is gone when all that was made for it is gone. One that is gone already is fine."""
+        try:
+            self._call(
+                lambda: self._custom.delete_namespaced_custom_object(
+                    **self._service(name), propagation_policy="Foreground", _request_timeout=self._seconds
+                ),
+                f"deleting InferenceService {self.name}/{name}",
+            )
+        except NotFound:
+            return
+
+    def lease(self, name: str) -> dict[str, Any] | None:
+        """Return a Lease, or None where there is none."""
+        try:
+            return self._plain(lambda **more: self._leases.read_namespaced_lease(name, self.name, **more), f"reading Lease {self.name}/{name}")
+        except NotFound:
+            return None
+
+    def create_lease(self, lease: dict[str, Any]) -> dict[str, Any]:
+        """Create a Lease.
+
+        Raises:
+            Conflict: There is one.
+        """
+        what = f"creating Lease {self.name}/{lease['metadata']['name']}"
+        return self._plain(lambda **more: self._leases.create_namespaced_lease(self.name, lease, **more), what)
+
+    def replace_lease(self, lease: dict[str, Any]) -> dict[str, Any]:
+        """Replace a Lease by one with the `resourceVersion` and the `uid` that were read; without a `uid` the server would make a new one.
+
+        Raises:
+            Conflict: It was changed or deleted since.
+        """
+        name = lease["metadata"]["name"]
+        return self._plain(lambda **more: self._leases.replace_namespaced_lease(name, self.name, lease, **more), f"renewing Lease {self.name}/{name}")
+
+    def delete_lease(self, name: str, lease: dict[str, Any]) -> None:
+        """Delete a Lease if it still is the one that was read.
+
+        Raises:
+            Conflict: It is another one.
+            NotFound: There is none any more.
+        """
+        conditions = {"preconditions": {key: lease["metadata"][key] for key in ("uid", "resourceVersion")}}
+        self._plain(
+            lambda **more: self._leases.delete_namespaced_lease(name, self.name, body=conditions, **more), f"deleting Lease {self.name}/{name}"
+        )
+
+    def _plain(self, request: Callable[..., Any], what: str) -> dict[str, Any]:
+        """Return an answer as it came: the client's own classes neither keep a time's form nor all fields."""
+        found: dict[str, Any] = json.loads(self._call(lambda: request(_preload_content=False, _request_timeout=self._seconds), what).data)
+        return found
+
+    def pods(self, service: str) -> list[Any]:
+        """Return the predictor's pods, newest first."""
+        found = self._call(
+            lambda: self._core.list_namespaced_pod(
+                self.name, label_selector=f"serving.kserve.io/inferenceservice={service}", _request_timeout=self._seconds
+            ),
+            f"listing the pods of {self.name}/{service}",
+        )
+        return sorted(found.items, key=lambda pod: pod.metadata.creation_timestamp, reverse=True)
+
+    def last_lines(self, pod: str, container: str, *, lines: int = 12) -> str:
+        """Return the end of a container's log: of the run that ended, if it was restarted; empty where there is none."""
+        for previous in (True, False):
+            try:
+                raw = self._call(
+                    lambda previous=previous: self._core.read_namespaced_pod_log(  # type: ignore[misc]
+                        pod,
+                        self.name,
+                        container=container,
+                        previous=previous,
+                        tail_lines=lines,
+                        _preload_content=False,  # the client makes "b'...'" of what it decodes itself
+                        _request_timeout=self._seconds,
+                    ),
+                    f"reading the log of pod {self.name}/{pod}",
+                )
+            except (DeploymentError, StoreError):
+                # Without its log a failure is still to be told.
+                continue
+            if text := raw.data.decode(errors="replace").strip():
+                return str(text)
+        return ""
+
+    def post_json(self, pod: Any, port: int, path: str, body: Any) -> Any:
+        """POST JSON to a pod: straight to its address, as from inside the cluster, or where that leads nowhere through the API server.
+
+        Neither needs DNS or an ingress. Prediction is safe to repeat.
+        """
+        name = f"pod {self.name}/{pod.metadata.name}"
+        try:
+            answer = PoolManager(retries=False).request(
+                "POST", f"http://{pod.status.pod_ip}:{port}/{path}", json=body, timeout=Timeout(connect=_CONNECT_SECONDS, read=self._seconds)
+            )
+        except HTTPError:
+            status, data = 200, self._post_by_proxy(pod.metadata.name, port, path, body)
+        else:
+            status, data = answer.status, answer.data
+        if status != 200:
+            raise DeploymentError(f"{name} answers HTTP {status} to {path}: {data[:500].decode(errors='replace')}")
+        try:
+            return json.loads(data)
+        except ValueError as error:
+            raise DeploymentError(f"{name} answers {path} with no JSON ({error}): {data[:200]!r}") from error
+
+    def _post_by_proxy(self, pod: str, port: int, path: str, body: Any) -> bytes:
+        raw = self._call(
+            lambda: self._api.call_api(
+                f"/api/v1/namespaces/{self.name}/pods/{pod}:{port}/proxy/{path}",
+                "POST",
+                header_params={"Content-Type": "application/json", "Accept": "application/json"},
+                body=body,
+                auth_settings=["BearerToken"],
+                _preload_content=False,
+                _return_http_data_only=True,
+                _request_timeout=self._seconds,
+            ),
+            f"asking pod {self.name}/{pod} for a prediction",
+        )
+        data: bytes = raw.data
+        return data
+
+    def _call(self, request: Callable[[], T], what: str) -> T:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return request()
+            except ApiException as error:
+                if error.status not in _PASSING or _refused_by_webhook(error) or attempt >= self._attempts:
+                    raise _in_words(error, what) from error
+            except HTTPError as error:
+                if attempt >= self._attempts:
+                    raise StoreError(f"{what}: the cluster does not answer ({error}); check the kubeconfig's server and the network") from error
+            time.sleep(2**attempt / 8)
+
+
+def _message(error: ApiException) -> str:
+    try:
+        return str(json.loads(error.body)["message"])
+    except (TypeError, ValueError, KeyError):
+        return str(error.body or error.reason)
+
+
+def _refused_by_webhook(error: ApiException) -> bool:
+    return "denied the request" in _message(error)
+
+
+def _in_words(error: ApiException, what: str) -> Exception:
+    message = _message(error)
+    if error.status == 404:
+        return NotFound(f"{what}: {message}")
+    if error.status == 409:
+        return Conflict(f"{what}: {message}")
+    if error.status == 401:
+        return StoreError(f"{what}: the cluster does not know these credentials; renew the kubeconfig or the service account")
+    if error.status == 403 and "quota" not in message and not _refused_by_webhook(error):
+        return StoreError(f"{what}: {message}; bind the Role in components/deploy_kserve/role.yaml to the task's service account")
+    return DeploymentError(f"{what}: refused: {message}")

@@ -1,1 +1,0 @@
-"""The `deploy_model` component."""

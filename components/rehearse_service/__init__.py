@@ -1,1 +1,0 @@
-"""The `rehearse_service` component."""

@@ -1,0 +1,1 @@
+"""The `test_predictor` component."""

@@ -1,0 +1,39 @@
+"""The catalog: which components and shipped configurations there are."""
+
+import difflib
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+import intermodal.components
+from intermodal.runtime.errors import ConfigurationError
+
+
+def component_names() -> list[str]:
+    """Return the names of all components, sorted."""
+    return sorted(module.name for module in pkgutil.iter_modules(intermodal.components.__path__) if module.ispkg)
+
+
+def load_component(name: str) -> Any:
+    """Return a component by its name.
+
+    Raises:
+        ConfigurationError: There is none of that name; the message names the nearest.
+    """
+    names = component_names()
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        hint = f"did you mean {close[0]}?" if close else "`intermodal list` names them all"
+        raise ConfigurationError(f"there is no component {name!r}; {hint}")
+    return getattr(importlib.import_module(f"intermodal.components.{name}.component"), name)
+
+
+def component_page(name: str) -> Path:
+    """Return the path of a component's own page."""
+    return Path(next(iter(intermodal.components.__path__))) / name / "README.md"
+
+
+def shipped_configurations(root: Path) -> list[Path]:
+    """Return the configurations below a checkout's root, sorted."""
+    return sorted([*root.glob("pipelines/*.yaml"), *root.glob("examples/*/*.yaml")])

@@ -1,0 +1,71 @@
+"""Pipeline specifications (KFP's IR) as plain dictionaries: what their tasks are and which of them may be cached."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, cast
+
+from intermodal.authoring.catalog import component_names, load_component
+from intermodal.authoring.decorator import UNCACHED
+from intermodal.authoring.images import image_of
+
+Specification = dict[str, Any]
+
+
+def graphs(specification: Specification) -> Iterator[dict[str, Any]]:
+    """Yield the task graph of the pipeline and of every nested one: conditions, loops, sub-pipelines."""
+    yield specification["root"]["dag"]
+    for component in specification.get("components", {}).values():
+        if "dag" in component:
+            yield component["dag"]
+
+
+def executor_of(specification: Specification, task: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what runs a task, or None when the task is a graph."""
+    label = specification["components"][task["componentRef"]["name"]].get("executorLabel")
+    found: dict[str, Any] | None = specification["deploymentSpec"]["executors"][label] if label else None
+    return found
+
+
+def apply_cache_policy(specification: Specification) -> None:
+    """Forbid caching for the tasks of the project's uncached components, wherever they stand in the pipeline, in place.
+
+    A component is told by its image and the function it runs, not by the task's name, which grows suffixes and can be chosen freely.
+    """
+    ours = set(component_names())
+    for graph in graphs(specification):
+        for task in graph["tasks"].values():
+            container = (executor_of(specification, task) or {}).get("container", {})
+            name = _function(container.get("args", []))
+            if name in ours and image_of(container.get("image", "")):
+                load_component(name)  # registers its policy
+                if name.replace("_", "-") in UNCACHED:
+                    task["cachingOptions"] = {}
+
+
+def forbid_caching(specification: Specification) -> Specification:
+    """Return a copy in which no task may be cached, nested ones included: a submission's own switch reaches root tasks only."""
+    copy = json.loads(json.dumps(specification))
+    for graph in graphs(copy):
+        for task in graph["tasks"].values():
+            task["cachingOptions"] = {}
+    return cast(Specification, copy)
+
+
+def forbid_caching_by_tag(specification: Specification) -> tuple[str, ...]:
+    """Forbid caching, in place, for tasks whose image goes by a tag: a platform's cache compares names, and the content behind a tag can change.
+
+    Returns:
+        The images of the tasks that might have been cached, sorted.
+    """
+    found = set()
+    for graph in graphs(specification):
+        for task in graph["tasks"].values():
+            image = str((executor_of(specification, task) or {}).get("container", {}).get("image", ""))
+            if image and "@sha256:" not in image and task.get("cachingOptions", {}).get("enableCache"):
+                task["cachingOptions"] = {}
+                found.add(image)
+    return tuple(sorted(found))
+
+
+def _function(arguments: list[Any]) -> str:
+    return str(arguments[arguments.index("--function_to_execute") + 1]) if "--function_to_execute" in arguments[:-1] else ""

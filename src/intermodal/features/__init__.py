@@ -1,0 +1,1 @@
+"""Feast: repositories, the offline store with ASOF joins, the registry file."""

@@ -1,0 +1,1 @@
+"""SavedModels and the rows that they take."""

@@ -1,0 +1,85 @@
+"""Lint of compiled pipelines: what each platform accepts, with the evidence."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from intermodal.linting import containers, kubeflow, placeholders, secrets, structure, vertex, wiring
+from intermodal.linting.document import Document, UnreadableError, parse_document, read_document, read_text
+from intermodal.linting.finding import PLATFORMS, RULES, Finding, Platform
+from intermodal.runtime.errors import ConfigurationError, nearest
+
+__all__ = ["RULES", "Finding", "containers", "kubeflow", "lint", "lint_documents", "placeholders", "secrets", "structure", "vertex", "wiring"]
+
+
+def lint(source: Path | str, target: str | None = None) -> list[Finding]:
+    """Check a compiled file.
+
+    Args:
+        source: A compiled pipeline or component: the file as a `Path`, or its text as a `str`.
+        target: `kubeflow` or `vertex`. Default: both; every finding says where it holds.
+
+    Returns:
+        The findings, errors first, then by line. A file that is no compiled pipeline gives one.
+
+    Raises:
+        ConfigurationError: There is no such target.
+    """
+    platforms = _platforms(target)
+    name = str(source) if isinstance(source, Path) else "pipeline"
+    try:
+        return _findings(read_document(source) if isinstance(source, Path) else read_text(source, name), platforms)
+    except UnreadableError as error:
+        return [_unreadable(name, error, platforms)]
+
+
+def lint_documents(documents: list[dict[str, Any]], target: str | None, name: str = "pipeline") -> list[Finding]:
+    """Check a pipeline in memory; see `lint`.
+
+    Args:
+        documents: The specification, and the platform's document if there is one.
+        target: `kubeflow`, `vertex`, or None for both.
+        name: What stands for the file's name in findings.
+    """
+    platforms = _platforms(target)
+    try:
+        return _findings(parse_document(documents, name), platforms)
+    except UnreadableError as error:
+        return [_unreadable(name, error, platforms)]
+
+
+def _platforms(target: str | None) -> tuple[Platform, ...]:
+    chosen = tuple(each for each in PLATFORMS if target in (None, each))
+    if not chosen:
+        raise ConfigurationError(f"there is no target {target!r} to lint for; {nearest(str(target), PLATFORMS)}")
+    return chosen
+
+
+def _findings(document: Document, platforms: Iterable[Platform]) -> list[Finding]:
+    found: dict[Finding, int] = {}
+    shaped = structure.shaped(document)
+    for rule in RULES:
+        if not shaped and not rule.unshaped:
+            continue
+        holds = tuple(each for each in rule.platforms if each in platforms)
+        for complaint in rule.check(document) if holds else ():
+            line = document.line(complaint.place)
+            where = f"{document.path}:{line}" if line else document.path
+            where = f"{where} {'.'.join(map(str, complaint.place[1:]))}".rstrip()
+            finding = Finding(rule.id, rule.severity, where, complaint.what, rule.why, complaint.remedy, rule.basis, holds, rule.source)
+            found[finding] = line
+    return sorted(found, key=lambda each: (each.severity, found[each], each.rule, each.where, each.what))
+
+
+def _unreadable(path: str, error: UnreadableError, platforms: tuple[Platform, ...]) -> Finding:
+    return Finding(
+        "readable",
+        "error",
+        path,
+        str(error),
+        "no platform can read it",
+        "give a file that `intermodal compile` or kfp wrote",
+        "enforced",
+        platforms,
+        "PyYAML 6, kfp SDK 2.17",
+    )

@@ -1,0 +1,96 @@
+"""What a rule says about a file, and the register of all rules."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from intermodal.linting.document import Document, Place
+
+Severity = Literal["error", "warning"]
+#: enforced: a client or a service was seen to refuse it. documented: a reference or a proto says so. inferred: what is known leads there.
+Basis = Literal["enforced", "documented", "inferred"]
+Platform = Literal["kubeflow", "vertex"]
+PLATFORMS: tuple[Platform, ...] = ("kubeflow", "vertex")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        rule: The rule's id.
+        severity: `error`: the platform refuses it or the run fails; `warning`: it runs, but not as it reads.
+        where: File, line and path within the document.
+        what: What is there.
+        why: What the platform makes of it.
+        remedy: What to do.
+        basis: How it is known.
+        platforms: Where it holds.
+        source: What says so.
+    """
+
+    rule: str
+    severity: Severity
+    where: str
+    what: str
+    why: str
+    remedy: str
+    basis: Basis
+    platforms: tuple[Platform, ...]
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """What a rule's check yields: the place, what is there, and the remedy."""
+
+    place: Place
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule; see `Finding` for the words. `unshaped`: it also holds where the protos already found a wrong type."""
+
+    id: str
+    platforms: tuple[Platform, ...]
+    severity: Severity
+    basis: Basis
+    why: str
+    source: str
+    check: Callable[[Document], Iterator[Complaint]]
+    unshaped: bool = False
+
+
+#: Every rule, in the order of their modules.
+RULES: list[Rule] = []
+
+
+def rule(
+    identifier: str,
+    *,
+    why: str,
+    source: str,
+    platforms: tuple[Platform, ...] = PLATFORMS,
+    severity: Severity = "error",
+    basis: Basis = "documented",
+    unshaped: bool = False,
+) -> Callable[[Callable[[Document], Iterator[Complaint]]], Callable[[Document], Iterator[Complaint]]]:
+    """Register a check as a rule.
+
+    Args:
+        identifier: The rule's id.
+        why: What the platform makes of it, one clause.
+        source: Where that is known from.
+        platforms: Where it holds.
+        severity: See `Finding`.
+        basis: See `Finding`.
+        unshaped: See `Rule`.
+    """
+
+    def register(check: Callable[[Document], Iterator[Complaint]]) -> Callable[[Document], Iterator[Complaint]]:
+        RULES.append(Rule(identifier, platforms, severity, basis, why, source, check, unshaped))
+        return check
+
+    return register

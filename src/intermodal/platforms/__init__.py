@@ -1,0 +1,1 @@
+"""The platforms that runs are submitted to."""

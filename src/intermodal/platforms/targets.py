@@ -1,0 +1,98 @@
+"""The platforms a pipeline is compiled for: what differs between them, and nothing else."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from intermodal.authoring.images import GPU_IMAGES, image_of, image_reference
+from intermodal.compiler.build import compile_specification, set_images
+from intermodal.compiler.resources import accelerator_of, apply_retries, apply_shape, container_of
+from intermodal.compiler.specification import Specification, apply_cache_policy
+from intermodal.components.deploy_kserve.component import deploy_kserve
+from intermodal.configuration.targets import KubeflowSettings, Shape, VertexSettings
+from intermodal.pipelines.training import training_pipeline
+from intermodal.platforms.kubeflow.options import platform_document
+from intermodal.runtime.errors import ConfigurationError, MachineError
+
+
+@dataclass(frozen=True)
+class ClusterTarget:
+    """A platform that takes compiled pipelines.
+
+    Attributes:
+        name: What the command line and the folder below `compiled/` call it.
+        deploy: Returns the component that brings a passed model to serve there, or None: the pipeline then ends with the registered model. A
+            function, for what it imports may be an extra of ours.
+        image_repository: Registry and path the images lie in.
+        settings: The target's of a profile: shapes and options of each task, retries, labels. None: none of these.
+        shapes: Shapes by name.
+        digests: Image name to `sha256:` digest; images without one go by tag.
+    """
+
+    name: str
+    deploy: Callable[[], Callable[..., Any] | None]
+    image_repository: str = ""
+    settings: KubeflowSettings | VertexSettings | None = None
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+
+    def compile(self, defaults: dict[str, Any]) -> dict[str, Any]:
+        """Return the training pipeline's specification for this platform.
+
+        Args:
+            defaults: Pipeline parameters that get a default; the others must be given at submission.
+
+        Raises:
+            ConfigurationError: The settings name a task, a shape or an accelerator that is not there, or a machine that the platform does not have.
+        """
+        specification = compile_specification(training_pipeline(self.deploy()), defaults)
+        apply_cache_policy(specification)
+        set_images(specification, repository=self.image_repository, digests=self.digests)
+        if self.settings:
+            for task, settings in self.settings.tasks.items():
+                if settings.shape:
+                    shape = self.shapes[settings.shape]
+                    apply_shape(specification, task, settings.shape, shape, self.name)
+                    if shape.accelerator and accelerator_of(settings.shape, shape).resource == "nvidia.com/gpu":
+                        self._use_gpu_image(specification, task)
+            apply_retries(specification, self.settings.retries)
+        return specification
+
+    def _use_gpu_image(self, specification: Specification, task: str) -> None:
+        container = container_of(specification, task)
+        image = image_of(container["image"])
+        if image in GPU_IMAGES:
+            digest = self.digests.get(f"{image}-gpu")
+            if self.digests and not digest:
+                raise ConfigurationError(f"tasks.{task} wants a GPU, and the digest file has no {image}-gpu; build and push that image too")
+            container["image"] = image_reference(image, repository=self.image_repository, digest=digest, gpu=True)
+
+    def platform_document(self, specification: Specification) -> dict[str, Any]:
+        """Return the second document of a compiled file, for Kubeflow; empty on Vertex AI, or when the settings ask for nothing."""
+        if not isinstance(self.settings, KubeflowSettings):
+            return {}
+        return platform_document(specification, self.settings.tasks, self.shapes, self.settings.labels)
+
+
+def managed_pipelines() -> ModuleType:
+    """Return `vertex_serving`, which needs an extra of ours.
+
+    Raises:
+        MachineError: The extra is not installed.
+    """
+    try:
+        from intermodal.platforms.vertex import serving as vertex_serving
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("google"):
+            raise
+        missing = (error.name or "").partition(".")[0].replace("_", "-")
+        raise MachineError(f"{missing} is not installed, and pipelines for Vertex AI need it: pip install 'intermodal[vertex]'") from error
+    return vertex_serving
+
+
+#: Platforms by name.
+CLUSTER_TARGETS = {
+    "kubeflow": ClusterTarget("kubeflow", deploy=lambda: deploy_kserve),
+    "vertex": ClusterTarget("vertex", deploy=lambda: managed_pipelines().deploy_on_vertex),
+}

@@ -1,0 +1,1 @@
+"""The model registry: MLflow's client, and its database in a file."""

@@ -1,0 +1,372 @@
+"""The predictor: the KServe Python server with one SavedModel, the same as a process of this machine and in an InferenceService.
+
+python -m intermodal.serving.predictor --model_dir DIR --model_name NAME [--http_port 8080] [--host 0.0.0.0]
+
+A managed endpoint says the same in variables instead: AIP_STORAGE_URI (a directory in Cloud Storage, which is fetched first), AIP_HTTP_PORT, and
+AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE, which are answered beside the protocols' own.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import tensorflow as tf
+import uvicorn
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from kserve import InferOutput, InferRequest, InferResponse, Model, ModelRepository, model_server
+from kserve import logging as kserve_logging
+from kserve.errors import InvalidInput
+from kserve.protocol.dataplane import DataPlane
+from kserve.protocol.model_repository_extension import ModelRepositoryExtension
+from kserve.protocol.rest.server import RESTServer
+from starlette.exceptions import HTTPException
+
+from intermodal.inference.saved_model import load_saved_model
+from intermodal.runtime.errors import StoreError
+from intermodal.serving.connections import BODY_SECONDS, HEADER_SECONDS, MOST_CONNECTIONS, limited
+from intermodal.serving.directory import model_folder
+from intermodal.serving.log_file import log_to
+from intermodal.serving.rows import DATATYPES, RowError, columns_of_instances, columns_of_tensors
+
+LARGEST_BODY = 64 * 2**20
+#: Seconds that open connections get to end by themselves, each answer saying "Connection: close", before the server closes them.
+DRAIN_SECONDS = 2.0
+_SETTLE_SECONDS = 0.1
+#: KServe's own application loads and unloads models for anybody who asks.
+_CLOSED_ROUTES = ("/v2/repository", "/openapi.json")
+#: What a starter that passed sockets writes to standard input when the trial is over.
+SERVE = b"serve"
+logger = logging.getLogger("intermodal.predictor")
+
+
+class SavedModelPredictor(Model):  # type: ignore[misc]
+    """Serves the signature `serving_default` of a SavedModel that takes raw rows, as `train_model` writes it."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        """Name the model; `load` reads it."""
+        super().__init__(name)
+        self._folder = folder
+
+    def load(self) -> bool:
+        """Read the model and its signature, and answer the signature's example, for the first call traces.
+
+        Raises:
+            ValueError: The directory holds no such model; says what is missing.
+        """
+        try:
+            signature = json.loads((self._folder / "signature.json").read_text(encoding="utf-8"))
+            self._loaded = load_saved_model(self._folder)
+            self._serve = self._loaded.signatures["serving_default"]
+            self.inputs, self._output = signature["inputs"], signature["output"]
+            example = signature["example"]
+        except (OSError, KeyError, ValueError) as error:
+            raise ValueError(f"{self._folder}: not a SavedModel with signature.json as train_model writes it ({error})") from error
+        self._types = {each: spec.dtype for each, spec in self._serve.structured_input_signature[1].items()}
+        for _ in range(2):
+            self._probabilities(columns_of_instances([example], [{**each, "required": False} for each in self.inputs]))
+        self.ready = True
+        return True
+
+    async def predict(self, payload: Any, headers: dict[str, str] | None = None, response_headers: dict[str, str] | None = None) -> Any:
+        """Return the probabilities of V1 instances or of V2 tensors, in order."""
+        # In a thread: other requests and the readiness probe are answered meanwhile.
+        return await asyncio.to_thread(self._answer, payload)
+
+    def _answer(self, payload: Any) -> Any:
+        try:
+            if isinstance(payload, InferRequest):
+                tensors = [(each.name, each.shape, each.datatype, each.data) for each in payload.inputs]
+                return self._response(payload, self._probabilities(columns_of_tensors(tensors, self.inputs)))
+            return {"predictions": self._probabilities(columns_of_instances(_instances(payload), self.inputs)).tolist()}
+        except RowError as error:
+            raise InvalidInput(str(error)) from error  # a plain ValueError would be answered with status 500
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        """Return the inputs as V2 metadata."""
+        return [{"name": each["name"], "datatype": DATATYPES[each["type"]][0], "shape": [-1]} for each in self.inputs]
+
+    def get_output_types(self) -> list[dict[str, Any]]:
+        """Return the output as V2 metadata."""
+        return [{"name": self._output, "datatype": "FP32", "shape": [-1]}]
+
+    def _response(self, request: InferRequest, probabilities: np.ndarray) -> InferResponse:
+        output = InferOutput(self._output, list(probabilities.shape), "FP32")
+        binary = request.use_binary_outputs
+        output.set_data_from_numpy(probabilities, binary_data=binary)
+        return InferResponse(
+            request.id or str(uuid.uuid4()), self.name, [output], use_binary_outputs=binary, requested_outputs=request.request_outputs
+        )
+
+    def _probabilities(self, columns: dict[str, np.ndarray]) -> np.ndarray:
+        tensors = {name: tf.constant(values, self._types[name]) for name, values in columns.items()}
+        return np.asarray(self._serve(**tensors)[self._output].numpy(), dtype=np.float32)
+
+
+def _instances(payload: Any) -> Any:
+    if isinstance(payload, bytes):  # KServe decodes application/json alone; `curl -d` says otherwise by default
+        try:
+            payload = orjson.loads(payload)
+        except orjson.JSONDecodeError as error:
+            raise RowError(f"the body is not JSON ({error})") from error
+    if not isinstance(payload, dict) or "instances" not in payload:
+        found = f"an object with {', '.join(sorted(map(str, payload)))[:80] or 'nothing'}" if isinstance(payload, dict) else type(payload).__name__
+        raise RowError(f'the body is {found}; it must be {{"instances": [{{column: value, ...}}, ...]}}')
+    return payload["instances"]
+
+
+class _DataPlane(DataPlane):  # type: ignore[misc]
+    """KServe's, ready only with its model, and with every request that cannot be read answered as the client's error."""
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the server's metadata; it has no model repository that clients could change."""
+        return {**super().metadata(), "extensions": []}
+
+    async def ready(self) -> bool:
+        """Return whether there is a model, and it is ready."""
+        models = self.model_registry.get_models().values()
+        return bool(models) and all(each.ready for each in models)
+
+    def decode(self, body: Any, headers: Any, *arguments: Any, **named: Any) -> Any:
+        """Decode a request.
+
+        Raises:
+            InvalidInput: It cannot be read, for instance because a header or a tensor gives a wrong size.
+        """
+        try:
+            return super().decode(body, headers, *arguments, **named)
+        except InvalidInput:
+            raise
+        except Exception as error:  # whatever it is, it came of the client's bytes
+            text = f"{type(error).__name__}: {getattr(error, 'reason', error)}"[:200]
+            raise InvalidInput(f"the request cannot be read ({text}); check its headers, and the sizes of its binary tensors") from error
+
+
+class _Limits:
+    """ASGI: refuses a body above the limit and the routes that change the server, and has clients leave once the server drains."""
+
+    def __init__(self, app: Any, largest_body: int, draining: threading.Event) -> None:
+        self._app, self._largest, self._draining = app, largest_body, draining
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        if scope.get("path", "").startswith(_CLOSED_ROUTES):
+            await JSONResponse({"error": "there is no such route; a model is served until its server ends"}, 404)(scope, receive, send)
+            return
+        seen = 0
+
+        async def limited() -> Any:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._largest:
+                raise HTTPException(413, f"the body is larger than {self._largest} bytes; send fewer rows a request")
+            return message
+
+        async def parting(message: Any) -> None:
+            if message["type"] == "http.response.start" and self._draining.is_set():
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        await self._app(scope, limited, parting)
+
+
+class _Server(uvicorn.Server):  # type: ignore[misc]
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to `_serve`, which has two of these to end."""
+        yield
+
+
+def _application(model: SavedModelPredictor, arguments: argparse.Namespace, draining: threading.Event) -> uvicorn.Config:
+    """Return uvicorn's settings for KServe's own application with this model.
+
+    Not `kserve.ModelServer.start`: it listens on all addresses only, and on SIGTERM unloads the model before the open requests are answered.
+    """
+    repository = ModelRepository()
+    repository.update(model)
+    rest = RESTServer("kserve.model_server:app", _DataPlane(model_registry=repository), ModelRepositoryExtension(repository), 0, grace_period=10)
+    app = model_server.app
+    app.add_middleware(_Limits, largest_body=arguments.largest_body, draining=draining)
+    rest.config.http = limited(header_seconds=arguments.header_seconds, body_seconds=arguments.body_seconds, most=arguments.most_connections)
+    rest.create_application()
+    _add_routes(app, model, arguments.predict_route, arguments.health_route)
+    app.add_exception_handler(RequestValidationError, _not_understood)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(InvalidInput, _invalid)
+    return rest.config
+
+
+def _add_routes(app: Any, model: SavedModelPredictor, predict: str | None, health: str | None) -> None:
+    """Answer V1 predictions and readiness under further paths too."""
+
+    async def answer(request: Request) -> Response:
+        return Response(orjson.dumps(await model.predict(await request.body())), media_type="application/json")
+
+    async def readiness(_: Request) -> JSONResponse:
+        return JSONResponse({"name": model.name, "ready": model.ready})
+
+    for path, method, endpoint in ((predict, "POST", answer), (health, "GET", readiness)):
+        if path:  # one of the protocols' own comes before it, and answers
+            app.add_route(path, endpoint, methods=[method])
+
+
+async def _not_understood(_: Request, error: RequestValidationError) -> JSONResponse:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part not in ("body", "InferenceRequest"))
+    return JSONResponse({"error": f"the body is not a V2 request: {place}: {first['msg']}"}, 400)
+
+
+async def _refused(_: Request, error: HTTPException) -> JSONResponse:
+    return JSONResponse({"error": str(error.detail)}, error.status_code)
+
+
+async def _invalid(_: Request, error: InvalidInput) -> JSONResponse:
+    logger.info("refused: %s", error)  # KServe's own handler logs a traceback a request
+    return JSONResponse({"error": str(error)}, 400)
+
+
+async def _serve(config: uvicorn.Config, arguments: argparse.Namespace, draining: threading.Event) -> None:
+    """Serve until SIGTERM: at once on host and port, or on the private socket until told to go on with the public one."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if arguments.public_fd is None:
+        public, trial = socket.create_server((arguments.host, arguments.http_port), backlog=config.backlog), None
+    else:
+        public, trial = socket.socket(fileno=arguments.public_fd), await _started(config, socket.socket(fileno=arguments.private_fd))
+        if not await _called(stop):
+            logger.info("not called to serve; ending")
+            await _ended(trial)
+            return
+    serving = await _started(config, public)
+    lent = _lend(public, arguments.control) if arguments.control else None
+    if trial:
+        await _ended(trial)
+    logger.info("serving %s on %s", arguments.model_name, public.getsockname())
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait([stopped, serving[1]], return_when=asyncio.FIRST_COMPLETED)
+    await _drain(serving[0], lent, draining)
+    await _ended(serving)
+
+
+async def _started(config: uvicorn.Config, listening: socket.socket) -> "tuple[_Server, asyncio.Task[None]]":
+    server = _Server(config)
+    task = asyncio.create_task(server.serve([listening]))
+    while not server.started and not task.done():
+        await asyncio.sleep(0.01)
+    return server, task
+
+
+async def _ended(serving: "tuple[_Server, asyncio.Task[None]]") -> None:
+    serving[0].should_exit = True
+    await serving[1]
+
+
+async def _called(stop: asyncio.Event) -> bool:
+    """Wait for the starter's word on standard input; its end without a word means that the starter has died or does not want this server."""
+    loop = asyncio.get_running_loop()
+    word: asyncio.Queue[bytes] = asyncio.Queue()
+    loop.add_reader(0, lambda: word.put_nowait(os.read(0, 16)))
+    waits: list[asyncio.Task[Any]] = [asyncio.create_task(word.get()), asyncio.create_task(stop.wait())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    loop.remove_reader(0)
+    return waits[0].done() and waits[0].result() == SERVE
+
+
+async def _drain(server: _Server, lent: socket.socket | None, draining: threading.Event) -> None:
+    """Accept no more, and let open connections end; uvicorn alone would cut one whose request is still on its way."""
+    draining.set()
+    loop = asyncio.get_running_loop()
+    for each in server.servers:
+        for listening in each.sockets:
+            loop.remove_reader(listening.fileno())
+    # asyncio resets a connection that it accepted, and has not set up yet, when its server is closed.
+    await asyncio.sleep(_SETTLE_SECONDS)
+    for each in server.servers:
+        each.close()
+    if lent is not None:
+        lent.close()
+    deadline = time.monotonic() + DRAIN_SECONDS
+    while server.server_state.connections and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+    server.should_exit = True
+
+
+def _lend(public: socket.socket, control: Path) -> socket.socket:
+    """Give the public socket to whoever connects to the control socket: a successor, so that no connection is ever refused or lost."""
+    mine, door = public.dup(), socket.socket(socket.AF_UNIX)
+    directory = os.open(control.parent, os.O_PATH)
+    try:
+        door.bind(f"/proc/self/fd/{directory}/{control.name}")  # a Unix socket's own path may have 107 characters only
+    finally:
+        os.close(directory)
+    door.listen()
+
+    def wait() -> None:
+        while True:
+            caller, _ = door.accept()
+            with caller, contextlib.suppress(OSError):
+                socket.send_fds(caller, [b"public"], [mine.fileno()])
+
+    threading.Thread(target=wait, daemon=True, name="handover").start()
+    return mine
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="predictor", description="Serve a SavedModel over KServe's V1 and V2 protocols.", allow_abbrev=False)
+    told = os.environ.get
+    where = "directory, or file:// or gs:// URI, of a SavedModel as train_model writes it (default AIP_STORAGE_URI)"
+    parser.add_argument("--model_dir", default=told("AIP_STORAGE_URI"), required="AIP_STORAGE_URI" not in os.environ, help=where)
+    parser.add_argument("--model_name", required=True, help="name in the URL")
+    parser.add_argument("--http_port", type=int, default=told("AIP_HTTP_PORT", "8080"), help="port (default AIP_HTTP_PORT, or 8080)")
+    parser.add_argument("--predict_route", default=told("AIP_PREDICT_ROUTE"), help="further path for V1 predictions (default AIP_PREDICT_ROUTE)")
+    parser.add_argument("--health_route", default=told("AIP_HEALTH_ROUTE"), help="further path that says it is ready (default AIP_HEALTH_ROUTE)")
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default all)")  # noqa: S104
+    parser.add_argument("--largest_body", type=int, default=LARGEST_BODY, help="bytes a request may have (default 64 MiB)")
+    parser.add_argument("--most_connections", type=int, default=MOST_CONNECTIONS, help=f"connections at a time (default {MOST_CONNECTIONS})")
+    parser.add_argument("--header_seconds", type=float, default=HEADER_SECONDS, help=f"a request's headers may take (default {HEADER_SECONDS:g})")
+    parser.add_argument("--body_seconds", type=float, default=BODY_SECONDS, help=f"between two pieces of a body (default {BODY_SECONDS:g})")
+    parser.add_argument("--log", type=Path, help="file for all that is printed, rotated at 10 MB, two old ones kept (default standard error)")
+    parser.add_argument("--public_fd", type=int, help="an inherited socket to serve on, instead of host and port, once standard input says so")
+    parser.add_argument("--private_fd", type=int, help="with --public_fd: an inherited socket to serve on until then")
+    parser.add_argument("--control", type=Path, help="path of a Unix socket to make, on which to lend the public one to a successor")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """Load the model and serve it; return the exit status."""
+    arguments = _parse(sys.argv[1:])
+    kserve_logging.configure_logging()
+    logging.basicConfig(level=logging.INFO)
+    if arguments.log:
+        log_to(arguments.log)
+    for name in ("uvicorn.access", "kserve.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # a line or more a request would fill the disk
+    try:
+        model = SavedModelPredictor(arguments.model_name, model_folder(arguments.model_dir))
+        model.load()
+    except (ValueError, StoreError) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    draining = threading.Event()
+    asyncio.run(_serve(_application(model, arguments, draining), arguments, draining))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

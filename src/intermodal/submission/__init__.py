@@ -1,0 +1,1 @@
+"""From what a user names to a submission that a platform takes."""

@@ -1,0 +1,71 @@
+"""A run's parameters, checked against the specification before anything leaves this machine."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from intermodal.compiler.specification import Specification
+from intermodal.runtime.errors import ConfigurationError, nearest
+from intermodal.runtime.safe_yaml import parse_value, read_text
+from intermodal.runtime.secret_values import refuse_secrets
+
+_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "STRING": ("a text", lambda value: isinstance(value, str)),
+    "NUMBER_INTEGER": ("a whole number", lambda value: type(value) is int or (isinstance(value, float) and value.is_integer())),
+    "NUMBER_DOUBLE": ("a number", lambda value: isinstance(value, int | float) and not isinstance(value, bool)),
+    "BOOLEAN": ("true or false", lambda value: isinstance(value, bool)),
+    "LIST": ("a list", lambda value: isinstance(value, list)),
+    "STRUCT": ("a mapping", lambda value: isinstance(value, dict)),
+}
+
+
+def read_parameters(path: Path) -> dict[str, Any]:
+    """Read a file of parameters, YAML or JSON.
+
+    Raises:
+        ConfigurationError: The file is missing, is not YAML, or is not a mapping.
+    """
+    values = parse_value(read_text(path, "--params takes a YAML file of parameter names and values"), str(path))
+    if not isinstance(values, dict | None):
+        raise ConfigurationError(f"{path}: expected a mapping of parameter names to values, found {type(values).__name__}")
+    return values or {}
+
+
+def check_parameters(specification: Specification, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Check a run's parameters by name and type.
+
+    Args:
+        specification: The pipeline's specification.
+        parameters: Name to value.
+
+    Returns:
+        The parameters; whole numbers given as 3.0 become 3.
+
+    Raises:
+        ConfigurationError: One is unknown (the message names the nearest), of the wrong type, missing, or holds a password; all problems in one
+            message.
+    """
+    declared = specification["root"].get("inputDefinitions", {}).get("parameters", {})
+    refuse_secrets(parameters, "parameters")
+    problems, checked = [], {}
+    for name, value in parameters.items():
+        if name not in declared:
+            problems.append(f"there is no parameter {name!r}; {nearest(name, declared)}")
+            continue
+        kind = declared[name].get("parameterType", "")
+        word, fits = _TYPES.get(kind, ("", lambda _: True))
+        if not fits(value):
+            problems.append(f"the parameter {name!r} must be {word}, not {_shown(value)}")
+        checked[name] = int(value) if kind == "NUMBER_INTEGER" and isinstance(value, float) and fits(value) else value
+    for name, definition in declared.items():
+        if name not in parameters and "defaultValue" not in definition and not definition.get("isOptional"):
+            word = _TYPES.get(definition.get("parameterType", ""), ("a value",))[0]
+            problems.append(f"the parameter {name!r} is required: {word}")
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    return checked
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"

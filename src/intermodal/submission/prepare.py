@@ -1,0 +1,208 @@
+"""From what a user names, a configuration or a compiled file, to a submission that a platform takes."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from intermodal.authoring.images import image_reference
+from intermodal.compiler.specification import Specification, forbid_caching_by_tag
+from intermodal.configuration.sources import resolve_sources
+from intermodal.configuration.targets import KubeflowSettings, Targets, VertexSettings
+from intermodal.configuration.training import TrainingConfiguration, load_configuration
+from intermodal.linting.admission import is_compiled, read_pipeline, refuse_errors
+from intermodal.platforms.interface import RemoteTarget, Submission
+from intermodal.platforms.targets import CLUSTER_TARGETS
+from intermodal.runtime.errors import ConfigurationError, MachineError
+from intermodal.runtime.tree import split_glob
+from intermodal.storage.staging import Staging
+from intermodal.submission.events import Event, allowed_parameters
+from intermodal.submission.parameters import check_parameters
+
+_NAME_LENGTH = 60
+RemoteSettings = KubeflowSettings | VertexSettings
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A target of a profile: where submissions go.
+
+    Attributes:
+        name: `kubeflow` or `vertex`.
+        settings: As `targets.toml` has them.
+        targets: The whole file, for the shapes.
+    """
+
+    name: str
+    settings: RemoteSettings
+    targets: Targets
+
+    def open(self) -> RemoteTarget:
+        """Return the platform behind it; nothing is asked of it yet.
+
+        Raises:
+            MachineError: The platform's client is not installed.
+        """
+        if isinstance(self.settings, VertexSettings):
+            try:
+                from intermodal.platforms.vertex.target import VertexTarget
+            except ModuleNotFoundError as error:
+                raise MachineError(f"the client of Vertex AI is not installed ({error.name}): pip install 'intermodal[vertex]'") from error
+            return VertexTarget(self.settings)
+        from intermodal.platforms.kubeflow.target import KubeflowTarget
+
+        return KubeflowTarget(self.settings)
+
+
+def destination(targets: Targets, name: str, profile: str | None) -> Destination:
+    """Return a target of a profile.
+
+    Raises:
+        ConfigurationError: There is no such target or profile, or the profile does not have the target.
+    """
+    if name not in CLUSTER_TARGETS:
+        raise ConfigurationError(f"there is no target {name!r}; the targets are {', '.join(CLUSTER_TARGETS)} and local")
+    settings: RemoteSettings | None = getattr(targets.profile(profile), name)
+    if settings is None:
+        chosen = profile or targets.default_profile
+        raise ConfigurationError(f"targets.toml: the profile {chosen!r} has no target {name!r}; add [profiles.{chosen}.{name}]")
+    return Destination(name, settings, targets)
+
+
+def prepare(
+    pipeline: Path,
+    goal: Destination,
+    *,
+    configuration: Path | None = None,
+    parameters: dict[str, Any] | None = None,
+    overrides: list[str] | None = None,
+    digests: dict[str, str] | None = None,
+    name: str | None = None,
+    key: str,
+    cached: bool | None = None,
+) -> Submission:
+    """Compile where needed, check the parameters, and stage what tasks need of this machine.
+
+    Args:
+        pipeline: A configuration, compiled on the way, or a compiled file.
+        goal: Where it goes.
+        configuration: Where the data, code and stores of a compiled file are described. Default: `parameters` say it all.
+        parameters: Win over the configuration's.
+        overrides: `section.key=value` texts over the configuration, after the target's own `set`.
+        digests: Image name to digest. A compiled file keeps its tasks' images; the predictor's goes by them in either case.
+        name: For people. Default: the pipeline file's name.
+        key: See `remote.submission_key`.
+        cached: See `remote.Submission`.
+
+    Raises:
+        ConfigurationError: A file, a setting or a parameter is wrong. All parameters are checked before anything is staged.
+        PlatformError: The artifact root cannot be written.
+    """
+    title = run_name(name, pipeline)
+    values = read_pipeline(pipeline)
+    compiled = is_compiled(values)
+    described = configuration if compiled else pipeline
+    arguments: dict[str, Any] = {}
+    settings = None
+    if described:
+        settings = load_configuration(described, [*settings_overrides(goal.settings.set), *(overrides or [])])
+        arguments = settings.arguments(base=described.parent.resolve()) | _stores(settings, goal)
+        predictor = image_reference("serve", repository=goal.settings.image_repository, digest=(digests or {}).get("serve"))
+        arguments["serving"] = {"image": predictor} | arguments["serving"]
+    defaults = settings.arguments(base=described.parent.resolve()) if settings and described else {}
+    if compiled:
+        specification, platform = values[0], values[1] if len(values) > 1 else {}
+    else:
+        specification, platform = compile_for(goal.name, defaults, goal=goal, digests=digests)
+    refuse_errors([specification, *([platform] if platform else [])], goal.name, str(pipeline))
+    given = parameters or {}
+    unstaged = {"sources": [], "repository": ""} if settings else {}
+    checked = check_parameters(specification, unstaged | arguments | given)
+    if settings and described:
+        checked |= _staged(settings, described.parent.resolve(), goal, given=set(given))
+    return Submission(
+        specification=specification,
+        platform=platform,
+        by_tag=forbid_caching_by_tag(specification),
+        parameters=checked,
+        name=title,
+        key=key,
+        cached=cached if goal.settings.cached else False,
+    )
+
+
+def event_parameters(event: Event, pipeline: Path, configuration: Path | None) -> dict[str, Any]:
+    """Return the parameters that an event sets, which are those that the configuration lets events set: by default none.
+
+    Args:
+        event: The event.
+        pipeline: See `prepare`.
+        configuration: See `prepare`.
+
+    Raises:
+        ConfigurationError: The event sets another parameter, or a file is wrong.
+    """
+    described = configuration if is_compiled(read_pipeline(pipeline)) else pipeline
+    # Without the target's `set`: targets.toml lies in a bucket, while the configuration is reviewed with the code.
+    allowed = load_configuration(described).events.parameters if described else []
+    return allowed_parameters(event, allowed, str(described or ""))
+
+
+def run_name(name: str | None, pipeline: Path) -> str:
+    """Return a run's name: the one given, or the pipeline file's.
+
+    Raises:
+        ConfigurationError: It is empty or longer than 60 characters.
+    """
+    title = pipeline.stem if name is None else name
+    if not 1 <= len(title) <= _NAME_LENGTH:
+        raise ConfigurationError(f"--name {title[:40]!r}… has {len(title)} characters; a run's name has 1 to {_NAME_LENGTH}")
+    return title
+
+
+def settings_overrides(changed: dict[str, Any]) -> list[str]:
+    """Return a target's `set` as `section.key=value` texts."""
+    return [f"{key}={yaml.safe_dump(value, default_flow_style=True).removesuffix('...' + chr(10)).strip()}" for key, value in changed.items()]
+
+
+def compile_for(
+    name: str, defaults: dict[str, Any], *, goal: Destination | None = None, digests: dict[str, str] | None = None
+) -> tuple[Specification, dict[str, Any]]:
+    """Compile the training pipeline for a platform.
+
+    Args:
+        name: `kubeflow` or `vertex`.
+        defaults: Pipeline parameters that get a default.
+        goal: Whose registry, shapes and task options are compiled in. Default: none.
+        digests: Image name to digest; images without one go by tag.
+
+    Returns:
+        The specification, and the platform's document: empty when there is nothing that only Kubernetes knows.
+    """
+    target = replace(CLUSTER_TARGETS[name], digests=digests or {})
+    if goal:
+        target = replace(target, image_repository=goal.settings.image_repository, settings=goal.settings, shapes=goal.targets.shapes)
+    specification = target.compile(defaults)
+    return specification, target.platform_document(specification)
+
+
+def _stores(settings: TrainingConfiguration, goal: Destination) -> dict[str, Any]:
+    namespace = goal.settings.namespace if isinstance(goal.settings, KubeflowSettings) else ""
+    return settings.remote_stores(deployments=namespace or None)
+
+
+def _staged(settings: TrainingConfiguration, base: Path, goal: Destination, *, given: set[str]) -> dict[str, Any]:
+    """Upload the feature repository and the sources that are files of this machine; return the arguments that name them, but those given."""
+    endpoint = goal.settings.storage_endpoint if isinstance(goal.settings, KubeflowSettings) else None
+    staging = Staging(goal.settings.root, endpoint)
+    made: dict[str, Any] = {}
+    if "sources" not in given:
+        sources = resolve_sources([source.argument() for source in settings.data.sources], base)
+        for source in sources:
+            if "://" not in source["uri"]:
+                source["uri"] = staging.stage(*split_glob(Path(source["uri"])))
+        made["sources"] = sources
+    if "repository" not in given:
+        made["repository"] = staging.stage((base / settings.features.repository).resolve())
+    return made

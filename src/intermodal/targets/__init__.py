@@ -1,1 +1,0 @@
-"""Targets: the platforms a pipeline is compiled for or run on."""

@@ -1,0 +1,191 @@
+"""Configuration: what is wrong is said with its line, and with the key that was meant."""
+
+import copy
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intermodal.configuration.training import TrainingConfiguration, load_configuration
+from intermodal.runtime.errors import ConfigurationError, IntermodalError
+
+FLIGHTS = Path(__file__).resolve().parents[2] / "pipelines" / "flights.yaml"
+
+
+@pytest.fixture
+def edited(tmp_path):
+    def edit(old: str, new: str) -> Path:
+        text = FLIGHTS.read_text()
+        assert old in text
+        path = tmp_path / "edited.yaml"
+        path.write_text(text.replace(old, new, 1))
+        return path
+
+    return edit
+
+
+def test_the_shipped_configuration_is_valid():
+    settings = load_configuration(FLIGHTS)
+    assert settings.model.name == "flight-delay"
+    assert set(settings.data.split.parts) == {"train", "validation", "test"}
+
+
+def test_a_misspelt_key_names_the_line_and_the_key_that_was_meant(edited):
+    path = edited("maximum:", "maximun:")
+    line = next(number for number, text in enumerate(path.read_text().splitlines(), 1) if "maximun" in text)
+    with pytest.raises(ConfigurationError, match=rf"line {line}: gate\.maximun: there is no such key; did you mean 'maximum'\?"):
+        load_configuration(path)
+
+
+def test_a_misspelt_section_names_the_section_that_was_meant(edited):
+    with pytest.raises(ConfigurationError, match=r"evaluaton: there is no such key; did you mean 'evaluation'\?"):
+        load_configuration(edited("evaluation:", "evaluaton:"))
+
+
+def test_a_misspelt_key_of_a_source_names_its_place_in_the_list(edited):
+    with pytest.raises(ConfigurationError, match=r"data\.sources\.0\.colums: there is no such key; did you mean 'columns'\?"):
+        load_configuration(edited("      columns:", "      colums:"))
+
+
+def test_a_missing_key_is_named(edited):
+    with pytest.raises(ConfigurationError, match=r"model\.label: this key is required"):
+        load_configuration(edited("  label: late\n", ""))
+
+
+def test_a_value_of_the_wrong_type_is_shown(edited):
+    with pytest.raises(ConfigurationError, match=r"serving\.port: .*'eighty'"):
+        load_configuration(edited("port: 8080", "port: eighty"))
+
+
+def test_every_problem_is_told_at_once(edited, tmp_path):
+    path = edited("port: 8080", "port: 0")
+    path.write_text(path.read_text().replace("seed: 2013", "sead: 2013"))
+    with pytest.raises(ConfigurationError, match=r"(?s)model\.sead.*serving\.port|serving\.port.*model\.sead"):
+        load_configuration(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"absent\.yaml: no such file"):
+        load_configuration(tmp_path / "absent.yaml")
+
+
+def test_text_that_is_not_yaml_is_refused(tmp_path):
+    (tmp_path / "broken.yaml").write_text("a: [1,")
+    with pytest.raises(ConfigurationError, match="not YAML"):
+        load_configuration(tmp_path / "broken.yaml")
+
+
+def test_bytes_that_are_not_utf8_are_refused(tmp_path):
+    (tmp_path / "latin.yaml").write_bytes(b"title: caf\xe9")
+    with pytest.raises(ConfigurationError, match="not UTF-8 text at byte 10"):
+        load_configuration(tmp_path / "latin.yaml")
+
+
+def test_overrides_reach_deep_keys_and_are_checked():
+    assert load_configuration(FLIGHTS, ["gate.minimum.auc=0.9"]).gate.minimum == {"auc": 0.9}
+    with pytest.raises(ConfigurationError, match=r"did you mean 'tolerance'"):
+        load_configuration(FLIGHTS, ["gate.tolerence=1"])
+    with pytest.raises(ConfigurationError, match="expected KEY=VALUE"):
+        load_configuration(FLIGHTS, ["gate"])
+
+
+def test_stores_are_below_the_home_that_is_named(tmp_path):
+    arguments = load_configuration(FLIGHTS).local_arguments(base=FLIGHTS.parent, home=tmp_path)
+    assert arguments["model_registry"] == f"sqlite:///{tmp_path}/stores/mlflow.db"
+    assert arguments["feature_store"]["online_store"]["path"].startswith(str(tmp_path))
+    assert "{home}" not in str(arguments)
+
+
+def test_arguments_fit_the_pipeline(tmp_path):
+    from intermodal.components.serve_model.component import serve_model
+    from intermodal.pipelines.training import training_pipeline
+
+    arguments = load_configuration(FLIGHTS).local_arguments(base=FLIGHTS.parent, home=tmp_path)
+    assert set(arguments) | {"repository"} == set(training_pipeline(serve_model).component_spec.inputs)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_whatever_a_file_holds_it_is_valid_or_refused_in_words(value):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "any.yaml"
+        path.write_text(yaml.safe_dump(value, allow_unicode=True), encoding="utf-8")
+        try:
+            assert isinstance(load_configuration(path), TrainingConfiguration)
+        except ConfigurationError as error:
+            assert str(path) in str(error)
+
+
+HOSTILE = [
+    *("", "\0", "a\0b", "**.csv", "[", "***", "package:", "package:.x", "package:a.b/c", "package:json/../x", "~", ".", "..", "//", "/dev/null"),
+    *(
+        "gs://",
+        "s3://[x",
+        "http://[::1",
+        "file:///x",
+        "a" * 5000,
+        "{home}",
+        "{",
+        "{0}",
+        "%s",
+        "x:\n",
+        "2024-13-01",
+        "é\u202e",
+        "!!python/name:os.system",
+    ),
+    *(None, True, -1, 10**400, float("nan"), float("inf"), [], {}, [[]], {"a": {}}, {1: 2}, {"": ""}, [None], {"train": None}),
+]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of every value of a configuration."""
+    if path:
+        yield path
+    for key, each in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(each, (*path, key))
+
+
+@pytest.mark.fault(
+    "Wrong input",
+    "a hostile value in place of any key of a configuration: NUL, `**.csv`, `package:.x`, broken URIs, wrong types",
+    "accepted, or one sentence with the file's name",
+)
+def test_a_hostile_value_anywhere_is_accepted_or_refused_in_words(tmp_path, fault_random):
+    whole = yaml.safe_load(FLIGHTS.read_text())
+    whole["stores"] = {"model_registry": "x", "deployments": "x"}
+    whole["features"]["store"] = {"registry": "x", "online_store": {"type": "sqlite"}}
+    whole["data"]["sources"][0] |= {"encoding": "x", "time_zone": "x", "row_number": "x"}
+    path = tmp_path / "edited.yaml"
+    for place in places(whole):
+        for value in fault_random.sample(HOSTILE, 8):
+            edited = copy.deepcopy(whole)
+            section = edited
+            for key in place[:-1]:
+                section = section[key]
+            section[place[-1]] = value
+            path.write_text(yaml.safe_dump(edited, allow_unicode=True), encoding="utf-8")
+            try:
+                load_configuration(path).local_arguments(base=tmp_path, home=tmp_path)
+            except IntermodalError as error:
+                assert "\n" not in str(error) or all(str(path) in line for line in str(error).splitlines())
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("", "=", "=1", ".=1", "a..b=1", "title.x=1", "data.sources.0.uri=x", "gate.minimum=[", "gate.minimum.auc={{", "title=a\0", "gate.=1"),
+        *("title=!!python/object:os.system x", "model.hyperparameters=" + "[" * 5000, "title=&a *a", "model.seed=1e400", "title=2024-99-99"),
+    ],
+)
+def test_a_broken_override_is_refused_in_words(override):
+    with pytest.raises(ConfigurationError, match=r"--set|flights\.yaml, line \d+"):
+        load_configuration(FLIGHTS, [override])
+
+
+def test_a_nul_is_refused_with_its_place(edited):
+    with pytest.raises(ConfigurationError, match=r"line \d+: model\.label: it has a NUL character; remove it"):
+        load_configuration(edited("label: late", 'label: "la\\0te"'))

@@ -1,0 +1,85 @@
+"""What is compiled for each platform, from one pipeline function."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from intermodal.authoring.decorator import UNCACHED
+from intermodal.authoring.images import image_of
+from intermodal.compiler.build import write_specification
+from intermodal.configuration.training import load_configuration
+from intermodal.platforms.targets import CLUSTER_TARGETS, ClusterTarget
+
+FLIGHTS = Path(__file__).resolve().parents[2] / "pipelines" / "flights.yaml"
+
+
+@pytest.fixture(scope="module")
+def defaults():
+    return load_configuration(FLIGHTS).arguments(base=FLIGHTS.parent)
+
+
+@pytest.fixture(scope="module", params=CLUSTER_TARGETS)
+def specification(request, defaults):
+    return CLUSTER_TARGETS[request.param].compile(defaults)
+
+
+def all_tasks(specification):
+    dags = [specification["root"]["dag"], *(each["dag"] for each in specification["components"].values() if "dag" in each)]
+    return [task for dag in dags for task in dag["tasks"].values()]
+
+
+def executor_name(specification, task):
+    return specification["components"][task["componentRef"]["name"]].get("executorLabel", "").removeprefix("exec-")
+
+
+def test_it_parses_into_the_specifications_own_proto(specification):
+    parsed = json_format.ParseDict(specification, pipeline_spec_pb2.PipelineSpec())
+    assert parsed.pipeline_info.name == "training"
+    assert parsed.schema_version == "2.1.0"
+
+
+def test_side_effects_are_never_cached_inside_conditions_too(specification):
+    seen = set()
+    for task in all_tasks(specification):
+        name = next((each for each in UNCACHED if executor_name(specification, task).startswith(each)), None)
+        if name:
+            seen.add(name)
+            assert not task.get("cachingOptions", {}).get("enableCache"), task
+        elif executor_name(specification, task).startswith("model-"):  # Google's own, which change what is served
+            assert not task.get("cachingOptions", {}).get("enableCache"), task
+        elif executor_name(specification, task):
+            assert task["cachingOptions"]["enableCache"], task
+    assert {"find-champion", "register-model", "materialize-features"} <= seen
+
+
+def test_the_configuration_gives_the_defaults_and_no_machines_path(specification):
+    inputs = specification["root"]["inputDefinitions"]["parameters"]
+    assert inputs["label"]["defaultValue"] == "late"
+    assert "defaultValue" not in inputs["repository"]
+    assert str(FLIGHTS.parent) not in yaml.safe_dump(specification)
+
+
+def test_it_is_one_document_which_the_vertex_client_insists_on(specification, tmp_path):
+    write_specification(specification, tmp_path / "pipeline.yaml")
+    assert len(list(yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text()))) == 1
+
+
+def test_each_platform_deploys_in_its_own_way_from_the_same_pipeline_function(defaults):
+    executors = {name: set(target.compile(defaults)["deploymentSpec"]["executors"]) for name, target in CLUSTER_TARGETS.items()}
+    alone = {"kubeflow": {"exec-deploy-model"}, "vertex": {"exec-rehearse-service", "exec-model-upload", "exec-model-deploy", "exec-ask-service"}}
+    for name, other in (("kubeflow", "vertex"), ("vertex", "kubeflow")):
+        assert alone[name] <= executors[name]
+        assert not alone[other] & executors[name]
+        assert "exec-serve-model" not in executors[name]
+        assert "exec-render-report" in executors[name]
+
+
+def test_images_come_from_the_registry_by_digest_where_one_is_known(defaults):
+    digest = "sha256:" + "a" * 64
+    target = ClusterTarget("kubeflow", lambda: None, image_repository="registry.example/team", digests={"train": digest})
+    images = {each["container"]["image"] for each in target.compile(defaults)["deploymentSpec"]["executors"].values() if "container" in each}
+    assert f"registry.example/team/intermodal-train@{digest}" in images
+    assert all(image.startswith("registry.example/team/") and image_of(image) for image in images)

@@ -1,0 +1,236 @@
+"""Deployment by Vertex AI's managed steps: Google's own launchers, run as compiled, against Vertex AI on loopback."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from kfp import components, dsl
+from kfp.local.status import Status
+
+from intermodal.authoring.images import image_of
+from intermodal.compiler.build import compile_specification, set_images
+from intermodal.compiler.resources import apply_retries
+from intermodal.compiler.specification import apply_cache_policy, graphs
+from intermodal.platforms.vertex.serving import batch_prediction, container_specification, deploy_on_vertex
+from intermodal.runner.cache import ContentCache
+from intermodal.runner.environments import environment
+from intermodal.runner.orchestration import orchestrate
+from tests.servers.faults import Fault
+from tests.servers.storage import free_port
+from tests.servers.vertex_serving import ServingVertex, https_proxy, job_service
+
+ROOT = Path(__file__).resolve().parents[2]
+REGION = "projects/my-project/locations/europe-west4"
+HOST = "europe-west4-aiplatform.googleapis.com"
+ENDPOINT, MODEL = f"{REGION}/endpoints/flight-delay", f"{REGION}/models/7"
+PLACEHOLDERS = {"{{$.pipeline_google_cloud_location}}": "europe-west4", "{{$.pipeline_google_cloud_project_id}}": "my-project"}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A model, its evaluation and its registration, as directories."""
+    folder = tmp_path_factory.mktemp("inputs")
+    code = """
+import json, sys
+from pathlib import Path
+sys.path[:0], folder = [sys.argv[1]], Path(sys.argv[3])
+sys.path.append(sys.argv[2])
+from tests.serving.conftest import ROWS, probability, save_model
+save_model(folder / "model", 0.0)
+(folder / "evaluation").mkdir()
+(folder / "evaluation" / "smoke.json").write_text(json.dumps({"instances": ROWS, "probabilities": [probability(row, 0.0) for row in ROWS]}))
+"""
+    testing = next((environment("testing").parent.parent / "lib").glob("python*/site-packages"))
+    command = [str(environment("serve")), "-c", code, str(ROOT), str(testing), str(folder)]
+    subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, check=True, capture_output=True)
+    (folder / "registration").mkdir()
+    (folder / "registration" / "registration.json").write_text('{"version": "3"}')
+    return folder
+
+
+@pytest.fixture
+def vertex(tmp_path):
+    """A region with an endpoint, and the variables that lead there."""
+    server = ServingVertex(tmp_path)
+    server.state["endpoints"][ENDPOINT] = {"name": ENDPOINT, "displayName": "flight-delay"}
+    with server.running(), https_proxy(server, HOST, tmp_path) as variables:
+        try:
+            yield server, variables
+        finally:
+            server.end()
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a compiled pipeline, each task with the command line that Vertex AI would run in the task's image; its logs are in `run.logs`."""
+
+    def run(pipeline, variables, **arguments):
+        def launch(image, command, own):
+            python = environment(image_of(image)) if image_of(image) else Path(sys.executable)
+            inside = {"PATH": f"{python.parent}{os.pathsep}{os.defpath}", "PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(tmp_path)}
+            done = subprocess.run(command, env=inside | variables | own, capture_output=True, text=True, check=False, cwd=tmp_path)
+            run.logs.append(done.stdout + done.stderr)
+            print(done.stderr[-800:])
+            return Status.FAILURE if done.returncode else Status.SUCCESS
+
+        specification = yaml.safe_dump(compile_specification(pipeline))
+        for placeholder, value in PLACEHOLDERS.items():
+            specification = specification.replace(placeholder, value)
+        folders = itertools.count()
+        return orchestrate(
+            components.load_component_from_text(specification).pipeline_spec,
+            arguments,
+            run_id="run",
+            root=str(tmp_path / "runs"),
+            workspace=str(tmp_path / "workspace"),
+            task_cache=ContentCache(tmp_path / "cache", reading=False),
+            execute=lambda original, **details: original(**details),
+            launch=launch,
+            task_folder=lambda: str(tmp_path / "runs" / str(next(folders))),
+            sleep=lambda seconds: None,
+        )
+
+    run.logs = []
+    return run
+
+
+def deployment(inputs: Path = Path("/inputs")):
+    """Return a pipeline that deploys what lies in a folder."""
+
+    @dsl.pipeline(name="deployment")
+    def deployment(deployments: str, service_name: str, serving: dict):
+        kinds = {"model": dsl.Model, "evaluation": dsl.Artifact, "registration": dsl.Artifact}
+        given = {name: dsl.importer(artifact_uri=str(inputs / name), artifact_class=kind).output for name, kind in kinds.items()}
+        deploy_on_vertex(**given, deployments=deployments, service_name=service_name, serving=serving)
+
+    return deployment
+
+
+@pytest.fixture
+def deploy(run, inputs, vertex):
+    """Run the deployment of the module's model."""
+    return lambda **serving: run(deployment(inputs), vertex[1], deployments=ENDPOINT, service_name="flight-delay", serving=serving)
+
+
+def test_a_second_run_makes_a_version_moves_the_endpoints_traffic_to_it_and_retires_what_was_served_before(deploy, vertex, inputs, tmp_path):
+    server, _ = vertex
+    other = {"name": f"{REGION}/models/6", "versionId": "4", "displayName": "other", "createTime": "2025-01-01T00:00:00Z"}
+    ours = {"name": MODEL, "versionId": "1", "labels": {"service": "flight-delay"}, "createTime": "2025-01-02T00:00:00Z"}
+    server.state["models"] |= {each["name"]: each for each in (other, ours)}
+    earlier = [{"id": "0", "model": f"{REGION}/models/6", "modelVersionId": "4"}, {"id": "1", "model": MODEL, "modelVersionId": "1"}]
+    server.state["endpoints"][ENDPOINT] |= {"deployedModels": earlier, "trafficSplit": {"1": 100}}
+    account = "predictor@my-project.iam.gserviceaccount.com"
+    deploy(machine_type="n1-standard-4", minimum_replicas=2, maximum_replicas=3, service_account=account)
+
+    assert list(server.state["models"]) == [other["name"], MODEL]
+    model = server.state["models"][MODEL]
+    assert model["versionId"] == "2"
+    assert model["artifactUri"] == str(inputs / "model")
+    assert model["labels"] == {"service": "flight-delay", "model-version": "3"}
+    assert model["containerSpec"] == container_specification()
+    assert list(server.state["endpoints"]) == [ENDPOINT]
+    endpoint = server.state["endpoints"][ENDPOINT]
+    assert endpoint["trafficSplit"] == {"3": 100}
+    resources = {"machineSpec": {"machineType": "n1-standard-4"}, "minReplicaCount": 2, "maxReplicaCount": 3}
+    now = {"id": "3", "model": MODEL, "modelVersionId": "2", "dedicatedResources": resources, "serviceAccount": account}
+    assert endpoint["deployedModels"] == [now]
+
+    record = json.loads(next((tmp_path / "runs").rglob("deployment.json")).read_text())
+    smoke = json.loads((inputs / "evaluation" / "smoke.json").read_text())
+    assert record["url"] == f"https://europe-west4-aiplatform.googleapis.com/v1/{ENDPOINT}:predict"
+    assert record["request"] == {"instances": smoke["instances"][-1:]}
+    assert record["response"] == {"predictions": [pytest.approx(smoke["probabilities"][-1], abs=1e-6)]}
+
+
+def test_a_first_version_is_a_model_of_its_own_and_a_refused_deployment_ends_the_run(deploy, run, vertex):
+    server, _ = vertex
+    server.faults = [Fault("status", path=":deployModel", status=403)]
+    with pytest.raises(RuntimeError, match="model-deploy"):
+        deploy()
+    (model,) = server.state["models"].values()
+    assert (model["displayName"], model["versionId"]) == ("flight-delay", "1")
+    assert "Failed to create the resource. Error: {'code': 403" in run.logs[-1]
+    assert not [each for each in server.requests if each.path.endswith((":predict", ":undeployModel"))]
+
+
+def test_an_endpoint_that_is_not_there_ends_the_run_before_anything_is_uploaded(deploy, run, vertex):
+    server, _ = vertex
+    del server.state["endpoints"][ENDPOINT]
+    with pytest.raises(RuntimeError, match="list-served"):
+        deploy()
+    assert [log for log in run.logs if f"Resource '{ENDPOINT}' is not found" in log]
+    assert server.state["models"] == {}
+
+
+def test_rows_are_scored_by_a_managed_job_without_a_deployment(run, tmp_path):
+    server, port = ServingVertex(tmp_path), free_port()
+    with server.running(), https_proxy(server, HOST, tmp_path, tunnel=port) as variables, job_service(tmp_path, port) as jobs:
+        outputs = run(
+            batch_prediction,
+            variables,
+            model=f"{MODEL}@2",
+            instances=["gs://bucket/rows-*.jsonl"],
+            output="gs://bucket/scored",
+            machine_type="n1-standard-8",
+            replicas=3,
+        )
+    (job,) = jobs
+    assert job.name.startswith(f"{REGION}/batchPredictionJobs/")
+    assert job.model == f"{MODEL}@2"
+    assert (job.input_config.instances_format, list(job.input_config.gcs_source.uris)) == ("jsonl", ["gs://bucket/rows-*.jsonl"])
+    assert (job.output_config.predictions_format, job.output_config.gcs_destination.output_uri_prefix) == ("jsonl", "gs://bucket/scored")
+    resources = job.dedicated_resources
+    assert (resources.machine_spec.machine_type, resources.starting_replica_count, resources.max_replica_count) == ("n1-standard-8", 1, 3)
+    assert [each.uri for each in outputs.values()] == ["gs://bucket/scored/prediction-0"]
+
+
+def test_the_predictors_image_goes_by_the_registry_and_digest_too():
+    specification = compile_specification(deployment())
+    set_images(specification, repository="registry.example/team", digests={"serve": "sha256:" + "a" * 64})
+    executors = specification["deploymentSpec"]["executors"].values()
+    served = [each["importer"]["metadata"]["containerSpec"] for each in executors if "containerSpec" in each.get("importer", {}).get("metadata", {})]
+    assert [each["imageUri"] for each in served] == ["registry.example/team/intermodal-serve@sha256:" + "a" * 64]
+
+
+def test_what_uploads_or_deploys_is_neither_cached_nor_started_twice():
+    specification = compile_specification(deployment())
+    apply_cache_policy(specification)
+    apply_retries(specification, 2)
+    found = {name.rstrip("-0123456789"): task for graph in graphs(specification) for name, task in graph["tasks"].items()}
+    assert {name for name, task in found.items() if "retryPolicy" in task} == {"test-predictor", "list-served", "verify-endpoint"}
+    for name in ("model-upload", "model-deploy", "model-undeploy", "list-served", "verify-endpoint"):
+        assert not found[name].get("cachingOptions", {}).get("enableCache"), name
+
+
+def test_it_compiles_to_the_same_bytes_whatever_the_order_of_sets():
+    code = """
+import yaml
+from intermodal.platforms.targets import CLUSTER_TARGETS
+print(yaml.safe_dump(CLUSTER_TARGETS["vertex"].compile({})))
+"""
+    variables = [os.environ | {"PYTHONHASHSEED": str(seed)} for seed in range(4)]
+    runs = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=each, stdout=subprocess.PIPE) for each in variables]
+    assert len({each.communicate(timeout=60)[0] for each in runs}) == 1
+
+
+def test_without_googles_components_only_vertex_says_what_to_install():
+    code = """
+import sys
+sys.modules["google_cloud_pipeline_components"] = None
+from intermodal.runtime.errors import MachineError
+from intermodal.platforms.targets import CLUSTER_TARGETS
+CLUSTER_TARGETS["kubeflow"].compile({})
+try:
+    CLUSTER_TARGETS["vertex"].compile({})
+except MachineError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == (
+        "google-cloud-pipeline-components is not installed, and pipelines for Vertex AI need it: pip install 'intermodal[vertex]'"
+    )
