@@ -22,11 +22,11 @@ from intermodal.cli.main import main as cli
 from intermodal.compiler.build import compile_specification, write_specification
 from intermodal.platforms import following
 from intermodal.runtime.errors import IntermodalError
+from tests.platforms.test_local_runs import greet, greeting
 from tests.servers.faults import Fault
 from tests.servers.kubeflow import KubeflowServer, node_id, workflow_nodes
 from tests.servers.storage import gcs_server, s3_server
 from tests.servers.vertex import VertexServer
-from tests.targets.test_local_runs import greet, greeting
 
 ROOT = Path(__file__).resolve().parents[2]
 FLIGHTS = str(ROOT / "pipelines" / "flights.yaml")

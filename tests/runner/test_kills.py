@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.targets.test_local_stopping import kill, marked, wait_for
+from tests.runner.test_stopping import kill, marked, wait_for
 
 ATTEMPTS = 10
 PROGRAM = """

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from intermodal.components.verify_endpoint import logic
 from intermodal.components.verify_endpoint.logic import verify_endpoint
 from intermodal.runtime.errors import ConfigurationError, DeploymentError, StoreError
-from tests.serving.conftest import ROWS, SIGNATURE, probability
 from tests.servers.faults import Fault, FaultyServer, Refusal
+from tests.serving.conftest import ROWS, SIGNATURE, probability
 
 PREDICT = "/v1/projects/p/locations/l/endpoints/7:predict"
 
