@@ -24,7 +24,7 @@ def checkout(tmp_path):
     (tmp_path / "pipelines").symlink_to(ROOT / "pipelines")
     shutil.copy(ROOT / "components" / "__init__.py", tmp_path / "components")
     for name in ("test_contracts.py",):
-        shutil.copy(ROOT / "tests" / name, tmp_path / "tests")
+        shutil.copy(ROOT / "tests" / "components" / name, tmp_path / "tests" / "components")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path
 

@@ -18,7 +18,7 @@ from google.cloud import storage
 from kfp import dsl
 from typer.testing import CliRunner
 
-from intermodal.cli.main import main as cli
+from intermodal.cli import main as cli
 from intermodal.compiler.build import compile_specification, write_specification
 from intermodal.platforms import following
 from intermodal.runtime.errors import IntermodalError

@@ -106,7 +106,7 @@ def test_a_hostile_condition_ends_in_one_sentence(name):
 
 
 NUMBERS = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
-VALUES = {"text": st.text(), "number": NUMBERS, "truth": st.booleans()}
+VALUES = {"text": st.text().filter(lambda text: "\0" not in text), "number": NUMBERS, "truth": st.booleans()}
 OPERATORS = {
     "==": lambda a, b: a == b,
     "!=": lambda a, b: a != b,
@@ -222,3 +222,8 @@ def test_fifty_branches_are_not_too_many():
 def test_the_library_is_imported_by_the_first_condition_alone():
     code = "import sys, intermodal.runner.orchestration as o; print('cel_expr_python' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_a_text_with_a_nul_is_refused_for_the_library_would_cut_it_off_there():
+    with pytest.raises(ConfigurationError, match="NUL"):
+        condition_holds(f"{V}['x'] != ''", x="\0")

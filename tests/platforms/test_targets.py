@@ -69,7 +69,7 @@ def test_it_is_one_document_which_the_vertex_client_insists_on(specification, tm
 
 def test_each_platform_deploys_in_its_own_way_from_the_same_pipeline_function(defaults):
     executors = {name: set(target.compile(defaults)["deploymentSpec"]["executors"]) for name, target in CLUSTER_TARGETS.items()}
-    alone = {"kubeflow": {"exec-deploy-model"}, "vertex": {"exec-rehearse-service", "exec-model-upload", "exec-model-deploy", "exec-ask-service"}}
+    alone = {"kubeflow": {"exec-deploy-kserve"}, "vertex": {"exec-test-predictor", "exec-model-upload", "exec-model-deploy", "exec-verify-endpoint"}}
     for name, other in (("kubeflow", "vertex"), ("vertex", "kubeflow")):
         assert alone[name] <= executors[name]
         assert not alone[other] & executors[name]

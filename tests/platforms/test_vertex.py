@@ -342,7 +342,7 @@ def test_tasks_come_in_the_order_of_their_start(server, target):
 def test_a_failed_task_says_the_last_error_of_its_last_attempts_log_read_once(server, target):
     target.submit(submission())
     server.advance(JOB, "PIPELINE_STATE_FAILED", TASKS)
-    said = "Traceback\nintermodal.errors.DataError: the table flights has no rows\nexit status 1"
+    said = "Traceback\nintermodal.runtime.errors.DataError: the table flights has no rows\nexit status 1"
     server.state["entries"] = [logged("76", textPayload="ValueError: the attempt before"), logged("77", textPayload=said)]
     for _ in range(2):
         assert target.run("conditional-k1").tasks[1].error.startswith("the table flights has no rows")

@@ -36,7 +36,7 @@ def holds(condition: str, value: Callable[[str], Any]) -> bool:
             given[name] = _json(value(name))
         except KeyError:
             absent.append(name)
-        except OverflowError as error:
+        except (OverflowError, ValueError) as error:
             raise _unusable(condition, f"{name}: {error}") from error
     try:
         condition.encode()
@@ -78,11 +78,17 @@ def why_unreadable(condition: str) -> str | None:
 
 
 def _json(value: Any) -> Any:
-    """Return a value as the driver has it, where every number is a double."""
+    """Return a value as the driver has it, where every number is a double.
+
+    Raises:
+        ValueError: A text has a NUL, at which the library would cut it off.
+    """
     if isinstance(value, dict):
         return {key: _json(each) for key, each in value.items()}
     if isinstance(value, list):
         return [_json(each) for each in value]
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("its text has a NUL character")
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
