@@ -5,7 +5,7 @@ from kfp import dsl
 from intermodal.authoring.decorator import component
 
 
-@component(image="data", cached=False)
+@component(image="data", cached=False, changes="online-store")
 def materialize_features(
     tables: dsl.Input[dsl.Dataset],
     repository: dsl.Input[dsl.Artifact],

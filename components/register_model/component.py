@@ -5,7 +5,7 @@ from kfp import dsl
 from intermodal.authoring.decorator import component
 
 
-@component(image="track", cached=False)
+@component(image="track", cached=False, changes="model-registry")
 def register_model(
     model: dsl.Input[dsl.Model],
     training: dsl.Input[dsl.Artifact],

@@ -5,7 +5,7 @@ from kfp import dsl
 from intermodal.authoring.decorator import component
 
 
-@component(image="serve", cached=False)
+@component(image="serve", cached=False, changes="local-service")
 def serve_model(
     model: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],

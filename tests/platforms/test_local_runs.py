@@ -7,6 +7,7 @@ from rich.console import Console
 from intermodal.authoring.images import image_reference
 from intermodal.platforms.local.runs import LocalRuns
 from intermodal.runner.local import LocalTarget
+from intermodal.runner.records import recorded
 from intermodal.runtime.errors import ConfigurationError, PlatformError, TaskError
 
 
@@ -49,6 +50,14 @@ def test_logs_are_what_the_tasks_printed(runs):
     assert ("greet", "hello Ada") in list(runs.logs(run))
     with pytest.raises(PlatformError, match="did you mean 'greet'"):
         list(runs.logs(run, "great"))
+
+
+def test_a_run_without_an_end_still_runs_or_was_killed(tmp_path):
+    folder = tmp_path / "runs" / "a"
+    folder.mkdir(parents=True)
+    with recorded(folder, {}):
+        assert LocalRuns(tmp_path).run("a").state == "running"
+    assert (LocalRuns(tmp_path).run("a").state, LocalRuns(tmp_path).run("a").error) == ("cancelled", "the process that ran it was killed")
 
 
 @pytest.mark.parametrize("name", ["absent", "..", "", "a/b"])

@@ -10,9 +10,11 @@ from intermodal.authoring.images import image_reference
 
 #: Names of the components (as the compiler writes them) that must run every time: they read or change something outside the run.
 UNCACHED: Final[set[str]] = set()
+#: What each component that changes something outside the run changes, by the component's name: what `replay --changes` takes.
+CHANGES: Final[dict[str, str]] = {}
 
 
-def component(*, image: str, cached: bool = True) -> Callable[[Callable[..., Any]], Any]:
+def component(*, image: str, cached: bool = True, changes: str = "") -> Callable[[Callable[..., Any]], Any]:
     """Make a thin, typed function a component that runs in one of the project's images.
 
     The function's body is all that the compiled YAML carries: it imports its logic from the image and calls it.
@@ -21,6 +23,7 @@ def component(*, image: str, cached: bool = True) -> Callable[[Callable[..., Any
         image: A key of `intermodal.authoring.images.IMAGES`.
         cached: Whether equal inputs may reuse an earlier run's outputs. False for whatever reads or changes a store that outlives the run;
             the policy belongs to the component and is written into every compiled pipeline that uses it.
+        changes: What it changes outside the run, in a word or two joined by a hyphen; `intermodal replay` asks before it runs such a task again.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -30,6 +33,8 @@ def component(*, image: str, cached: bool = True) -> Callable[[Callable[..., Any
                 made.component_spec.outputs[described.arg_name].description = described.description
         if not cached:
             UNCACHED.add(made.name)
+        if changes:
+            CHANGES[made.name] = changes
         return made
 
     return decorate

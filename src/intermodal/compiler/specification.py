@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from intermodal.authoring.catalog import component_names, load_component
-from intermodal.authoring.decorator import UNCACHED
+from intermodal.authoring.decorator import CHANGES, UNCACHED
 from intermodal.authoring.images import image_of
 
 Specification = dict[str, Any]
@@ -26,20 +26,38 @@ def executor_of(specification: Specification, task: dict[str, Any]) -> dict[str,
     return found
 
 
+def tasks_named(specification: Specification, name: str) -> list[str]:
+    """Return the components of the tasks of a name, nested ones included: usually one."""
+    found = [graph["tasks"][name]["componentRef"]["name"] for graph in graphs(specification) if name in graph.get("tasks", {})]
+    return list(dict.fromkeys(found))
+
+
 def apply_cache_policy(specification: Specification) -> None:
     """Forbid caching for the tasks of the project's uncached components, wherever they stand in the pipeline, in place.
 
-    A component is told by its image and the function it runs, not by the task's name, which grows suffixes and can be chosen freely.
+    A component is known by its image and the function it runs, not by the task's name, which grows suffixes and can be chosen freely.
     """
-    ours = set(component_names())
     for graph in graphs(specification):
         for task in graph["tasks"].values():
-            container = (executor_of(specification, task) or {}).get("container", {})
-            name = _function(container.get("args", []))
-            if name in ours and image_of(container.get("image", "")):
-                load_component(name)  # registers its policy
-                if name.replace("_", "-") in UNCACHED:
-                    task["cachingOptions"] = {}
+            if _own_component((executor_of(specification, task) or {}).get("container", {})) in UNCACHED:
+                task["cachingOptions"] = {}
+
+
+def changed_by(container: dict[str, Any]) -> str:
+    """Return what a task's container changes outside the run, as its component's contract names it; empty: nothing that is known of."""
+    if "google-cloud-pipeline-components" in container.get("image", ""):
+        return "google-cloud"
+    return CHANGES.get(_own_component(container), "")
+
+
+def _own_component(container: dict[str, Any]) -> str:
+    """Return the name of the project's component that a container runs, its policy registered; empty: another's."""
+    arguments = container.get("args", [])
+    name = str(arguments[arguments.index("--function_to_execute") + 1]) if "--function_to_execute" in arguments[:-1] else ""
+    if name not in component_names() or not image_of(container.get("image", "")):
+        return ""
+    load_component(name)
+    return name.replace("_", "-")
 
 
 def forbid_caching(specification: Specification) -> Specification:
@@ -65,7 +83,3 @@ def forbid_caching_by_tag(specification: Specification) -> tuple[str, ...]:
                 task["cachingOptions"] = {}
                 found.add(image)
     return tuple(sorted(found))
-
-
-def _function(arguments: list[Any]) -> str:
-    return str(arguments[arguments.index("--function_to_execute") + 1]) if "--function_to_execute" in arguments[:-1] else ""

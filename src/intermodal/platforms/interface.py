@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from intermodal.compiler.specification import Specification
-from intermodal.runtime.errors import ConfigurationError
+from intermodal.runtime.errors import ConfigurationError, PlatformError
 from intermodal.runtime.redaction import redacted
 
 #: A run's or task's state, the same words on every platform.
@@ -86,6 +86,42 @@ class RemoteRun:
     def over(self) -> bool:
         """Whether the run has ended."""
         return self.state in FINAL
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An input artifact of a task.
+
+    Attributes:
+        uri: Where it is.
+        type: Its schema title, for instance `system.Dataset`.
+        metadata: What the task that made it wrote beside it.
+    """
+
+    uri: str
+    type: str = "system.Artifact"
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TaskInputs:
+    """What a task of a run was given, and what it runs: enough to run it again.
+
+    Attributes:
+        task: Its name; inside a loop with the iteration, `score[0]`.
+        component: Its component's definition in the specification.
+        container: Its container in the specification.
+        parameters: Its parameters.
+        artifacts: Its artifacts.
+        storage_endpoint: Of the store that the artifacts are in, where that is neither AWS nor Google's; else None.
+    """
+
+    task: str
+    component: dict[str, Any]
+    container: dict[str, Any]
+    parameters: dict[str, Any]
+    artifacts: dict[str, Artifact]
+    storage_endpoint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -165,6 +201,16 @@ class RemoteTarget(Protocol):
     def cancel(self, run_id: str) -> RemoteRun:
         """Ask the platform to end a run; one that has ended stays as it is."""
 
+    def retry(self, run_id: str) -> RemoteRun:
+        """Go on from what failed, by the platform's own means; refused for a run that succeeded or has not ended.
+
+        Returns:
+            The run that goes on: the same, or a new one where the platform starts one.
+        """
+
+    def inputs(self, run_id: str, task: str) -> TaskInputs:
+        """Return what a task was given; a task that has not started, and what the platform does not keep, is an error."""
+
     def create_schedule(self, name: str, cron: str, time_zone: str, submission: Submission) -> RemoteSchedule:
         """Create a schedule.
 
@@ -185,6 +231,56 @@ class RemoteTarget(Protocol):
 
         One that is not there is an error that names the nearest.
         """
+
+
+def task_inputs(task: str, specification: Specification, component: str, executor_input: dict[str, Any], endpoint: str | None = None) -> TaskInputs:
+    """Return what a task was given, from its ExecutorInput.
+
+    Args:
+        task: Its name.
+        specification: The run's.
+        component: Its component's name there.
+        executor_input: As the protobuf message `ExecutorInput` is in JSON.
+        endpoint: See `TaskInputs.storage_endpoint`.
+
+    Raises:
+        PlatformError: It has no container, or takes a list of artifacts.
+    """
+    definition = specification["components"][component]
+    executor = specification["deploymentSpec"]["executors"].get(definition.get("executorLabel", ""), {})
+    if "container" not in executor:
+        raise PlatformError(f"{task}: an importer, a condition, a loop or a nested pipeline runs no code of its own; name a task inside it")
+    given = executor_input.get("inputs", {})
+    artifacts = {name: each.get("artifacts") or [] for name, each in given.get("artifacts", {}).items()}
+    if lists := [name for name in artifacts if definition["inputDefinitions"]["artifacts"].get(name, {}).get("isArtifactList")]:
+        raise PlatformError(f"{task}: its input {lists[0]!r} is a list of artifacts, which `replay` cannot give it; run the whole pipeline here")
+    return TaskInputs(
+        task=task,
+        component=definition,
+        container=executor["container"],
+        parameters=given.get("parameterValues", {}),
+        artifacts={
+            name: Artifact(each["uri"], each.get("type", {}).get("schemaTitle") or "system.Artifact", each.get("metadata", {}))
+            for name, found in artifacts.items()
+            for each in found[:1]
+        },
+        storage_endpoint=endpoint,
+    )
+
+
+def refuse_retry(run: RemoteRun, target: str) -> None:
+    """Refuse to retry a run that has not ended, or that succeeded.
+
+    Raises:
+        PlatformError: It is such a run.
+    """
+    if not run.over:
+        raise PlatformError(
+            f"the run {run.id} has not ended: it is {run.state}; `intermodal status {run.id} --target {target}` shows it, "
+            f"`intermodal cancel {run.id} --target {target}` ends it"
+        )
+    if run.state not in ("failed", "cancelled"):
+        raise PlatformError(f"the run {run.id} {run.state}: there is nothing to retry; `intermodal submit` starts another")
 
 
 def submission_key(key: str | None = None) -> str:

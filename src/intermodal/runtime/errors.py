@@ -46,15 +46,17 @@ class TaskError(IntermodalError):
 
     Attributes:
         task: Its name.
-        sentence: Its own last word, as its log has it.
+        sentence: The last error in its log.
         log: The path of its log.
+        status: Its exit status; 128 plus the signal that killed it; 1 where it did not start.
     """
 
-    def __init__(self, task: str, sentence: str, log: str) -> None:
+    def __init__(self, task: str, sentence: str, log: str, status: int = 1) -> None:
         super().__init__(f"{task}: {sentence}\nIts log: {log}")
         self.task = task
         self.sentence = redacted(sentence)
         self.log = log
+        self.status = status
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

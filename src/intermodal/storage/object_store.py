@@ -59,6 +59,9 @@ class ObjectStore(Protocol):
     def put(self, key: str, content: Content) -> None:
         """Upload; the object appears whole."""
 
+    def get(self, key: str, path: Path) -> None:
+        """Download an object to a file."""
+
     def delete(self, key: str) -> None:
         """Delete an object, if it is there."""
 
@@ -127,6 +130,12 @@ class _CloudStorage:
                 blob.upload_from_string(content.body, checksum="crc32c", **_request())
             else:
                 blob.upload_from_filename(str(content.body), checksum="crc32c", **_request())
+        except self._errors as error:
+            raise self._in_words(key, error) from error
+
+    def get(self, key: str, path: Path) -> None:
+        try:
+            self._bucket.blob(key).download_to_filename(str(path), **_request())
         except self._errors as error:
             raise self._in_words(key, error) from error
 
@@ -213,6 +222,12 @@ class _S3:
                 self._client.put_object(Bucket=self._name, Key=key, Body=content.body, Metadata=beside)
             else:
                 self._client.upload_file(str(content.body), self._name, key, ExtraArgs={"Metadata": beside})
+        except self._errors as error:
+            raise self._in_words(error) from error
+
+    def get(self, key: str, path: Path) -> None:
+        try:
+            self._client.download_file(self._name, key, str(path))
         except self._errors as error:
             raise self._in_words(error) from error
 
