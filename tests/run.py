@@ -20,7 +20,11 @@ from intermodal.runner.environments import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 # Suites that belong to no component but need an image's packages.
-EXTRA = {"data": ["tests/feature_repo", "tests/features"], "serve": ["tests/serving"]}
+EXTRA = {
+    "data": ["tests/feature_repo", "tests/features", "tests/runtime/datasets"],
+    "serve": ["tests/serving"],
+    "validate": ["tests/runtime/datasets"],  # its PyArrow is much older
+}
 
 
 def image_suites() -> dict[str, list[str]]:

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from intermodal.components.ingest_tables.csv_files import CsvFile
 from intermodal.components.ingest_tables.files import TableFile
 from intermodal.components.ingest_tables.listing import find_files
 from intermodal.components.ingest_tables.source import Source
+from intermodal.runtime.datasets.csv_files import CsvFile, CsvOptions, fit_types
 from intermodal.runtime.errors import DataError
 
 _BATCH = 1 << 16
@@ -26,7 +26,7 @@ class Table:
         kinds = {file.kind for file in self._files}
         if len(kinds) > 1:
             raise DataError(f"{source.uri}: CSV and Parquet files lie beside each other; name one kind with a glob, *.parquet for instance")
-        self._csv = [CsvFile(file, source) for file in self._files] if kinds == {"csv"} else []
+        self._csv = [CsvFile(file, _csv_options(source)) for file in self._files] if kinds == {"csv"} else []
         stored = self._scan_csv() if self._csv else self._scan_parquet()
         fields = [pa.field(name, self._written(kind)) for name, kind in zip(stored.names, stored.types, strict=True)]
         if source.row_number:
@@ -50,16 +50,12 @@ class Table:
     def _scan_csv(self) -> pa.Schema:
         """Return the columns of all files, with the narrowest types that every row of every file fits."""
         declared = self.source.declared()
-        fitting: dict[int, dict[str, pa.DataType]] = {}
-        self._types: dict[str, pa.DataType] = dict(declared)
         first: list[str] = []
-        # A type widened for a later file must fit the earlier ones too.
-        while stale := [index for index in range(len(self._csv)) if fitting.get(index) != self._types]:
-            for index in stale:
-                names = self._csv[index].names(declared)
-                self._check_names(self._files[index], names, first)
-                first = first or names
-                self._types = fitting[index] = self._csv[index].scan(self._types, declared)
+        for file, table in zip(self._files, self._csv, strict=True):
+            names = table.names(declared)
+            self._check_names(file, names, first)
+            first = first or names
+        self._types = fit_types(self._csv, declared)
         return pa.schema([(name, self._types[name]) for name in first])
 
     def _scan_parquet(self) -> pa.Schema:
@@ -126,6 +122,11 @@ class Table:
             except pa.ArrowInvalid as error:
                 raise DataError(f"{file.name}: column {wanted.name!r}: {error}; declare another type in `columns`, or correct the file") from error
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+
+def _csv_options(source: Source) -> CsvOptions:
+    remedy = "declare the file's `encoding`, for instance latin-1"
+    return CsvOptions(source.null_values, source.column_names, source.skip_rows, source.encoding, remedy)
 
 
 def _parquet_batches(file: TableFile) -> Iterator[pa.RecordBatch]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from intermodal.components.ingest_tables import csv_files
+from intermodal.runtime.datasets import csv_files
 
 CSV = "id,fruit,weight\n1,apple,1.5\n2,pear,NA\n"
 

@@ -4,15 +4,16 @@ import codecs
 import io
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NoReturn, cast
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NoReturn, Protocol, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
+import pyarrow.parquet as pq
 
-from intermodal.components.ingest_tables.files import TableFile
-from intermodal.components.ingest_tables.source import Source
 from intermodal.runtime.errors import DataError
 
 Types = dict[str, pa.DataType]
@@ -41,27 +42,59 @@ _MISFIT = re.compile(
 )
 
 
+class Readable(Protocol):
+    """A file of any place, with a name for messages."""
+
+    @property
+    def name(self) -> str:
+        """Its path or URI."""
+
+    def open(self) -> AbstractContextManager[IO[bytes]]:
+        """Open its content."""
+
+
+@dataclass(frozen=True)
+class CsvOptions:
+    """How a CSV file is written.
+
+    Attributes:
+        null_values: Texts that mean null.
+        column_names: The columns' names where the file has no header; empty: its first line.
+        skip_rows: Lines to pass over before the header.
+        encoding: Its character encoding.
+        encoding_remedy: What to do about a file in another encoding, for the message.
+    """
+
+    null_values: Sequence[str] = ("", "NA")
+    column_names: Sequence[str] = ()
+    skip_rows: int = 0
+    encoding: str = "utf-8"
+    encoding_remedy: str = "save it as UTF-8"
+
+
 class CsvFile:
     """One CSV file of a table.
 
     Args:
         file: Where it is.
-        source: How to read it.
+        options: How it is written.
     """
 
-    def __init__(self, file: TableFile, source: Source) -> None:
+    def __init__(self, file: Readable, options: CsvOptions) -> None:
         self._file = file
-        self._source = source
+        self._options = options
         self._block = _BLOCK
+        self._names: list[str] = []
 
     def names(self, declared: Types) -> list[str]:
         """Return the columns' names as the file has them, empty and double ones too."""
-        while True:
+        while not self._names:
             try:
                 with self._open(dict.fromkeys(declared, pa.string())) as reader:
-                    return list(reader.schema.names)
+                    self._names = list(reader.schema.names)
             except pa.ArrowInvalid as error:
                 self._enlarge_or_refuse(error)
+        return self._names
 
     def scan(self, types: Types, declared: Types) -> Types:
         """Read the file once, without keeping it, and return its columns with the declared types or the narrowest that all rows fit.
@@ -102,18 +135,18 @@ class CsvFile:
 
     @contextmanager
     def _open(self, types: Types, only: Sequence[str] = ()) -> Iterator[csv.CSVStreamingReader]:
-        source = self._source
+        options = self._options
         with self._file.open() as content:
             stream: Any = content
-            if codecs.lookup(source.encoding).name != "utf-8":
-                stream = pa.transcoding_input_stream(pa.PythonFile(content, mode="r"), source.encoding, "utf-8")
+            if codecs.lookup(options.encoding).name != "utf-8":
+                stream = pa.transcoding_input_stream(pa.PythonFile(content, mode="r"), options.encoding, "utf-8")
             try:
                 with csv.open_csv(
                     stream,
-                    csv.ReadOptions(block_size=self._block, skip_rows=source.skip_rows, column_names=list(source.column_names) or None),
+                    csv.ReadOptions(block_size=self._block, skip_rows=options.skip_rows, column_names=list(options.column_names) or None),
                     csv.ParseOptions(newlines_in_values=True),
                     csv.ConvertOptions(
-                        column_types=types, null_values=list(source.null_values), strings_can_be_null=True, include_columns=list(only)
+                        column_types=types, null_values=list(options.null_values), strings_can_be_null=True, include_columns=list(only)
                     ),
                 ) as reader:
                     yield reader
@@ -148,7 +181,7 @@ class CsvFile:
         ) from error
 
     def _refuse_encoding(self, error: BaseException | None) -> NoReturn:
-        name = self._source.encoding
+        name = self._options.encoding
         with self._file.open() as content:
             for number, line in enumerate(io.BufferedReader(cast(Any, content)), 1):
                 try:
@@ -156,11 +189,11 @@ class CsvFile:
                 except UnicodeDecodeError as wrong:
                     raise DataError(
                         f"{self._file.name}: line {number}, byte {wrong.start + 1}: 0x{line[wrong.start]:02x} is not {name}; "
-                        "declare the file's `encoding`, for instance latin-1"
+                        f"{self._options.encoding_remedy}"
                     ) from error
                 except UnicodeError:  # of the whole text, a missing byte order mark for instance
                     break
-        raise DataError(f"{self._file.name}: not {name} text; declare the file's `encoding`, for instance latin-1") from error
+        raise DataError(f"{self._file.name}: not {name} text; {self._options.encoding_remedy}") from error
 
 
 def _wider(kind: pa.DataType, value: str) -> pa.DataType:
@@ -169,3 +202,58 @@ def _wider(kind: pa.DataType, value: str) -> pa.DataType:
     options = csv.ReadOptions(column_names=["value"], block_size=len(line) + 1024)
     own = csv.read_csv(io.BytesIO(line), options, csv.ParseOptions(newlines_in_values=True), csv.ConvertOptions(null_values=[])).schema.types[0]
     return LADDER[max(LADDER.index(kind) + 1, LADDER.index(own))]
+
+
+def fit_types(files: Sequence[CsvFile], declared: Types) -> Types:
+    """Return, for each column of some files, its declared type or the narrowest that every row of every file fits; reads them all.
+
+    Raises:
+        DataError: See `CsvFile.scan`.
+    """
+    types = dict(declared)
+    fitting: dict[int, Types] = {}
+    # A type widened for a later file must fit the earlier ones too.
+    while stale := [index for index, file in enumerate(files) if fitting.get(index) != {name: types.get(name) for name in file.names(declared)}]:
+        for index in stale:
+            fitting[index] = files[index].scan(types, declared)
+            types |= fitting[index]
+    return types
+
+
+def write_parquet(files: Sequence[Readable], folder: Path) -> dict[Path, Path]:
+    """Write the files of a dataset as Parquet, in a directory, and return where each is then.
+
+    Raises:
+        DataError: A file is not well-formed, has a column without a name or two of one name, or separates values by something else than commas.
+    """
+    tables = [CsvFile(file, CsvOptions()) for file in files]
+    for file, table in zip(files, tables, strict=True):
+        _check_names(file.name, table.names({}))
+    types = fit_types(tables, {})
+    written = {}
+    for number, (file, table) in enumerate(zip(files, tables, strict=True)):
+        schema = pa.schema([(name, _stored(types[name])) for name in table.names({})])
+        written[Path(file.name)] = folder / f"{number}.parquet"
+        with pq.ParquetWriter(folder / f"{number}.parquet", schema) as writer:
+            for batch in table.batches(types):
+                writer.write_batch(pa.RecordBatch.from_arrays([batch.column(each.name).cast(each.type) for each in schema], schema=schema))
+    return written
+
+
+def _check_names(file: str, names: Sequence[str]) -> None:
+    for number, name in enumerate(names, 1):
+        if not name:
+            raise DataError(f"{file}: column {number} has no name; name it in the first line")
+        if names.count(name) > 1:
+            raise DataError(f"{file}: the column {name!r} is there twice; rename one")
+    if len(names) == 1 and (separator := next((each for each in ";\t|" if each in names[0]), None)):
+        raise DataError(f"{file}: its values are separated by {separator!r}, not by commas; write it with commas")
+
+
+def _stored(kind: pa.DataType) -> pa.DataType:
+    """Return the type a column has in Parquet: text where all is null, microseconds in place of seconds."""
+    if pa.types.is_null(kind):
+        return pa.string()
+    if pa.types.is_time32(kind):
+        return pa.time32("ms")
+    return pa.timestamp("us", kind.tz) if pa.types.is_timestamp(kind) and kind.unit == "s" else kind
