@@ -71,9 +71,8 @@ def prepare_replay(given: TaskInputs, home: Path, console: Console, *, changes: 
     arguments: dict[str, Any] = {name: value for name, value in given.parameters.items() if name in declared}
 
     def start() -> None:
-        LocalTarget(home, docker=docker, console=console).run(
-            specification, arguments, cached=False, name=f"replay of {given.task}", identity=identity
-        )
+        target = LocalTarget(home, docker=docker, console=console)
+        target.run(specification, arguments, cached=False, name=f"replay of {given.task}", identity=identity)
 
     return Replay(identity, inputs, home / "runs" / identity / task, start)
 
@@ -100,6 +99,5 @@ def _refuse(given: TaskInputs, changed: str, changes: str) -> None:
     if not changed:
         raise ConfigurationError(f"--changes {changes}: {given.task} changes nothing outside the run; leave the option out")
     values = ", ".join(f"{name}={value}" for name, value in given.parameters.items() if isinstance(value, str) and value)
-    raise ConfigurationError(
-        f"{given.task} changes the {changed.replace('-', ' ')} when it runs ({values}); add --changes {changed} to run it nevertheless"
-    )
+    what = changed.replace("-", " ")
+    raise ConfigurationError(f"{given.task} changes the {what} when it runs ({values}); add --changes {changed} to run it nevertheless")

@@ -62,9 +62,8 @@ class LocalRuns:
         match = re.fullmatch(r"(.+)-retry-(\d+)", run_id)
         next_id = f"{match[1]}-retry-{int(match[2]) + 1}" if match else f"{run_id}-retry-1"
         if (self._runs / next_id).exists():
-            remedy = (
-                f"; `intermodal retry {next_id} --target local` retries that" if (later := self._read(self._runs / next_id)).state == "failed" else ""
-            )
+            later = self._read(self._runs / next_id)
+            remedy = f"; `intermodal retry {next_id} --target local` retries that" if later.state in ("failed", "cancelled") else ""
             raise PlatformError(f"the run {run_id} was retried already, by {next_id} ({later.state}){remedy}")
         from intermodal.runner.local import LocalTarget  # heavy, and of no use to those who look
 
