@@ -18,7 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from intermodal.configuration.training import load_configuration
+from intermodal.authoring.pipeline import load_job
+from intermodal.configuration.sections import Place
 from intermodal.runner.environments import environment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,56 +30,56 @@ PLAIN = [
     (
         "track",
         "from intermodal.components.find_champion.logic import find_champion as f\n"
-        "found = f(model_registry=a['model_registry'], model_name=a['model_name'])\n"
+        "found = f(model_registry=a['registry'], model_name=a['name'])\n"
         "from intermodal.components.fetch_champion.logic import fetch_champion as g\n"
-        "g(model_registry=a['model_registry'], model_name=a['model_name'], **found._asdict(), champion_path=p('champion'))",
+        "g(model_registry=a['registry'], model_name=a['name'], **found._asdict(), champion_path=p('champion'))",
     ),
     (
         "data",
         "from intermodal.components.fingerprint_sources.logic import fingerprint_sources as e\n"
         "from intermodal.components.ingest_tables.logic import ingest_tables as f\n"
-        "f(sources=a['sources'], split=a['split'], fingerprint=e(a['sources']), tables_path=p('tables'))\n"
+        "f(**a['data'], fingerprint=e(a['data']['sources']), tables_path=p('tables'))\n"
         "from intermodal.components.transform_tables.logic import transform_tables as g\n"
         "g(tables_path=p('tables'), repository_path=a['repository'], transformed_path=p('transformed'))\n"
         "from intermodal.components.retrieve_features.logic import retrieve_features as h\n"
-        "h(tables_path=p('transformed'), repository_path=a['repository'], feature_service=a['feature_service'], spine=a['spine'],\n"
-        "  feature_store=a['feature_store'], examples_path=p('examples'))\n"
+        "h(tables_path=p('transformed'), repository_path=a['repository'], **a['features'], examples_path=p('examples'))\n"
         "from intermodal.components.materialize_features.logic import materialize_features as i\n"
-        "i(tables_path=p('transformed'), tables_uri=p('transformed'), repository_path=a['repository'], feature_service=a['feature_service'],\n"
-        "  feature_store=a['feature_store'], materialization_path=p('materialization'))",
+        "i(tables_path=p('transformed'), tables_uri=p('transformed'), repository_path=a['repository'],\n"
+        "  feature_service=a['features']['feature_service'], feature_store=a['features']['feature_store'],\n"
+        "  materialization_path=p('materialization'))",
     ),
     (
         "validate",
         "from intermodal.components.validate_data.logic import validate_data as f\n"
-        "f(examples_path=p('examples'), baseline_path=p('champion'), label=a['label'], schema_text=a['schema_text'], ignored=a['ignored'],\n"
-        "  rules=a['validation_rules'], beam_options=a['beam_options'], statistics_path=p('statistics'), schema_path=p('schema'),\n"
+        "f(examples_path=p('examples'), baseline_path=p('champion'), label=a['label'], **a['validation'],\n"
+        "  statistics_path=p('statistics'), schema_path=p('schema'),\n"
         "  anomalies_path=p('anomalies'), view_path=p('view'))",
     ),
     (
         "train",
         "from intermodal.components.train_model.logic import train_model as f\n"
         "f(examples_path=p('examples'), schema_path=p('schema'), statistics_path=p('statistics'), repository_path=a['repository'],\n"
-        "  label=a['label'], model_function=a['model_function'], hyperparameters=a['hyperparameters'], seed=a['seed'], model_path=p('model'),\n"
+        "  label=a['label'], **a['training'], seed=a['seed'], model_path=p('model'),\n"
         "  training_path=p('training'), metrics_path=p('train_metrics'))\n"
         "from intermodal.components.evaluate_model.logic import evaluate_model as g\n"
-        "g(model_path=p('model'), champion_path=p('champion'), examples_path=p('examples'), label=a['label'], block=a['block'],\n"
-        "  slices=a['slices'], seed=a['seed'], evaluation_path=p('evaluation'), predictions_path=p('predictions'), metrics_path=p('metrics'))\n"
+        "g(model_path=p('model'), champion_path=p('champion'), examples_path=p('examples'), label=a['label'],\n"
+        "  **a['evaluation'], seed=a['seed'], evaluation_path=p('evaluation'), predictions_path=p('predictions'), metrics_path=p('metrics'))\n"
         "from intermodal.components.gate_model.logic import gate_model as h\n"
-        "h(evaluation_path=p('evaluation'), predictions_path=p('predictions'), rules=a['gate_rules'], seed=a['seed'], decision_path=p('decision'))",
+        "h(evaluation_path=p('evaluation'), predictions_path=p('predictions'), **a['gate'], seed=a['seed'], decision_path=p('decision'))",
     ),
     (
         "track",
         "from intermodal.components.register_model.logic import register_model as f\n"
         "f(model_path=p('model'), training_path=p('training'), schema_path=p('schema'), statistics_path=p('statistics'),\n"
         "  evaluation_path=p('evaluation'), decision_path=p('decision'), tables_path=p('tables'), repository_path=a['repository'],\n"
-        "  model_registry=a['model_registry'], model_name=a['model_name'], parameters=a['hyperparameters'], run_name='plain',\n"
+        "  model_registry=a['registry'], model_name=a['name'], parameters=a['training']['hyperparameters'], run_name='plain',\n"
         "  registration_path=p('registration'))",
     ),
     (
         "serve",
         "from intermodal.components.serve_model.logic import serve_model as f\n"
-        "f(model_path=p('model'), evaluation_path=p('evaluation'), registration_path=p('registration'), deployments=a['deployments'],\n"
-        "  service_name=a['service_name'], serving=a['serving'], deployment_path=p('deployment'))",
+        "f(model_path=p('model'), evaluation_path=p('evaluation'), registration_path=p('registration'), \n"
+        "  service_name=a['name'], **a['serving'], deployment_path=p('deployment'))",
     ),
     (
         "track",
@@ -105,9 +106,10 @@ def timed(command: list[str], **more: object) -> float:
 
 def plain(configuration: Path, folder: Path) -> float:
     """Run the plain script in an empty home; return its seconds."""
-    settings = load_configuration(configuration, [f"serving.port={free_port()}"])
-    base = configuration.parent.resolve()
-    arguments = settings.local_arguments(base=base, home=folder) | {"repository": str((base / settings.features.repository).resolve())}
+    job = load_job(configuration, [f"serving.local.port={free_port()}"])
+    place = Place(job.base, folder=str, source=lambda path, pattern: str(path / pattern), home=lambda key: str(folder))
+    settings = job.settings.wired("local", job.arguments("local", place))
+    arguments = vars(settings) | {"repository": settings.features.repository}
     (folder / "arguments.json").write_text(json.dumps(arguments))
     prelude = f"import json\na = json.load(open({str(folder / 'arguments.json')!r}))\np = lambda name: {str(folder)!r} + '/' + name\n"
     quiet = {key: value for key, value in os.environ.items() if key not in ("PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")}
@@ -116,7 +118,7 @@ def plain(configuration: Path, folder: Path) -> float:
 
 
 def pipeline(configuration: Path, home: Path, port: int) -> float:
-    return timed([str(COMMAND), "run", str(configuration), "--home", str(home), "--set", f"serving.port={port}"])
+    return timed([str(COMMAND), "run", str(configuration), "--home", str(home), "--set", f"serving.local.port={port}"])
 
 
 def stop(home: Path, name: str) -> None:
@@ -129,7 +131,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cold", action="store_true", help="also time a clone with no environments and an empty download cache")
     options = parser.parse_args()
-    name = load_configuration(options.configuration).model.name
+    name = load_job(options.configuration).settings.name
     warm, cached, script = [], [], []
     with tempfile.TemporaryDirectory() as temporary:
         for number in range(options.rounds):

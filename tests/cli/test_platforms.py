@@ -250,14 +250,14 @@ def test_a_planted_password_is_sent_nowhere(platforms, target, place, tmp_path, 
         arguments += ["--params", str(tmp_path / "params.yaml")]
     elif place == "targets":
         targets = Path(os.environ["INTERMODAL_TARGETS"])
-        targets.write_text(re.sub(r'"stores.model_registry" = "[^"]*"', f'"stores.model_registry" = "{uri}"', targets.read_text()))
+        targets.write_text(re.sub(r'"registry" = "[^"]*"', f'"registry" = "{uri}"', targets.read_text()))
     elif place == "event":
         values = yaml.safe_load((ROOT / FLIGHTS).read_text()) | {"events": {"parameters": ["model_registry"]}}
         values["features"]["repository"] = str(ROOT / "feature_repo")
         (tmp_path / "open.yaml").write_text(yaml.safe_dump(values))
         arguments = ["trigger", str(tmp_path / "open.yaml"), "--target", target, "--event", drifted(tmp_path, model_registry=uri)]
     else:
-        arguments += ["--set", f"stores.model_registry={uri}"]
+        arguments += ["--set", f"registry={uri}"]
     message = said(*arguments, code=1)
     assert "model_registry carries a password or token" in message
     assert CANARY not in message
@@ -268,7 +268,7 @@ def test_a_planted_password_is_sent_nowhere(platforms, target, place, tmp_path, 
 def test_a_submission_names_a_secret_and_does_not_carry_it(platforms, target, monkeypatch):
     monkeypatch.setenv("FEAST_PASSWORD", CANARY)
     store = {"registry": "postgresql+psycopg://feast:${FEAST_PASSWORD}@postgres/feast", "online_store": {"type": "redis", "connection_string": "r:1"}}
-    shown = said("submit", FLIGHTS, "--target", target, "--set", f"features.store={json.dumps(store)}")
+    shown = said("submit", FLIGHTS, "--target", target, "--set", f"features.feature_store={json.dumps(store)}")
     held = json.dumps(list(runs(platforms, target).values()), default=str)
     assert "${FEAST_PASSWORD}" in held
     assert CANARY not in held + shown

@@ -1,6 +1,7 @@
 """A shape becomes what each platform reads; a task's options become the document that kfp-kubernetes itself writes."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,6 +10,7 @@ from kfp import compiler, dsl, kubernetes
 from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from intermodal.authoring.pipeline import load_job
 from intermodal.compiler.build import compile_specification
 from intermodal.compiler.resources import ACCELERATORS, apply_shape, gigabytes
 from intermodal.configuration.targets import KubeflowSettings, Shape, TaskSettings, VertexSettings
@@ -41,11 +43,12 @@ VERTEX = VertexSettings(
     retries=2,
     tasks={"train-model": {"shape": "gpu"}},
 )
+FLIGHTS = Path(__file__).resolve().parents[2] / "pipelines" / "flights.yaml"
 
 
 def compiled(name, settings, shapes=None):
     target = dataclasses.replace(CLUSTER_TARGETS[name], image_repository=settings.image_repository, settings=settings, shapes=shapes or {"gpu": GPU})
-    specification = target.compile({})
+    specification = target.compile(load_job(FLIGHTS))
     return specification, target.platform_document(specification)
 
 
@@ -126,8 +129,8 @@ def test_a_digest_file_without_the_image_with_cuda_is_refused_where_it_is_wanted
     digests = {"train": "sha256:" + "a" * 64}
     target = dataclasses.replace(CLUSTER_TARGETS["kubeflow"], settings=KUBEFLOW, shapes={"gpu": GPU}, digests=digests)
     with pytest.raises(ConfigurationError, match="no train-gpu"):
-        target.compile({})
-    specification = dataclasses.replace(target, digests=digests | {"train-gpu": "sha256:" + "b" * 64}).compile({})
+        target.compile(load_job(FLIGHTS))
+    specification = dataclasses.replace(target, digests=digests | {"train-gpu": "sha256:" + "b" * 64}).compile(load_job(FLIGHTS))
     assert specification["deploymentSpec"]["executors"]["exec-train-model"]["container"]["image"].endswith("@sha256:" + "b" * 64)
 
 

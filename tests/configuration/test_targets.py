@@ -78,7 +78,7 @@ def test_an_option_of_kubernetes_on_vertex_is_refused_by_name(written):
     [
         'token = "abc"',
         '"stores.password" = "hunter2"',
-        '"stores.model_registry" = "https://me:hunter2@mlflow.example"',
+        '"registry" = "https://me:hunter2@mlflow.example"',
         'note = "-----BEGIN PRIVATE KEY-----"',
         'note = "ya29.A0AfH6SMBxxxxxxxxxxxxxxxxxxxxxxxx"',
         'key = "AKIAIOSFODNN7EXAMPLE"',

@@ -11,7 +11,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intermodal.configuration.training import TrainingConfiguration, load_configuration
+from intermodal.authoring.pipeline import Job, load_job
+from intermodal.components.serve_model.component import serve_model
+from intermodal.configuration.sections import Place
+from intermodal.pipelines.training.configuration import TrainingConfiguration
 from intermodal.runtime.errors import ConfigurationError, IntermodalError
 
 FLIGHTS = Path(__file__).resolve().parents[2] / "pipelines" / "flights.yaml"
@@ -30,8 +33,9 @@ def edited(tmp_path):
 
 
 def test_the_shipped_configuration_is_valid():
-    settings = load_configuration(FLIGHTS)
-    assert settings.model.name == "flight-delay"
+    settings = load_job(FLIGHTS).settings
+    assert isinstance(settings, TrainingConfiguration)
+    assert settings.name == "flight-delay"
     assert set(settings.data.split.parts) == {"train", "validation", "test"}
 
 
@@ -39,74 +43,75 @@ def test_a_misspelt_key_names_the_line_and_the_key_that_was_meant(edited):
     path = edited("maximum:", "maximun:")
     line = next(number for number, text in enumerate(path.read_text().splitlines(), 1) if "maximun" in text)
     with pytest.raises(ConfigurationError, match=rf"line {line}: gate\.maximun: there is no such key; did you mean 'maximum'\?"):
-        load_configuration(path)
+        load_job(path)
 
 
 def test_a_misspelt_section_names_the_section_that_was_meant(edited):
     with pytest.raises(ConfigurationError, match=r"evaluaton: there is no such key; did you mean 'evaluation'\?"):
-        load_configuration(edited("evaluation:", "evaluaton:"))
+        load_job(edited("evaluation:", "evaluaton:"))
 
 
 def test_a_misspelt_key_of_a_source_names_its_place_in_the_list(edited):
     with pytest.raises(ConfigurationError, match=r"data\.sources\.0\.colums: there is no such key; did you mean 'columns'\?"):
-        load_configuration(edited("      columns:", "      colums:"))
+        load_job(edited("      columns:", "      colums:"))
 
 
 def test_a_missing_key_is_named(edited):
-    with pytest.raises(ConfigurationError, match=r"model\.label: this key is required"):
-        load_configuration(edited("  label: late\n", ""))
+    with pytest.raises(ConfigurationError, match=r"label: this key is required"):
+        load_job(edited("label: late\n", ""))
 
 
 def test_a_value_of_the_wrong_type_is_shown(edited):
-    with pytest.raises(ConfigurationError, match=r"serving\.port: .*'eighty'"):
-        load_configuration(edited("port: 8080", "port: eighty"))
+    with pytest.raises(ConfigurationError, match=r"serving\.local\.port: .*'eighty'"):
+        load_job(edited("port: 8080", "port: eighty"))
 
 
 def test_every_problem_is_told_at_once(edited, tmp_path):
     path = edited("port: 8080", "port: 0")
     path.write_text(path.read_text().replace("seed: 2013", "sead: 2013"))
-    with pytest.raises(ConfigurationError, match=r"(?s)model\.sead.*serving\.port|serving\.port.*model\.sead"):
-        load_configuration(path)
+    with pytest.raises(ConfigurationError, match=r"(?s)sead.*serving\.local\.port|serving\.local\.port.*sead"):
+        load_job(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"absent\.yaml: no such file"):
-        load_configuration(tmp_path / "absent.yaml")
+        load_job(tmp_path / "absent.yaml")
 
 
 def test_text_that_is_not_yaml_is_refused(tmp_path):
     (tmp_path / "broken.yaml").write_text("a: [1,")
     with pytest.raises(ConfigurationError, match="not YAML"):
-        load_configuration(tmp_path / "broken.yaml")
+        load_job(tmp_path / "broken.yaml")
 
 
 def test_bytes_that_are_not_utf8_are_refused(tmp_path):
     (tmp_path / "latin.yaml").write_bytes(b"title: caf\xe9")
     with pytest.raises(ConfigurationError, match="not UTF-8 text at byte 10"):
-        load_configuration(tmp_path / "latin.yaml")
+        load_job(tmp_path / "latin.yaml")
 
 
 def test_overrides_reach_deep_keys_and_are_checked():
-    assert load_configuration(FLIGHTS, ["gate.minimum.auc=0.9"]).gate.minimum == {"auc": 0.9}
+    assert load_job(FLIGHTS, ["gate.minimum.auc=0.9"]).settings.gate.minimum == {"auc": 0.9}
     with pytest.raises(ConfigurationError, match=r"did you mean 'tolerance'"):
-        load_configuration(FLIGHTS, ["gate.tolerence=1"])
+        load_job(FLIGHTS, ["gate.tolerence=1"])
     with pytest.raises(ConfigurationError, match="expected KEY=VALUE"):
-        load_configuration(FLIGHTS, ["gate"])
+        load_job(FLIGHTS, ["gate"])
+
+
+def local_arguments(job: Job, home: Path) -> dict[str, Any]:
+    return job.arguments("local", Place(job.base, folder=str, source=lambda path, pattern: str(path / pattern), home=lambda key: str(home)))
 
 
 def test_stores_are_below_the_home_that_is_named(tmp_path):
-    arguments = load_configuration(FLIGHTS).local_arguments(base=FLIGHTS.parent, home=tmp_path)
-    assert arguments["model_registry"] == f"sqlite:///{tmp_path}/stores/mlflow.db"
-    assert arguments["feature_store"]["online_store"]["path"].startswith(str(tmp_path))
+    arguments = local_arguments(load_job(FLIGHTS), tmp_path)
+    assert arguments["registry"] == f"sqlite:///{tmp_path}/stores/mlflow.db"
+    assert arguments["features_feature_store"]["online_store"]["path"].startswith(str(tmp_path))
     assert "{home}" not in str(arguments)
 
 
 def test_arguments_fit_the_pipeline(tmp_path):
-    from intermodal.components.serve_model.component import serve_model
-    from intermodal.pipelines.training import training_pipeline
-
-    arguments = load_configuration(FLIGHTS).local_arguments(base=FLIGHTS.parent, home=tmp_path)
-    assert set(arguments) | {"repository"} == set(training_pipeline(serve_model).component_spec.inputs)
+    job = load_job(FLIGHTS)
+    assert set(local_arguments(job, tmp_path)) == set(job.wire("local", serve_model).component_spec.inputs)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
@@ -115,7 +120,7 @@ def test_whatever_a_file_holds_it_is_valid_or_refused_in_words(value):
         path = Path(folder) / "any.yaml"
         path.write_text(yaml.safe_dump(value, allow_unicode=True), encoding="utf-8")
         try:
-            assert isinstance(load_configuration(path), TrainingConfiguration)
+            assert isinstance(load_job(path).settings, TrainingConfiguration)
         except ConfigurationError as error:
             assert str(path) in str(error)
 
@@ -156,8 +161,9 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 )
 def test_a_hostile_value_anywhere_is_accepted_or_refused_in_words(tmp_path, fault_random):
     whole = yaml.safe_load(FLIGHTS.read_text())
-    whole["stores"] = {"model_registry": "x", "deployments": "x"}
-    whole["features"]["store"] = {"registry": "x", "online_store": {"type": "sqlite"}}
+    whole |= {"registry": "x", "pipeline": "training"}
+    whole["serving"]["local"]["deployments"] = "x"
+    whole["features"]["feature_store"] = {"registry": "x", "online_store": {"type": "sqlite"}}
     whole["data"]["sources"][0] |= {"encoding": "x", "time_zone": "x", "row_number": "x"}
     path = tmp_path / "edited.yaml"
     for place in places(whole):
@@ -169,7 +175,7 @@ def test_a_hostile_value_anywhere_is_accepted_or_refused_in_words(tmp_path, faul
             section[place[-1]] = value
             path.write_text(yaml.safe_dump(edited, allow_unicode=True), encoding="utf-8")
             try:
-                load_configuration(path).local_arguments(base=tmp_path, home=tmp_path)
+                local_arguments(load_job(path), tmp_path)
             except IntermodalError as error:
                 assert "\n" not in str(error) or all(str(path) in line for line in str(error).splitlines())
 
@@ -178,14 +184,14 @@ def test_a_hostile_value_anywhere_is_accepted_or_refused_in_words(tmp_path, faul
     "override",
     [
         *("", "=", "=1", ".=1", "a..b=1", "title.x=1", "data.sources.0.uri=x", "gate.minimum=[", "gate.minimum.auc={{", "title=a\0", "gate.=1"),
-        *("title=!!python/object:os.system x", "model.hyperparameters=" + "[" * 5000, "title=&a *a", "model.seed=1e400", "title=2024-99-99"),
+        *("title=!!python/object:os.system x", "training.hyperparameters=" + "[" * 5000, "title=&a *a", "seed=1e400", "title=2024-99-99"),
     ],
 )
 def test_a_broken_override_is_refused_in_words(override):
     with pytest.raises(ConfigurationError, match=r"--set|flights\.yaml, line \d+"):
-        load_configuration(FLIGHTS, [override])
+        load_job(FLIGHTS, [override])
 
 
 def test_a_nul_is_refused_with_its_place(edited):
-    with pytest.raises(ConfigurationError, match=r"line \d+: model\.label: it has a NUL character; remove it"):
-        load_configuration(edited("label: late", 'label: "la\\0te"'))
+    with pytest.raises(ConfigurationError, match=r"line \d+: label: it has a NUL character; remove it"):
+        load_job(edited("label: late", 'label: "la\\0te"'))

@@ -92,9 +92,9 @@ def flights_slice(folder: Path) -> Workplace:
         "test": {"start": "2013-02-11T05:00:00Z"},
     }
     settings["features"]["repository"] = str(ROOT / "feature_repo")
-    settings["model"]["hyperparameters"] = {"epochs": 3}
+    settings["training"]["hyperparameters"] = {"epochs": 3}
     settings["gate"] = {"minimum": {"auc": 0.6}, "maximum": {"log_loss": 0.7}}
-    settings["serving"]["port"] = port
+    settings["serving"]["local"]["port"] = port
     (folder / "flights.yaml").write_text(yaml.safe_dump(settings))
     return Workplace(folder / "flights.yaml", folder / "home", port)
 

@@ -40,11 +40,11 @@ storage_endpoint = "{s3}"
 image_repository = "registry.example/team"
 
 [profiles.dev.kubeflow.set]
-"stores.model_registry" = "{mlflow}"
-"stores.deployments" = "team-ml"
+"registry" = "{mlflow}"
+"serving.kubeflow.namespace" = "team-ml"
 "gate.minimum" = {{ auc = 0.99 }}
 
-[profiles.dev.kubeflow.set."features.store"]
+[profiles.dev.kubeflow.set."features.feature_store"]
 project = "{project}"
 registry = {{ registry_type = "sql", path = "{feast}" }}
 online_store = {{ type = "redis", connection_string = "{redis}" }}

@@ -1,9 +1,12 @@
 """New data behind an unchanged URI: the next run reads it, whether it lies here or in a store, and what did not change is not read again."""
 
+from pathlib import Path
+
 import boto3
 import pytest
 from kfp import dsl
 
+from intermodal.authoring.pipeline import load_job
 from intermodal.compiler.build import compile_specification
 from intermodal.components.fingerprint_sources.component import fingerprint_sources
 from intermodal.components.ingest_tables.component import ingest_tables
@@ -67,7 +70,7 @@ def test_a_run_reads_a_local_file_that_changed_behind_any_name(states, tmp_path)
 
 @pytest.mark.parametrize("platform", ["kubeflow", "vertex"])
 def test_what_is_compiled_for_a_platform_looks_at_the_data_in_every_run(platform):
-    specification, _ = compile_for(platform, {})
+    specification, _ = compile_for(platform, load_job(Path("pipelines/flights.yaml")))
     assert "fingerprint" not in specification["root"]["inputDefinitions"]["parameters"], "a schedule would keep what it was submitted with"
     graph = specification["root"]["dag"]["tasks"]
     looks = next(task for name, task in graph.items() if name == "fingerprint-sources")

@@ -2,11 +2,13 @@
 
 from copy import deepcopy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from intermodal.authoring.images import IMAGES
+from intermodal.authoring.pipeline import load_job
 from intermodal.compiler.build import set_images
 from intermodal.compiler.specification import executor_of, graphs
 from intermodal.submission.prepare import compile_for
@@ -36,7 +38,7 @@ class Rehearsal(Backend):
 
 @pytest.fixture(scope="module")
 def compiled():
-    return compile_for("kubeflow", {}, digests=DIGESTS)[0]
+    return compile_for("kubeflow", load_job(Path("pipelines/flights.yaml")), digests=DIGESTS)[0]
 
 
 @pytest.fixture
@@ -109,7 +111,7 @@ def test_a_champion_that_were_fetched_anew_each_time_would_run_everything_after_
 
 @pytest.mark.parametrize("platform", ["kubeflow", "vertex"])
 def test_every_task_of_ours_that_is_cached_is_named_by_digest(platform):
-    specification, _ = compile_for(platform, {}, digests=DIGESTS)
+    specification, _ = compile_for(platform, load_job(Path("pipelines/flights.yaml")), digests=DIGESTS)
     cached = [
         executor_of(specification, task)["container"]["image"]
         for graph in graphs(specification)

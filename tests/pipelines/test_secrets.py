@@ -42,7 +42,7 @@ def run(workplace, home, address, *arguments, **variables):
         "online_store": {"type": "redis", "connection_string": f"{address},password=${{REDIS_ACCESS}}"},
     }
     return subprocess.run(
-        [str(COMMAND), "run", str(workplace.configuration), "--home", str(home), "--set", f"features.store={json.dumps(store)}", *arguments],
+        [str(COMMAND), "run", str(workplace.configuration), "--home", str(home), "--set", f"features.feature_store={json.dumps(store)}", *arguments],
         cwd=ROOT,
         env={key: value for key, value in os.environ.items() if key != "REDIS_ACCESS"} | {"COLUMNS": "160", "TERM": "dumb"} | variables,
         capture_output=True,
@@ -71,7 +71,7 @@ def test_a_run_uses_a_password_and_leaves_none_behind(workplace, tmp_path):
     with redis(tmp_path / "server", CANARY) as address:
         try:
             known = {"REDIS_ACCESS": CANARY, "MLFLOW_TRACKING_PASSWORD": OTHER, "AWS_SECRET_ACCESS_KEY": OTHER}
-            done = run(workplace, home, address, "--set", f"serving.port={free_port()}", **known)
+            done = run(workplace, home, address, "--set", f"serving.local.port={free_port()}", **known)
             assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
             assert leaks(home, done) == []
             written = next(home.rglob("materialization.json")).read_text()
@@ -102,21 +102,21 @@ def test_a_run_uses_a_password_and_leaves_none_behind(workplace, tmp_path):
 
 
 PLACES = {
-    "the registry": "stores.model_registry=https://me:{}@mlflow.example",
-    "the registry, by query": "stores.model_registry=https://mlflow.example?access_token={}",
-    "deployments": "stores.deployments=https://me:{}@serve.example",
-    "Feast's registry": 'features.store={{"registry": {{"registry_type": "sql", "path": "postgresql+psycopg://me:{}@db/feast"}}}}',
-    "Feast's registry, by query": "features.store.registry=postgresql://db/feast?sslpassword={}",
-    "Feast's online store": 'features.store={{"online_store": {{"type": "redis", "connection_string": "localhost:6379,password={}"}}}}',
-    "a key of Feast's": 'features.store={{"online_store": {{"type": "postgres", "host": "h", "password": "{}"}}}}',
+    "the registry": "registry=https://me:{}@mlflow.example",
+    "the registry, by query": "registry=https://mlflow.example?access_token={}",
+    "deployments": "serving.local.deployments=https://me:{}@serve.example",
+    "Feast's registry": 'features.feature_store={{"registry": {{"registry_type": "sql", "path": "postgresql+psycopg://me:{}@db/feast"}}}}',
+    "Feast's registry, by query": "features.feature_store.registry=postgresql://db/feast?sslpassword={}",
+    "Feast's online store": 'features.feature_store={{"online_store": {{"type": "redis", "connection_string": "localhost:6379,password={}"}}}}',
+    "a key of Feast's": 'features.feature_store={{"online_store": {{"type": "postgres", "host": "h", "password": "{}"}}}}',
     "a source": 'data.sources=[{{"name": "rows", "uri": "s3://AKIDEXAMPLE:{}@bucket/rows.csv"}}]',
     "a signed source": 'data.sources=[{{"name": "rows", "uri": "https://host/rows.csv?sv=1&sig={}"}}]',
-    "a hyperparameter": 'model.hyperparameters={{"tracker": {{"api_key": "{}"}}}}',
+    "a hyperparameter": 'training.hyperparameters={{"tracker": {{"api_key": "{}"}}}}',
     "an option of Beam": 'validation.beam_options=["--password={}"]',
     "the serving resources": 'serving.resources={{"token": "{}"}}',
     "a key that is none": "stores.modelregistry=https://me:{}@mlflow.example",
-    "a key of the wrong type": "model.seed=redis://:{}@host",
-    "broken YAML": "stores.model_registry=[https://me:{}@mlflow.example",
+    "a key of the wrong type": "seed=redis://:{}@host",
+    "broken YAML": "registry=[https://me:{}@mlflow.example",
 }
 
 

@@ -35,11 +35,11 @@ def test_the_pipeline_runs_on_redis_postgresql_and_a_tracking_server(workplace, 
             "--home",
             tmp_path / "home",
             "--set",
-            f"features.store={json.dumps(store)}",
+            f"features.feature_store={json.dumps(store)}",
             "--set",
-            f"stores.model_registry={tracking_server}",
+            f"registry={tracking_server}",
             "--set",
-            f"serving.port={free_port()}",
+            f"serving.local.port={free_port()}",
         )
         assert say(done, "Gate") == "passed"
         assert redis_keys() > before

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from intermodal.authoring.catalog import load_component
-from intermodal.configuration.training import load_configuration
+from intermodal.authoring.pipeline import load_job
+from intermodal.configuration.sections import Place
 from intermodal.runner.local import LocalTarget
 from intermodal.serving.records import stop
 
@@ -48,17 +49,19 @@ def alone(first_run, workplace, tmp_path_factory):
 @pytest.fixture(scope="module")
 def arguments(alone, workplace):
     """What each task gets: parameters from the configuration, artifacts from the copies, stores of its own."""
-    settings = load_configuration(workplace.configuration)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    values = settings.local_arguments(base=workplace.configuration.parent, home=alone / "home")
+    job = load_job(workplace.configuration, [f"serving.local.port={port}"])
+    place = Place(job.base, folder=str, source=lambda path, pattern: str(path / pattern), home=lambda key: str(alone / "home"))
+    settings = job.settings.wired("local", job.arguments("local", place))
+    registry = {"model_registry": settings.registry, "model_name": settings.name}
+    label, seed = {"label": settings.label}, {"seed": settings.seed}
 
     def made(task: str, output: str) -> str:
         return str(next(alone.glob(f"made/{task}/**/{output}")))
 
     repository = str(shutil.copytree(settings.features.repository, alone / "repository"))
-    pick = lambda *names: {name: values[name] for name in names}  # noqa: E731
     fingerprint = json.loads(Path(made("ingest-tables", "tables"), "manifest.json").read_text())["fingerprint"]
     tables, transformed = made("ingest-tables", "tables"), made("transform-tables", "transformed")
     examples, champion = made("retrieve-features", "examples"), made("fetch-champion", "champion")
@@ -66,19 +69,19 @@ def arguments(alone, workplace):
     model, training = made("train-model", "model"), made("train-model", "training")
     evaluation, predictions = made("evaluate-model", "evaluation"), made("evaluate-model", "predictions")
     decision, registration = made("gate-model", "decision"), made("register-model", "registration")
-    features = {"repository": repository, **pick("feature_service", "feature_store")}
+    features = {"repository": repository, "feature_service": settings.features.feature_service, "feature_store": settings.features.feature_store}
     return {
-        "find_champion": pick("model_registry", "model_name"),
-        "fetch_champion": {"version": "", "model_sha256": "", **pick("model_registry", "model_name")},
-        "fingerprint_sources": pick("sources"),
-        "ingest_tables": pick("sources", "split") | {"fingerprint": fingerprint},
+        "find_champion": registry,
+        "fetch_champion": {"version": "", "model_sha256": "", **registry},
+        "fingerprint_sources": {"sources": settings.data.sources},
+        "ingest_tables": dict(settings.data) | {"fingerprint": fingerprint},
         "transform_tables": {"tables": tables, "repository": repository},
-        "retrieve_features": {"tables": transformed, **features, **pick("spine")},
+        "retrieve_features": {"tables": transformed, "repository": repository, **settings.features},
         "validate_data": {
             "examples": examples,
             "baseline": champion,
-            "rules": values["validation_rules"],
-            **pick("label", "schema_text", "ignored", "beam_options"),
+            **label,
+            **settings.validation,
         },
         "materialize_features": {"tables": transformed, **features},
         "train_model": {
@@ -86,10 +89,12 @@ def arguments(alone, workplace):
             "schema": data["schema"],
             "statistics": data["statistics"],
             "repository": repository,
-            **pick("label", "model_function", "hyperparameters", "seed"),
+            **label,
+            **seed,
+            **settings.training,
         },
-        "evaluate_model": {"model": model, "champion": champion, "examples": examples, **pick("label", "block", "slices", "seed")},
-        "gate_model": {"evaluation": evaluation, "predictions": predictions, "rules": values["gate_rules"], **pick("seed")},
+        "evaluate_model": {"model": model, "champion": champion, "examples": examples, **label, **seed, **settings.evaluation},
+        "gate_model": {"evaluation": evaluation, "predictions": predictions, **seed, **settings.gate},
         "register_model": {
             "model": model,
             "training": training,
@@ -99,22 +104,22 @@ def arguments(alone, workplace):
             "decision": decision,
             "tables": tables,
             "repository": repository,
-            "parameters": values["hyperparameters"],
+            "parameters": settings.training.hyperparameters,
             "run_name": "alone",
-            **pick("model_registry", "model_name"),
+            **registry,
         },
         "serve_model": {
             "model": model,
             "evaluation": evaluation,
             "registration": registration,
-            "serving": values["serving"] | {"port": port},
-            **pick("deployments", "service_name"),
+            "service_name": settings.name,
+            **settings.serving,
         },
         "render_report": {
             "registration": registration,
             "anomalies": data["anomalies"],
             "deployment": made("serve-model", "deployment"),
-            **pick("title"),
+            "title": settings.title,
         },
     }
 

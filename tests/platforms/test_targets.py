@@ -9,21 +9,21 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from intermodal.authoring.decorator import UNCACHED
 from intermodal.authoring.images import image_of
+from intermodal.authoring.pipeline import load_job
 from intermodal.compiler.build import write_specification
-from intermodal.configuration.training import load_configuration
 from intermodal.platforms.targets import CLUSTER_TARGETS, ClusterTarget
 
 FLIGHTS = Path(__file__).resolve().parents[2] / "pipelines" / "flights.yaml"
 
 
 @pytest.fixture(scope="module")
-def defaults():
-    return load_configuration(FLIGHTS).arguments(base=FLIGHTS.parent)
+def job():
+    return load_job(FLIGHTS)
 
 
 @pytest.fixture(scope="module", params=CLUSTER_TARGETS)
-def specification(request, defaults):
-    return CLUSTER_TARGETS[request.param].compile(defaults)
+def specification(request, job):
+    return CLUSTER_TARGETS[request.param].compile(job)
 
 
 def all_tasks(specification):
@@ -37,7 +37,7 @@ def executor_name(specification, task):
 
 def test_it_parses_into_the_specifications_own_proto(specification):
     parsed = json_format.ParseDict(specification, pipeline_spec_pb2.PipelineSpec())
-    assert parsed.pipeline_info.name == "training"
+    assert parsed.pipeline_info.name == "flight-delay"
     assert parsed.schema_version == "2.1.0"
 
 
@@ -58,7 +58,7 @@ def test_side_effects_are_never_cached_inside_conditions_too(specification):
 def test_the_configuration_gives_the_defaults_and_no_machines_path(specification):
     inputs = specification["root"]["inputDefinitions"]["parameters"]
     assert inputs["label"]["defaultValue"] == "late"
-    assert "defaultValue" not in inputs["repository"]
+    assert "defaultValue" not in inputs["features_repository"]
     assert str(FLIGHTS.parent) not in yaml.safe_dump(specification)
 
 
@@ -67,8 +67,8 @@ def test_it_is_one_document_which_the_vertex_client_insists_on(specification, tm
     assert len(list(yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text()))) == 1
 
 
-def test_each_platform_deploys_in_its_own_way_from_the_same_pipeline_function(defaults):
-    executors = {name: set(target.compile(defaults)["deploymentSpec"]["executors"]) for name, target in CLUSTER_TARGETS.items()}
+def test_each_platform_deploys_in_its_own_way_from_the_same_pipeline_function(job):
+    executors = {name: set(target.compile(job)["deploymentSpec"]["executors"]) for name, target in CLUSTER_TARGETS.items()}
     alone = {"kubeflow": {"exec-deploy-kserve"}, "vertex": {"exec-test-predictor", "exec-model-upload", "exec-model-deploy", "exec-verify-endpoint"}}
     for name, other in (("kubeflow", "vertex"), ("vertex", "kubeflow")):
         assert alone[name] <= executors[name]
@@ -77,9 +77,9 @@ def test_each_platform_deploys_in_its_own_way_from_the_same_pipeline_function(de
         assert "exec-render-report" in executors[name]
 
 
-def test_images_come_from_the_registry_by_digest_where_one_is_known(defaults):
+def test_images_come_from_the_registry_by_digest_where_one_is_known(job):
     digest = "sha256:" + "a" * 64
     target = ClusterTarget("kubeflow", lambda: None, image_repository="registry.example/team", digests={"train": digest})
-    images = {each["container"]["image"] for each in target.compile(defaults)["deploymentSpec"]["executors"].values() if "container" in each}
+    images = {each["container"]["image"] for each in target.compile(job)["deploymentSpec"]["executors"].values() if "container" in each}
     assert f"registry.example/team/intermodal-train@{digest}" in images
     assert all(image.startswith("registry.example/team/") and image_of(image) for image in images)

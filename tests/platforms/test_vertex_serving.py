@@ -210,8 +210,10 @@ def test_what_uploads_or_deploys_is_neither_cached_nor_started_twice():
 def test_it_compiles_to_the_same_bytes_whatever_the_order_of_sets():
     code = """
 import yaml
+from pathlib import Path
+from intermodal.authoring.pipeline import load_job
 from intermodal.platforms.targets import CLUSTER_TARGETS
-print(yaml.safe_dump(CLUSTER_TARGETS["vertex"].compile({})))
+print(yaml.safe_dump(CLUSTER_TARGETS["vertex"].compile(load_job(Path("pipelines/flights.yaml")))))
 """
     variables = [os.environ | {"PYTHONHASHSEED": str(seed)} for seed in range(4)]
     runs = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=each, stdout=subprocess.PIPE) for each in variables]
@@ -224,9 +226,12 @@ import sys
 sys.modules["google_cloud_pipeline_components"] = None
 from intermodal.runtime.errors import MachineError
 from intermodal.platforms.targets import CLUSTER_TARGETS
-CLUSTER_TARGETS["kubeflow"].compile({})
+from pathlib import Path
+from intermodal.authoring.pipeline import load_job
+job = load_job(Path("pipelines/flights.yaml"))
+CLUSTER_TARGETS["kubeflow"].compile(job)
 try:
-    CLUSTER_TARGETS["vertex"].compile({})
+    CLUSTER_TARGETS["vertex"].compile(job)
 except MachineError as error:
     print(error)
 """

@@ -12,8 +12,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from intermodal.authoring.pipeline import load_job
 from intermodal.configuration.targets import load_targets
-from intermodal.configuration.training import load_configuration
 from intermodal.linting import lint
 from intermodal.linting.admission import read_pipeline
 from intermodal.runner.local import LocalTarget
@@ -34,7 +34,7 @@ HOSTILE = {
     "deep by aliases": (CHAIN, "more than 100 levels deep"),
     "an alias of itself": ("a: &a [*a]", "inside the value"),
     "a merge of itself": ("a: &a {<<: *a}", "inside the value"),
-    "a key twice": ("title: one\nmodel: {}\ntitle: two\n", "line 3: the key 'title' is in line 1 already"),
+    "a key twice": ("title: one\ntraining: {}\ntitle: two\n", "line 3: the key 'title' is in line 1 already"),
     "a Python object": ("a: !!python/object/apply:os.system ['true']", "line 1: not YAML"),
     "no such date": ("a: 2026-02-31", "not YAML: day is out of range"),
     "a number of 100,000 digits": ("a: " + "9" * 100_000, "line 1: a number of 100,000 digits"),
@@ -59,7 +59,7 @@ def test_hostile_yaml_ends_in_one_sentence_wherever_it_is_read(name, tmp_path):
     text, sentence = HOSTILE[name]
     path = tmp_path / "hostile.yaml"
     path.write_text(text)
-    for read in (load_configuration, read_parameters, read_pipeline, lambda path: LocalTarget(tmp_path).run(path, {})):
+    for read in (load_job, read_parameters, read_pipeline, lambda path: LocalTarget(tmp_path).run(path, {})):
         before = time.monotonic()
         with pytest.raises(ConfigurationError) as refused:
             read(path)
@@ -72,8 +72,8 @@ def test_hostile_yaml_ends_in_one_sentence_wherever_it_is_read(name, tmp_path):
     if name != "a key twice":  # the linter shows each of these with its line
         assert [each.rule for each in lint(path)] == ["readable"]
     if "\0" not in text:
-        with pytest.raises(ConfigurationError, match=r"^--set model: "):
-            load_configuration(Path("pipelines/flights.yaml"), [f"model={text}"])
+        with pytest.raises(ConfigurationError, match=r"^--set training: "):
+            load_job(Path("pipelines/flights.yaml"), [f"training={text}"])
 
 
 def test_hostile_yaml_takes_little_memory():
@@ -106,7 +106,7 @@ def test_files_that_are_none_are_said_to_be(tmp_path):
 def test_a_text_in_another_encoding_names_the_byte(tmp_path):
     (tmp_path / "latin.yaml").write_bytes("title: Zürich".encode("latin-1"))
     with pytest.raises(ConfigurationError, match="not UTF-8 text at byte 8"):
-        load_configuration(tmp_path / "latin.yaml")
+        load_job(tmp_path / "latin.yaml")
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from intermodal.authoring.images import IMAGES
+from intermodal.authoring.pipeline import load_job
 from intermodal.compiler.build import write_specification
 from intermodal.compiler.specification import executor_of, graphs
 from intermodal.configuration.targets import load_targets
@@ -49,7 +50,7 @@ def goal(s3, tmp_path):
 @pytest.fixture
 def compiled(tmp_path):
     path = tmp_path / "training.yaml"
-    write_specification(*compile_for("kubeflow", {})[:1], path)
+    write_specification(*compile_for("kubeflow", load_job(FLIGHTS))[:1], path)
     return path
 
 
@@ -59,14 +60,14 @@ def images(specification):
 
 def test_a_configuration_becomes_a_whole_submission_with_its_files_staged(bucket, goal):
     made = prepare(FLIGHTS, goal, key="k", digests=DIGESTS)
-    assert made.name == "flights"
-    uris = [source["uri"] for source in made.parameters["sources"]]
+    assert made.name == "flight-delay"
+    uris = [source["uri"] for source in made.parameters["data_sources"]]
     assert all(uri.startswith("s3://pipelines/dev/staged/") for uri in uris)
     assert {uri.removeprefix("s3://pipelines/") for uri in uris} <= set(bucket())
-    assert f"{made.parameters['repository'].removeprefix('s3://pipelines/')}/definitions.py" in bucket()
-    assert made.parameters["model_registry"] == "http://mlflow.team-ml:5000"
-    assert made.parameters["deployments"] == "team-ml"
-    assert made.parameters["serving"]["image"] == f"registry.example/team/intermodal-serve@{DIGESTS['serve']}"
+    assert f"{made.parameters['features_repository'].removeprefix('s3://pipelines/')}/definitions.py" in bucket()
+    assert made.parameters["registry"] == "http://mlflow.team-ml:5000"
+    assert made.parameters["serving_kubeflow_deployments"] == "team-ml"
+    assert made.parameters["serving_kubeflow_serving"]["image"] == f"registry.example/team/intermodal-serve@{DIGESTS['serve']}"
     assert f"registry.example/team/intermodal-train@{DIGESTS['train']}" in images(made.specification)
 
 
@@ -105,13 +106,13 @@ def test_the_same_twice_is_the_same_submission(bucket, goal):
 
 
 def test_a_compiled_file_with_its_configuration_equals_the_configuration_compiled_on_the_way(bucket, goal, compiled):
-    from_file = prepare(compiled, goal, configuration=FLIGHTS, key="k", name="flights")
+    from_file = prepare(compiled, goal, configuration=FLIGHTS, key="k", name="flight-delay")
     on_the_way = prepare(FLIGHTS, goal, key="k")
     assert from_file.parameters == on_the_way.parameters
 
 
 def test_a_compiled_file_alone_says_every_parameter_it_needs_and_nothing_is_staged(bucket, goal, compiled):
-    with pytest.raises(ConfigurationError, match="'repository' is required"):
+    with pytest.raises(ConfigurationError, match="'features_repository' is required"):
         prepare(compiled, goal, key="k")
     assert bucket() == []
 
@@ -125,18 +126,18 @@ def test_a_wrong_parameter_is_refused_before_anything_is_staged(bucket, goal):
 
 
 def test_parameters_win_over_the_configuration_and_a_source_given_is_not_staged(bucket, goal):
-    made = prepare(FLIGHTS, goal, parameters={"seed": 3, "sources": [{"name": "flights", "uri": "s3://raw/flights.csv"}]}, key="k")
+    made = prepare(FLIGHTS, goal, parameters={"seed": 3, "data_sources": [{"name": "flights", "uri": "s3://raw/flights.csv"}]}, key="k")
     assert made.parameters["seed"] == 3
-    assert made.parameters["sources"] == [{"name": "flights", "uri": "s3://raw/flights.csv"}]
+    assert made.parameters["data_sources"] == [{"name": "flights", "uri": "s3://raw/flights.csv"}]
     assert not any(".csv" in key for key in bucket())
 
 
 def test_an_override_wins_over_the_targets_own_setting(bucket, goal):
-    made = prepare(FLIGHTS, goal, overrides=["stores.model_registry=http://elsewhere:5000"], key="k")
-    assert made.parameters["model_registry"] == "http://elsewhere:5000"
+    made = prepare(FLIGHTS, goal, overrides=["registry=http://elsewhere:5000"], key="k")
+    assert made.parameters["registry"] == "http://elsewhere:5000"
 
 
-@pytest.mark.parametrize("key", ["stores.model_registry", "features.store"])
+@pytest.mark.parametrize("key", ["registry", "features.feature_store"])
 def test_a_store_that_is_a_file_of_this_machine_is_refused_by_name(bucket, goal, key):
     changed = {name: value for name, value in goal.settings.set.items() if name != key}
     settings = goal.settings.model_copy(update={"set": changed})

@@ -77,7 +77,7 @@ def _port(port: int) -> Finding:
     with socket.socket() as probe:
         probe.settimeout(1)
         taken = probe.connect_ex(("127.0.0.1", port)) == 0
-    remedy = "`intermodal serve` tells if it is ours; otherwise run with --set serving.port=8081"
+    remedy = "`intermodal serve` tells if it is ours; otherwise run with --set serving.local.port=8081"
     return Finding(f"port {port}", not taken, False, "answers already" if taken else "free", remedy)
 
 

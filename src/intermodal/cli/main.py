@@ -12,7 +12,6 @@ from rich.table import Table
 from intermodal import __version__
 from intermodal.authoring.catalog import component_names, component_page, load_component, shipped_configurations
 from intermodal.cli import platforms
-from intermodal.configuration.training import load_configuration
 from intermodal.runtime.disk import full_disk, is_full
 from intermodal.runtime.errors import ConfigurationError, IntermodalError
 from intermodal.runtime.redaction import guard
@@ -67,6 +66,7 @@ def compile_(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail when a file is stale.")] = False,
 ) -> None:
     """Compile the training pipeline for each platform, batch prediction for Vertex AI, and every component to a YAML file of its own."""
+    from intermodal.authoring.pipeline import load_job
     from intermodal.compiler.build import compile_specification, write_specification
     from intermodal.compiler.specification import forbid_caching_by_tag
     from intermodal.configuration.targets import load_targets
@@ -77,12 +77,12 @@ def compile_(
     names = target or list(CLUSTER_TARGETS)
     if unknown := set(names) - set(CLUSTER_TARGETS):
         raise ConfigurationError(f"there is no target {', '.join(sorted(unknown))}; the targets are {', '.join(CLUSTER_TARGETS)}")
-    defaults = load_configuration(configuration).arguments(base=configuration.parent.resolve())
+    job = load_job(configuration)
     pinned = read_digests(digests) if digests else {}
     chosen = load_targets(targets) if profile else None
     made = {
         output / name / f"{configuration.stem}.yaml": compile_for(
-            name, defaults, goal=destination(chosen, name, profile) if chosen else None, digests=pinned
+            name, job, goal=destination(chosen, name, profile) if chosen else None, digests=pinned
         )
         for name in names
     }

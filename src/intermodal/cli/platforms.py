@@ -186,7 +186,7 @@ def _run_here(
     if digests:
         raise ConfigurationError(f"{here} tasks run in the environments of their images, which have no digest; leave --digests out")
     documents = read_pipeline(pipeline)
-    title, local, compiled = run_name(name, pipeline), _local(profile, targets), is_compiled(documents)
+    local, compiled = _local(profile, targets), is_compiled(documents)
     if compiled and (configuration or overrides):
         option = "--configuration" if configuration else "--set"
         raise ConfigurationError(f"{here} {option} does not go with a compiled file here; give its parameters by --params, or run the configuration")
@@ -201,10 +201,10 @@ def _run_here(
             specification = read_specification(pipeline)
             arguments = check_parameters(specification, given)
             target = LocalTarget(local.home, console=console)
-            finished = target.run(specification, arguments, cached=cache, name=title, identity=identity)
+            finished = target.run(specification, arguments, cached=cache, name=run_name(name, pipeline.stem), identity=identity)
             console.print(f"Done     {escape(str(finished.directory))}", soft_wrap=True)
             return
-        run_configuration(pipeline, settings, home=local.home, docker=False, cache=cache, console=console, name=title, identity=identity)
+        run_configuration(pipeline, settings, home=local.home, docker=False, cache=cache, console=console, name=name or "", identity=identity)
 
     if key is None:
         run()

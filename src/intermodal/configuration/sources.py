@@ -1,9 +1,8 @@
-"""Sources of data as a configuration names them, turned into what a task can open."""
+"""A source of data as a configuration names it, turned into what a task can open."""
 
 import importlib.util
 import os
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from intermodal.runtime.errors import ConfigurationError
@@ -11,25 +10,21 @@ from intermodal.runtime.secret_values import refuse_secrets
 from intermodal.runtime.tree import local_path
 
 
-def resolve_sources(sources: list[dict[str, Any]], base: Path) -> list[dict[str, Any]]:
-    """Resolve every source's `uri`.
+def resolve_source(uri: str, base: Path) -> str:
+    """Resolve a source's `uri`.
 
     Args:
-        sources: One object a table; each has `name` and `uri`.
+        uri: As a person wrote it.
         base: The folder that relative paths start from.
 
     Returns:
-        The sources with absolute paths in place of relative ones, of file:// and of `package:NAME/PATH`, a file inside an installed package (found
+        A URI, or an absolute path in place of a relative one, of file:// and of `package:NAME/PATH`, a file inside an installed package (found
         without importing it).
 
     Raises:
-        ConfigurationError: A package or a file is not there, or a URI carries a password.
+        ConfigurationError: A package or a file is not there, or the URI carries a password.
         DataError: A file:// URI names no file of this machine.
     """
-    return [source | {"uri": _resolved(str(source["uri"]), base)} for source in sources]
-
-
-def _resolved(uri: str, base: Path) -> str:
     refuse_secrets(uri, "a source's uri")
     if uri.startswith("package:"):
         package, _, inside = uri.removeprefix("package:").partition("/")

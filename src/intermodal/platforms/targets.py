@@ -6,12 +6,12 @@ from types import ModuleType
 from typing import Any
 
 from intermodal.authoring.images import GPU_IMAGES, image_of, image_reference
+from intermodal.authoring.pipeline import Job
 from intermodal.compiler.build import compile_specification, set_images
 from intermodal.compiler.resources import accelerator_of, apply_retries, apply_shape, container_of
 from intermodal.compiler.specification import Specification, apply_cache_policy
 from intermodal.components.deploy_kserve.component import deploy_kserve
 from intermodal.configuration.targets import KubeflowSettings, Shape, VertexSettings
-from intermodal.pipelines.training import training_pipeline
 from intermodal.platforms.kubeflow.options import platform_document
 from intermodal.runtime.errors import ConfigurationError, MachineError
 
@@ -37,16 +37,16 @@ class ClusterTarget:
     shapes: dict[str, Shape] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
 
-    def compile(self, defaults: dict[str, Any]) -> dict[str, Any]:
-        """Return the training pipeline's specification for this platform.
+    def compile(self, job: Job) -> dict[str, Any]:
+        """Return a pipeline's specification for this platform.
 
         Args:
-            defaults: Pipeline parameters that get a default; the others must be given at submission.
+            job: The pipeline and its configuration, whose values become the parameters' defaults, but for those that name files of this machine.
 
         Raises:
             ConfigurationError: The settings name a task, a shape or an accelerator that is not there, or a machine that the platform does not have.
         """
-        specification = compile_specification(training_pipeline(self.deploy()), defaults)
+        specification = compile_specification(job.wire(self.name, self.deploy()), job.defaults(self.name))
         apply_cache_policy(specification)
         set_images(specification, repository=self.image_repository, digests=self.digests)
         if self.settings:

@@ -10,16 +10,22 @@ from types import ModuleType
 from intermodal.runtime.errors import ConfigurationError
 
 
-def load_module(file: Path) -> ModuleType:
+def load_module(file: Path, name: str = "") -> ModuleType:
     """Run a Python file as a module of its own; it may import its neighbours, and leaves no trace in `sys.modules` or on disk.
+
+    Args:
+        file: The file.
+        name: Keep the module in `sys.modules` under this name, where types that it makes are looked up. Default: not kept.
 
     Raises:
         ConfigurationError: It is no Python file, or fails, or calls `sys.exit()`; the message names its line.
     """
-    specification = importlib.util.spec_from_file_location(f"_feature_repository_{file.stem}", file)
+    specification = importlib.util.spec_from_file_location(name or f"_feature_repository_{file.stem}", file)
     if specification is None or specification.loader is None:
         raise ConfigurationError(f"{file}: not a Python file")
     module = importlib.util.module_from_spec(specification)
+    if name:
+        sys.modules[name] = module
     with _importable(file.parent):
         try:
             specification.loader.exec_module(module)
@@ -28,6 +34,8 @@ def load_module(file: Path) -> ModuleType:
         except Exception as error:  # whatever a user's file raises, say which file
             line = error.lineno if isinstance(error, SyntaxError) else _line(error, file)
             raise ConfigurationError(f"{file}, line {line}: {type(error).__name__}: {error}") from error
+    if name:
+        sys.modules[name] = module  # its folder's modules were forgotten just now
     return module
 
 

@@ -1,5 +1,6 @@
 """From what a user names, a configuration or a compiled file, to a submission that a platform takes."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -7,15 +8,14 @@ from typing import Any
 import yaml
 
 from intermodal.authoring.images import image_reference
+from intermodal.authoring.pipeline import Job, load_job
 from intermodal.compiler.specification import Specification, forbid_caching_by_tag
-from intermodal.configuration.sources import resolve_sources
+from intermodal.configuration.sections import Place
 from intermodal.configuration.targets import KubeflowSettings, Targets, VertexSettings
-from intermodal.configuration.training import TrainingConfiguration, load_configuration
 from intermodal.linting.admission import is_compiled, read_pipeline, refuse_errors
 from intermodal.platforms.interface import RemoteTarget, Submission
 from intermodal.platforms.targets import CLUSTER_TARGETS
 from intermodal.runtime.errors import ConfigurationError, MachineError
-from intermodal.runtime.tree import split_glob
 from intermodal.storage.staging import Staging
 from intermodal.submission.events import Event, allowed_parameters
 from intermodal.submission.parameters import check_parameters
@@ -37,6 +37,18 @@ class Destination:
     name: str
     settings: RemoteSettings
     targets: Targets
+
+    def known(self, digests: dict[str, str]) -> dict[str, Any]:
+        """Return what the platform knows of itself, by configuration key: it stands where the configuration leaves a key open.
+
+        Args:
+            digests: Image name to digest.
+        """
+        if not isinstance(self.settings, KubeflowSettings):
+            return {}
+        predictor = image_reference("serve", repository=self.settings.image_repository, digest=digests.get("serve"))
+        namespace = {"serving.kubeflow.namespace": self.settings.namespace} if self.settings.namespace else {}
+        return {"serving.kubeflow.image": predictor, **namespace}
 
     def open(self) -> RemoteTarget:
         """Return the platform behind it; nothing is asked of it yet.
@@ -91,7 +103,7 @@ def prepare(
         parameters: Win over the configuration's.
         overrides: `section.key=value` texts over the configuration, after the target's own `set`.
         digests: Image name to digest. A compiled file keeps its tasks' images; the predictor's goes by them in either case.
-        name: For people. Default: the pipeline file's name.
+        name: For people. Default: the configuration's `name`; of a compiled file without one, the file's.
         key: See `remote.submission_key`.
         cached: See `remote.Submission`.
 
@@ -99,28 +111,21 @@ def prepare(
         ConfigurationError: A file, a setting or a parameter is wrong. All parameters are checked before anything is staged.
         PlatformError: The artifact root cannot be written.
     """
-    title = run_name(name, pipeline)
     values = read_pipeline(pipeline)
     compiled = is_compiled(values)
     described = configuration if compiled else pipeline
-    arguments: dict[str, Any] = {}
-    settings = None
-    if described:
-        settings = load_configuration(described, [*settings_overrides(goal.settings.set), *(overrides or [])])
-        arguments = settings.arguments(base=described.parent.resolve()) | _stores(settings, goal)
-        predictor = image_reference("serve", repository=goal.settings.image_repository, digest=(digests or {}).get("serve"))
-        arguments["serving"] = {"image": predictor} | arguments["serving"]
-    defaults = settings.arguments(base=described.parent.resolve()) if settings and described else {}
+    job = load_job(described, [*settings_overrides(goal.settings.set), *(overrides or [])], goal.known(digests or {})) if described else None
+    title = run_name(name, job.settings.name if job else pipeline.stem)
     if compiled:
         specification, platform = values[0], values[1] if len(values) > 1 else {}
-    else:
-        specification, platform = compile_for(goal.name, defaults, goal=goal, digests=digests)
+    elif job:
+        specification, platform = compile_for(goal.name, job, goal=goal, digests=digests)
     refuse_errors([specification, *([platform] if platform else [])], goal.name, str(pipeline))
     given = parameters or {}
-    unstaged = {"sources": [], "repository": ""} if settings else {}
-    checked = check_parameters(specification, unstaged | arguments | given)
-    if settings and described:
-        checked |= _staged(settings, described.parent.resolve(), goal, given=set(given))
+    arguments = _arguments(job, goal, given, nowhere=True) if job else {}
+    checked = check_parameters(specification, arguments | given)
+    if job:
+        checked |= _arguments(job, goal, given)
     return Submission(
         specification=specification,
         platform=platform,
@@ -145,17 +150,17 @@ def event_parameters(event: Event, pipeline: Path, configuration: Path | None) -
     """
     described = configuration if is_compiled(read_pipeline(pipeline)) else pipeline
     # Without the target's `set`: targets.toml lies in a bucket, while the configuration is reviewed with the code.
-    allowed = load_configuration(described).events.parameters if described else []
+    allowed = load_job(described).settings.events.parameters if described else []
     return allowed_parameters(event, allowed, str(described or ""))
 
 
-def run_name(name: str | None, pipeline: Path) -> str:
-    """Return a run's name: the one given, or the pipeline file's.
+def run_name(name: str | None, default: str) -> str:
+    """Return a run's name: the one given, or the default.
 
     Raises:
         ConfigurationError: It is empty or longer than 60 characters.
     """
-    title = pipeline.stem if name is None else name
+    title = default if name is None else name
     if not 1 <= len(title) <= _NAME_LENGTH:
         raise ConfigurationError(f"--name {title[:40]!r}… has {len(title)} characters; a run's name has 1 to {_NAME_LENGTH}")
     return title
@@ -167,13 +172,13 @@ def settings_overrides(changed: dict[str, Any]) -> list[str]:
 
 
 def compile_for(
-    name: str, defaults: dict[str, Any], *, goal: Destination | None = None, digests: dict[str, str] | None = None
+    name: str, job: Job, *, goal: Destination | None = None, digests: dict[str, str] | None = None
 ) -> tuple[Specification, dict[str, Any]]:
-    """Compile the training pipeline for a platform.
+    """Compile a pipeline for a platform.
 
     Args:
         name: `kubeflow` or `vertex`.
-        defaults: Pipeline parameters that get a default.
+        job: The pipeline and its configuration.
         goal: Whose registry, shapes and task options are compiled in. Default: none.
         digests: Image name to digest; images without one go by tag.
 
@@ -183,26 +188,21 @@ def compile_for(
     target = replace(CLUSTER_TARGETS[name], digests=digests or {})
     if goal:
         target = replace(target, image_repository=goal.settings.image_repository, settings=goal.settings, shapes=goal.targets.shapes)
-    specification = target.compile(defaults)
+    specification = target.compile(job)
     return specification, target.platform_document(specification)
 
 
-def _stores(settings: TrainingConfiguration, goal: Destination) -> dict[str, Any]:
-    namespace = goal.settings.namespace if isinstance(goal.settings, KubeflowSettings) else ""
-    return settings.remote_stores(deployments=namespace or None)
-
-
-def _staged(settings: TrainingConfiguration, base: Path, goal: Destination, *, given: set[str]) -> dict[str, Any]:
-    """Upload the feature repository and the sources that are files of this machine; return the arguments that name them, but those given."""
+def _arguments(job: Job, goal: Destination, given: Collection[str], *, nowhere: bool = False) -> dict[str, Any]:
+    """Return the configuration's arguments but those given, the files of this machine staged below the artifact root, or `nowhere` yet."""
     endpoint = goal.settings.storage_endpoint if isinstance(goal.settings, KubeflowSettings) else None
     staging = Staging(goal.settings.root, endpoint)
-    made: dict[str, Any] = {}
-    if "sources" not in given:
-        sources = resolve_sources([source.argument() for source in settings.data.sources], base)
-        for source in sources:
-            if "://" not in source["uri"]:
-                source["uri"] = staging.stage(*split_glob(Path(source["uri"])))
-        made["sources"] = sources
-    if "repository" not in given:
-        made["repository"] = staging.stage((base / settings.features.repository).resolve())
-    return made
+    folder = (lambda path: "") if nowhere else staging.stage
+    source = (lambda path, pattern: "") if nowhere else staging.stage
+    return job.arguments(goal.name, Place(job.base, folder, source, _refuse_home), without=frozenset(given))
+
+
+def _refuse_home(key: str) -> str:
+    raise ConfigurationError(
+        f"{key} is a file of this machine, which no task elsewhere can reach: name a server, in the configuration or under `set` of the target in "
+        "targets.toml"
+    )

@@ -1,0 +1,231 @@
+"""The configuration of the training pipeline: a section for each component."""
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from intermodal.components.evaluate_model.component import evaluate_model
+from intermodal.components.ingest_tables.component import ingest_tables
+from intermodal.components.retrieve_features.component import retrieve_features
+from intermodal.components.train_model.component import train_model
+from intermodal.configuration.sections import Configuration, Folder, Section, SourceUri, platform_sections, section
+from intermodal.runtime.secret_values import named_variables
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Metric = Literal["auc", "pr_auc", "log_loss", "brier", "accuracy"]
+
+
+class Part(BaseModel):
+    """An object inside a section, whose keys are checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Source(Part):
+    """A table and the files it comes from."""
+
+    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="The table's name")
+    uri: SourceUri = Field(description="File, glob or directory; relative to the configuration; package:NAME/PATH; gs:// or s3://")
+    format: Literal["csv", "parquet"] | None = Field(None, description="By default told from the file name")
+    columns: dict[str, str] = Field({}, description="Columns that must be there, with their Arrow types")
+    column_names: list[str] = Field([], description="CSV without a header: the names")
+    skip_rows: int = Field(0, ge=0, description="CSV: lines to skip at the top")
+    null_values: list[str] = Field(["", "NA"], description="CSV: texts that mean null")
+    encoding: str = Field("utf-8", description="CSV: the text encoding")
+    time_zone: str | None = Field(None, description="Zone of timestamps that carry none")
+    row_number: str | None = Field(None, description="Name of a column to add that numbers the rows from 0")
+
+
+class Window(Part):
+    """A time window; the start belongs to it, the end does not."""
+
+    start: str | None = None
+    end: str | None = None
+
+
+class Split(Part):
+    """How the labelled table is divided into train, validation and test."""
+
+    table: str
+    by: Literal["time", "hash"]
+    column: str
+    parts: dict[str, Window | Fraction] = Field(description="train, validation and test: time windows, or fractions that sum to 1")
+
+
+class Features(section(retrieve_features, data_version=(str, ""))):  # type: ignore[misc]
+    """The feature repository, and Feast's stores."""
+
+    repository: Folder = Field(description="Folder of Feast definitions and transforms, relative to the configuration")
+    spine: str = Field("examples", description="The table the transforms make whose rows are labelled")
+    feature_store: dict[str, Any] = Field(
+        {
+            "registry": "{home}/stores/feast/registry.db",
+            "online_store": {"type": "sqlite", "path": "{home}/stores/feast/online.db"},
+        },
+        description="Feast's own settings, as in feature_store.yaml",
+    )
+
+    def argument_of(self, name: str, whole: Any) -> Any:
+        """Return a parameter's value; Feast's project is named after the configuration where the settings name none."""
+        return {"project": whole.name.replace("-", "_")} | self.feature_store if name == "feature_store" else super().argument_of(name, whole)
+
+
+class ValidationRules(Part):
+    """What stops a run, and how far distributions may move. None: calibrated per feature from the noise within the window."""
+
+    skew: float | None = Field(None, gt=0)
+    drift: float | None = Field(None, gt=0)
+    warn: list[str] | None = Field(None, description="Kinds of anomaly that do not stop a run; default: SKEW and DRIFT")
+    evolve: bool | None = Field(None, description="Whether new columns extend a kept schema; default: yes")
+    min_domain_mass: Fraction | None = Field(None, description="Share of known values below which a text column is an anomaly")
+    missing: Fraction | None = Field(None, description="Room for missing values beyond what was seen")
+    domain_size: int | None = Field(None, ge=1, description="Distinct texts above which no domain is inferred")
+
+
+class Validation(Section):
+    """How the data is held to a schema."""
+
+    passed_as: ClassVar[dict[str, Any]] = {"schema_text": str, "ignored": list, "rules": dict, "beam_options": list}
+
+    schema_file: Path | None = Field(None, description="A TFMD schema in text form, relative to the configuration; else inferred and kept")
+    ignored: list[str] = Field(["event_timestamp"], description="Columns that are neither features nor label")
+    rules: ValidationRules = ValidationRules()
+    beam_options: list[str] = Field([], description="Apache Beam options; empty: in one process, streaming")
+
+    def argument_of(self, name: str, whole: Any) -> Any:
+        """Return a parameter's value: of the schema's file the text."""
+        if name == "schema_text":
+            return self.schema_file or ""
+        return self.rules.model_dump(exclude_none=True) if name == "rules" else super().argument_of(name, whole)
+
+
+class Training(
+    section(train_model, without=("label", "seed"), model_function=(str, ""), hyperparameters=(dict[str, Any], {}))  # type: ignore[misc]
+):
+    """What is trained."""
+
+    code: Folder | None = Field(None, description="Folder with the file of `model_function`, relative to the configuration")
+
+
+class SliceRule(Part):
+    """How far a slice may fall."""
+
+    minimum_rows: int = Field(200, ge=1)
+    maximum_drop: Fraction = 0.05
+
+
+class Gate(Section):
+    """What a model must show to be served."""
+
+    passed_as: ClassVar[dict[str, Any]] = {"rules": dict}
+
+    minimum: dict[Metric, float] = Field({})
+    maximum: dict[Metric, float] = Field({})
+    metric: Metric = "log_loss"
+    tolerance: float = Field(0.0, ge=0)
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    slices: SliceRule = SliceRule()
+    incomparable: Literal["block", "pass"] = Field("block", description="What a champion that cannot score the rows means")
+
+    def argument_of(self, name: str, whole: Any) -> Any:
+        """Return the rules as `gate_model` takes them."""
+        return self.model_dump()
+
+
+class LocalServing(Section):
+    """`serve_model`: on this machine."""
+
+    passed_as: ClassVar[dict[str, Any]] = {"deployments": str, "serving": dict}
+
+    deployments: str = Field("{home}/deployments", description="Folder that keeps the records of what is served")
+    port: int = Field(8080, ge=1, le=65535)
+    timeout: float | None = Field(None, gt=0, description="Seconds until it must answer; default: 60")
+    tolerance: float = Field(1e-4, gt=0, description="How far a served probability may be from the expected one")
+
+    def argument_of(self, name: str, whole: Any) -> Any:
+        """Return what the step takes: where, and the rest in one mapping."""
+        return self.deployments if name == "deployments" else self.model_dump(exclude={"deployments"}, exclude_none=True)
+
+
+class KubeflowServing(Section):
+    """`deploy_kserve`: as an InferenceService on the cluster."""
+
+    passed_as: ClassVar[dict[str, Any]] = {"deployments": str, "serving": dict}
+
+    namespace: str = Field(description="Namespace of the service; default: that of the target")
+    image: str | None = Field(None, description="Predictor image; default: that of the target's registry")
+    timeout: float | None = Field(None, gt=0, description="Seconds until it must answer; default: 600")
+    tolerance: float = Field(1e-4, gt=0, description="How far a served probability may be from the expected one")
+    service_account: str | None = Field(None, description="Service account of the predictor")
+    resources: dict[str, Any] = Field({}, description="Kubernetes requests and limits")
+    minimum_replicas: int | None = Field(None, ge=1, description="How many there always are; default: 1")
+    maximum_replicas: int | None = Field(None, ge=1, description="How many there may be; default: the minimum")
+
+    def argument_of(self, name: str, whole: Any) -> Any:
+        """Return what the step takes: where, and the rest in one mapping."""
+        return self.namespace if name == "deployments" else self.model_dump(exclude={"namespace"}, exclude_none=True)
+
+
+class VertexServing(Section):
+    """Vertex AI's deploy step: on a managed endpoint."""
+
+    passed_as: ClassVar[dict[str, Any]] = {"deployments": str, "serving": dict}
+
+    endpoint: str = Field(description="projects/PROJECT/locations/REGION/endpoints/ID, which exists")
+    timeout: float | None = Field(None, gt=0, description="Seconds until it must answer; default: that of each step")
+    tolerance: float = Field(1e-4, gt=0, description="How far a served probability may be from the expected one")
+    service_account: str | None = Field(None, description="Account that the predictor runs as")
+    machine_type: str | None = Field(None, description="Machine of a replica; default: n1-standard-2")
+    minimum_replicas: int | None = Field(None, ge=1, description="How many there always are; default: 1")
+    maximum_replicas: int | None = Field(None, ge=1, description="How many there may be; default: the minimum")
+    parent_model: str | None = Field(None, description="The managed model that gets a new version; default: the one labelled with the service's name")
+
+    def argument_of(self, name: str, whole: Any) -> Any:
+        """Return what the step takes: where, and the rest in one mapping."""
+        return self.endpoint if name == "deployments" else self.model_dump(exclude={"endpoint"}, exclude_none=True)
+
+
+class TrainingConfiguration(Configuration):
+    """A training pipeline's whole configuration."""
+
+    title: str = Field(description="Heads the report")
+    label: str = Field(description="The label's column, 0 or 1")
+    seed: int = Field(0, description="Of the training and the bootstraps")
+    registry: str = Field("sqlite:///{home}/stores/mlflow.db", description="MLflow tracking and registry URI")
+
+    data = section(ingest_tables, without=("fingerprint",), sources=Annotated[list[Source], Field(min_length=1)], split=Split)
+    features = Features
+    validation = Validation
+    training = Training
+    evaluation = section(evaluate_model, without=("label", "seed"), block=(str, ""), slices=(list[str], []))
+    gate = Gate
+    serving = platform_sections(local=LocalServing, kubeflow=KubeflowServing, vertex=VertexServing)
+
+    renamed: ClassVar[dict[str, str]] = (
+        {
+            "model.name": "name",
+            "model.label": "label",
+            "model.seed": "seed",
+            "model.function": "training.model_function, with the folder of its file as training.code",
+            "model.hyperparameters": "training.hyperparameters",
+            "features.service": "features.feature_service",
+            "features.store": "features.feature_store",
+            "stores.model_registry": "registry",
+            "stores.deployments": "serving.local.deployments, serving.kubeflow.namespace or serving.vertex.endpoint",
+            "serving.port": "serving.local.port",
+            "serving.image": "serving.kubeflow.image",
+            "serving.resources": "serving.kubeflow.resources",
+            "serving.machine_type": "serving.vertex.machine_type",
+            "serving.parent_model": "serving.vertex.parent_model",
+        }
+        | {f"serving.{key}": f"serving.local.{key}, serving.kubeflow.{key} or serving.vertex.{key}" for key in ("timeout", "tolerance")}
+        | {f"serving.{key}": f"serving.kubeflow.{key} or serving.vertex.{key}" for key in ("service_account", "minimum_replicas", "maximum_replicas")}
+    )
+
+    @field_validator("registry")
+    @classmethod
+    def _no_variables(cls, value: str) -> str:
+        if named_variables(value):
+            raise ValueError("${NAME} is a variable only in features.feature_store; MLflow reads MLFLOW_TRACKING_USERNAME and _PASSWORD itself")
+        return value

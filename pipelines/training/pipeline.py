@@ -1,0 +1,87 @@
+"""The training pipeline: wiring only."""
+
+from typing import Any
+
+from kfp import dsl
+
+from intermodal.components.evaluate_model.component import evaluate_model
+from intermodal.components.fetch_champion.component import fetch_champion
+from intermodal.components.find_champion.component import find_champion
+from intermodal.components.fingerprint_sources.component import fingerprint_sources
+from intermodal.components.gate_model.component import gate_model
+from intermodal.components.ingest_tables.component import ingest_tables
+from intermodal.components.materialize_features.component import materialize_features
+from intermodal.components.register_model.component import register_model
+from intermodal.components.render_report.component import render_report
+from intermodal.components.retrieve_features.component import retrieve_features
+from intermodal.components.train_model.component import train_model
+from intermodal.components.transform_tables.component import transform_tables
+from intermodal.components.validate_data.component import validate_data
+
+
+def training(settings: Any, deploy: Any) -> None:
+    """Ingest, validate, join features, train, evaluate, gate, register, deploy and report.
+
+    Args:
+        settings: The channels of `TrainingConfiguration`.
+        deploy: The platform's step that brings a model that passed the gate to serve; None: the pipeline ends with the registered model.
+    """
+    features = settings.features
+    repository = dsl.importer(artifact_uri=features.repository, artifact_class=dsl.Artifact)
+    code = dsl.importer(artifact_uri=settings.training.code, artifact_class=dsl.Artifact) if settings.training.code else repository
+    found = find_champion(model_registry=settings.registry, model_name=settings.name)
+    champion = fetch_champion(
+        model_registry=settings.registry, model_name=settings.name, version=found.outputs["version"], model_sha256=found.outputs["model_sha256"]
+    )
+
+    tables = ingest_tables(fingerprint=fingerprint_sources(sources=settings.data.sources).output, **settings.data)
+    transformed = transform_tables(tables=tables.output, repository=repository.output)
+    examples = retrieve_features(tables=transformed.output, repository=repository.output, **features)
+    data = validate_data(examples=examples.output, baseline=champion.output, label=settings.label, **settings.validation)
+    materialized = materialize_features(
+        tables=transformed.output,
+        repository=repository.output,
+        feature_service=features.feature_service,
+        feature_store=features.feature_store,
+    ).after(data)
+
+    trained = train_model(
+        examples=examples.output,
+        schema=data.outputs["schema"],
+        statistics=data.outputs["statistics"],
+        repository=code.output,
+        label=settings.label,
+        seed=settings.seed,
+        **settings.training,
+    )
+    model = trained.outputs["model"]
+    evaluated = evaluate_model(
+        model=model, champion=champion.output, examples=examples.output, label=settings.label, seed=settings.seed, **settings.evaluation
+    )
+    evaluation = evaluated.outputs["evaluation"]
+    gate = gate_model(evaluation=evaluation, predictions=evaluated.outputs["predictions"], seed=settings.seed, **settings.gate)
+    registered = register_model(
+        model=model,
+        training=trained.outputs["training"],
+        schema=data.outputs["schema"],
+        statistics=data.outputs["statistics"],
+        evaluation=evaluation,
+        decision=gate.outputs["decision"],
+        tables=tables.output,
+        repository=repository.output,
+        model_registry=settings.registry,
+        model_name=settings.name,
+        parameters=settings.training.hyperparameters,
+        run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+    ).after(materialized)  # no champion, and so no server, of features that could not be loaded
+
+    story = {"registration": registered.output, "anomalies": data.outputs["anomalies"], "title": settings.title}
+    if deploy is None:
+        render_report(**story)
+        return
+    # Two conditions, not an if and an else, which the compiler would put into a third graph, without a name, around both.
+    with dsl.If(gate.outputs["Output"] == True, "passed"):  # noqa: E712
+        deployed = deploy(model=model, evaluation=evaluation, registration=registered.output, service_name=settings.name, **settings.serving)
+        render_report(**story, deployment=deployed.output)
+    with dsl.If(gate.outputs["Output"] == False, "blocked"):  # noqa: E712
+        render_report(**story)

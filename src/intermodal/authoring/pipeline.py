@@ -1,0 +1,183 @@
+"""A pipeline as an entry: a name, a function that wires tasks, and the type of its configuration.
+
+Entries are found under the entry point group `intermodal.pipelines`, and by `module:attribute` or `file.py:attribute`.
+"""
+
+import hashlib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from docstring_parser import parse
+from kfp import dsl
+
+from intermodal.configuration.loading import Values, fill_in, read_values, validated
+from intermodal.configuration.sections import Configuration, Parameter, Place
+from intermodal.runtime.errors import ConfigurationError, nearest
+from intermodal.runtime.user_code import load_module
+
+GROUP = "intermodal.pipelines"
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """An entry.
+
+    Attributes:
+        name: What `pipeline:` in a configuration says.
+        build: Wires the tasks: ``def training(settings, deploy)``. `settings.label` is the channel of a key at the top, `**settings.gate` are a
+            component's parameters. `deploy` (leave it out where nothing is served) is the platform's step that brings a model to serve, or None
+            where the platform has none.
+        configuration: What a configuration of it holds: a class derived from `Configuration`.
+        summary: Takes a finished run of this machine, and returns the lines that a person wants to read at its end. Default: none.
+    """
+
+    name: str
+    build: Callable[..., Any]
+    configuration: type[Configuration]
+    summary: Callable[[Any], Iterable[str]] | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A pipeline with its configuration: what `run`, `submit` and the others take.
+
+    Attributes:
+        pipeline: The entry.
+        settings: The configuration.
+        path: The file that it was read from.
+    """
+
+    pipeline: Pipeline
+    settings: Configuration
+    path: Path
+
+    @property
+    def base(self) -> Path:
+        """The folder that relative paths in the configuration start from."""
+        return self.path.parent.resolve()
+
+    def wire(self, platform: str, deploy: Callable[..., Any] | None) -> Any:
+        """Return the pipeline as kfp compiles it.
+
+        Args:
+            platform: Whose part of the configuration counts: `local`, `kubeflow`, `vertex`.
+            deploy: The platform's step that brings a model to serve.
+        """
+        parameters = self.settings.parameters(platform)
+        build, settings = self.pipeline.build, self.settings
+
+        def wired(*channels: Any) -> Any:
+            named = dict(zip((each.name for each in parameters), channels, strict=True))
+            extra = {"deploy": deploy} if "deploy" in inspect.signature(build).parameters else {}
+            return build(settings.wired(platform, named), **extra)
+
+        about = (parse(build.__doc__ or "").short_description or self.pipeline.name).strip()
+        wired.__name__ = self.pipeline.name.replace("-", "_")
+        wired.__doc__ = _documentation(about, parameters)
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        signature = [inspect.Parameter(each.name, kind, default=each.default, annotation=each.annotation) for each in parameters]
+        returned = inspect.signature(build).return_annotation
+        wired.__signature__ = inspect.Signature(signature, return_annotation=returned)  # type: ignore[attr-defined]
+        return dsl.pipeline(name=self.settings.name, description=about)(wired)
+
+    def arguments(self, platform: str, place: Place, *, without: frozenset[str] = frozenset()) -> dict[str, Any]:
+        """Return the pipeline's arguments; see `Configuration.arguments`."""
+        return self.settings.arguments(platform, place, without=without)
+
+    def defaults(self, platform: str) -> dict[str, Any]:
+        """Return the arguments that are the same wherever the file is submitted from: all but those that name files of this machine."""
+        every = frozenset(each.name for each in self.settings.parameters(platform))
+        place = Place(self.base, folder=_elsewhere, source=_elsewhere, home=_elsewhere)
+        made: dict[str, Any] = {}
+        for name in every:
+            try:
+                made |= self.arguments(platform, place, without=every - {name})
+            except _ElsewhereError:
+                continue
+        return made
+
+
+def find_pipeline(name: str, base: Path = Path()) -> Pipeline:
+    """Return an entry.
+
+    Args:
+        name: A name of the group `intermodal.pipelines`, `module:attribute`, or `file.py:attribute`.
+        base: The folder that a file's path starts from.
+
+    Raises:
+        ConfigurationError: There is none, it is no `Pipeline`, or its module fails.
+    """
+    module, colon, attribute = name.rpartition(":")
+    found: Any
+    if not colon:
+        entries = {each.name: each for each in entry_points(group=GROUP)}
+        if name not in entries:
+            raise ConfigurationError(f"there is no pipeline {name!r}; {nearest(name, entries)}, or write module:attribute or file.py:attribute")
+        found = entries[name].load()
+    elif module.endswith(".py"):
+        path = (base / module).resolve()
+        if not path.is_file():
+            raise ConfigurationError(f"pipeline {name!r}: there is no file {path}")
+        found = _attribute(load_module(path, f"_pipeline_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"), attribute, name)
+    else:
+        try:
+            found = _attribute(importlib.import_module(module), attribute, name)
+        except (ImportError, ValueError) as error:
+            raise ConfigurationError(f"pipeline {name!r}: cannot import {module!r} ({error}); install it, or write file.py:attribute") from error
+    if not isinstance(found, Pipeline):
+        raise ConfigurationError(f"pipeline {name!r}: it is {type(found).__name__}, not intermodal.authoring.pipeline.Pipeline")
+    return found
+
+
+def load_job(path: Path, overrides: list[str] | None = None, known: dict[str, Any] | None = None) -> Job:
+    """Read a configuration, and the pipeline that it names.
+
+    Args:
+        path: A YAML file.
+        overrides: `section.key=value` texts, each value YAML, applied over the file.
+        known: `section.key` to value, for keys that the file leaves open: what a platform knows of itself.
+
+    Raises:
+        ConfigurationError: The file is missing, is not YAML, or says something wrong; the message names the line, the key, and the key that
+            was probably meant.
+    """
+    values = read_values(path, overrides)
+    pipeline = _pipeline_of(values)
+    fill_in(values, pipeline.configuration, known or {})
+    return Job(pipeline, validated(values, pipeline.configuration), path)
+
+
+def _pipeline_of(values: Values) -> Pipeline:
+    named = values.content.get("pipeline", Configuration.model_fields["pipeline"].default)
+    where = f"{values.path}, line {values.line(('pipeline',))}: pipeline"
+    if not isinstance(named, str):
+        raise ConfigurationError(f"{where}: expected a name, module:attribute or file.py:attribute, not {named!r}")
+    try:
+        return find_pipeline(named, values.path.parent)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
+
+
+def _attribute(module: Any, attribute: str, name: str) -> Any:
+    if not hasattr(module, attribute):
+        known = [key for key, value in vars(module).items() if isinstance(value, Pipeline)]
+        raise ConfigurationError(f"pipeline {name!r}: the module has no {attribute!r}; its pipelines: {', '.join(known) or 'none'}")
+    return getattr(module, attribute)
+
+
+def _documentation(about: str, parameters: list[Parameter]) -> str:
+    rows = [f"    {each.name}: {' '.join(each.description.split())}" for each in parameters if each.description]
+    return "\n".join([about, *(["", "Args:", *rows] if rows else [])])
+
+
+class _ElsewhereError(Exception):
+    """A value depends on where the pipeline runs."""
+
+
+def _elsewhere(*_: Any) -> str:
+    raise _ElsewhereError

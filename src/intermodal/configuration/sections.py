@@ -1,0 +1,411 @@
+"""What a configuration is made of: sections that take names, types, defaults and descriptions from a component's signature.
+
+A key of the YAML is one parameter from there on: `gate.confidence` is the pipeline's parameter `gate_confidence` is `gate_model(confidence=…)`.
+"""
+
+import importlib
+import inspect
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Optional, Union, cast, get_args, get_origin
+
+from docstring_parser import parse
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from intermodal.configuration.sources import resolve_source
+from intermodal.runtime.arguments import ArgumentError
+from intermodal.runtime.safe_yaml import read_text
+from intermodal.runtime.tree import split_glob
+
+HOME = "{home}"
+_PLAIN = (str, int, float, bool, list, dict)
+
+#: What a run, its job, its labels and the service are called.
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,52}$", description="Lowercase letters, digits and hyphens, 53 at most")]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run takes place, for the values that depend on it.
+
+    Attributes:
+        base: The folder that relative paths in the configuration start from.
+        folder: Takes a file or folder of this machine to where tasks read it, and returns its URI.
+        source: The same for a data file, or a folder and a pattern of files in it.
+        home: Returns what `{home}` stands for; takes the key that asks.
+    """
+
+    base: Path
+    folder: Callable[[Path], str]
+    source: Callable[[Path, str], str]
+    home: Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class _Folder:
+    def located(self, value: Any, place: Place) -> str:
+        return place.folder((place.base / value).resolve())
+
+
+@dataclass(frozen=True)
+class _Source:
+    def located(self, value: Any, place: Place) -> str:
+        uri = resolve_source(str(value), place.base)
+        return uri if "://" in uri else place.source(*split_glob(Path(uri)))
+
+
+#: A file or folder of code, relative to the configuration, that is brought to where tasks can read it: an artifact's URI.
+Folder = Annotated[Path, _Folder()]
+#: A file, glob or directory of data: relative to the configuration, package:NAME/PATH, gs:// or s3://.
+SourceUri = Annotated[str, _Source()]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a pipeline.
+
+    Attributes:
+        name: As the compiled file has it.
+        key: Where the configuration has it.
+        annotation: str, int, float, bool, list, dict, or one of these that may be left out.
+        default: `inspect.Parameter.empty` where there is none.
+        description: In words.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    annotation: Any
+    default: Any
+    description: str
+
+
+class Section(BaseModel):
+    """A part of a configuration. Each key is a parameter of the pipeline, unless `passed_as` says otherwise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, protected_namespaces=())
+
+    #: The component whose signature the section was made from; keys that a class derived from it adds are not passed to it.
+    made_from: ClassVar[Any] = None
+    #: Parameters that the whole section makes, where they are not its keys: name to type; `argument_of` returns their values.
+    passed_as: ClassVar[dict[str, Any]] = {}
+
+    @classmethod
+    def pipeline_parameters(cls, key: tuple[str, ...], given: Any = None) -> Iterator[Parameter]:
+        """Yield the pipeline parameters that a section stands for.
+
+        Args:
+            key: Where the configuration has the section.
+            given: Its values: a folder that may be left out and was is no parameter.
+        """
+        prefix = "_".join(key)
+        if cls.passed_as:
+            yield from (Parameter(f"{prefix}_{name}", (*key, name), kind, inspect.Parameter.empty, "") for name, kind in cls.passed_as.items())
+            return
+        for name, field in cls.model_fields.items():
+            if not _left_out(field, getattr(given, name, None)):
+                yield _parameter(f"{prefix}_{name}", (*key, name), field)
+
+    def argument_of(self, name: str, whole: Any) -> Any:
+        """Return what a parameter of this section gets, before paths are resolved.
+
+        Args:
+            name: The parameter's, within the section.
+            whole: The configuration that the section is part of.
+        """
+        return getattr(self, name)
+
+
+def section(component: Any, *, without: tuple[str, ...] = (), **fields: Any) -> Any:
+    """Return the section of a configuration that belongs to a component.
+
+    In the body of a configuration type ``gate = section(gate_model, without=("seed",))`` is all; elsewhere it is a class to derive from.
+
+    Args:
+        component: A component, or a function whose plain parameters (texts, numbers, lists, mappings) become keys.
+        without: Parameters that the pipeline fills in by itself, or takes from a key at the top.
+        fields: Types that are narrower than the signature's, by key; with a default: a pair of both.
+
+    Returns:
+        A pydantic model: names, types, defaults and descriptions are the signature's; other keys are refused.
+    """
+    known = {name: each for name, each in _inputs(component).items() if name not in without}
+    if unknown := set(fields) - set(known):
+        raise TypeError(f"{_name_of(component)} has no parameter {', '.join(sorted(unknown))}; derive from the section to add keys")
+    made: dict[str, Any] = {}
+    for name, (annotation, default, description) in known.items():
+        narrowed = fields.get(name, annotation)
+        annotation, default = narrowed if isinstance(narrowed, tuple) else (narrowed, default)
+        made[name] = (annotation, Field(PydanticUndefined if default is inspect.Parameter.empty else default, description=description))
+    model = create_model(_name_of(component), __base__=Section, __module__=__name__, **made)
+    model.made_from = component
+    return model
+
+
+def platform_sections(**sections: type[Section]) -> Any:
+    """Return a section with a part for each platform: of these only the one of the platform that is compiled for becomes parameters.
+
+    Args:
+        sections: By platform. Keys that are required may be left out, for a platform may fill them in; a submission checks them.
+    """
+    parts: dict[str, Any] = {name: (made := _partial(part), Field(default_factory=made)) for name, part in sections.items()}
+    return create_model("Platforms", __base__=PlatformSections, __module__=__name__, **parts)
+
+
+class PlatformSections(Section):
+    """A section with a part for each platform."""
+
+
+class Events(BaseModel):
+    """What an event that starts a run may decide."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    parameters: list[str] = Field([], description="Pipeline parameters that an event may set; whoever may publish the event then decides them")
+
+
+class _Types(type(BaseModel)):  # type: ignore[misc]
+    """Lets ``gate = section(gate_model)`` stand in a configuration's body: the section is the type, and its defaults are the default."""
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
+        annotations = namespace.setdefault("__annotations__", {})
+        for key, value in list(namespace.items()):
+            if isinstance(value, type) and issubclass(value, Section) and not key.startswith("_") and key not in annotations:
+                annotations[key] = value
+                optional = all(not field.is_required() for field in value.model_fields.values())
+                namespace[key] = Field(default_factory=value) if optional else Field()
+        return super().__new__(mcs, name, bases, namespace, **options)
+
+
+class Configuration(BaseModel, metaclass=_Types):
+    """A pipeline's whole configuration. Keys at the top are shared by sections: each is a parameter of its own name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, protected_namespaces=())
+
+    #: Keys that were renamed: old to new, both with dots.
+    renamed: ClassVar[dict[str, str]] = {}
+
+    pipeline: str = Field("training", description="An entry's name, module:attribute, or file.py:attribute relative to this file")
+    name: Name = Field(description="Names runs, jobs, the registered model and the service")
+    events: Events = Events()
+
+    def parts(self, platform: str) -> dict[str, tuple[tuple[str, ...], type[Section], Any]]:
+        """Return the sections by name: where each stands, its type and its values. Of a platform's sections the one of `platform`."""
+        found: dict[str, tuple[tuple[str, ...], type[Section], Any]] = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, PlatformSections):
+                if isinstance(part := getattr(value, platform, None), Section):
+                    found[name] = ((name, platform), type(part), part)
+                else:
+                    found[name] = ((name, platform), Section, Section())
+            elif isinstance(value, Section):
+                found[name] = ((name,), type(value), value)
+        return found
+
+    def parameters(self, platform: str) -> list[Parameter]:
+        """Return the pipeline's parameters on a platform, those without a default first."""
+        top = [_parameter(name, (name,), field) for name, field in type(self).model_fields.items() if self._shared(name)]
+        below = [each for key, kind, value in self.parts(platform).values() for each in kind.pipeline_parameters(key, value)]
+        return sorted([*top, *below], key=lambda each: each.default is not inspect.Parameter.empty)
+
+    def arguments(self, platform: str, place: Place, *, without: frozenset[str] = frozenset()) -> dict[str, Any]:
+        """Return the pipeline's arguments.
+
+        Args:
+            platform: Where it runs.
+            place: Resolves paths and `{home}`.
+            without: Parameters that are given otherwise: nothing is staged for them.
+
+        Raises:
+            ConfigurationError: A file is not there, or a value names something of this machine that the platform cannot reach.
+        """
+        parts = self.parts(platform)
+        made: dict[str, Any] = {}
+        for each in self.parameters(platform):
+            if each.name in without:
+                continue
+            *_, name = each.key
+            part = parts[each.key[0]][2] if len(each.key) > 1 else None
+            value = part.argument_of(name, self) if part is not None else getattr(self, name)
+            field = type(part if part is not None else self).model_fields.get(name)
+            if value is not None:
+                made[each.name] = _argument(value, field, place, ".".join(each.key))
+        return made
+
+    def wired(self, platform: str, channels: dict[str, Any]) -> types.SimpleNamespace:
+        """Return what a pipeline function gets as `settings`: a channel for each shared key, and a mapping for each section."""
+        settings = types.SimpleNamespace(**{name: channels[name] for name in type(self).model_fields if self._shared(name)})
+        for name, (key, kind, value) in self.parts(platform).items():
+            own = {each.key[-1]: channels[each.name] for each in kind.pipeline_parameters(key, value)}
+            missing = {name for name, field in kind.model_fields.items() if name not in own and _located(field)}
+            setattr(settings, name, Wires(own, missing | (set(own) - set(_inputs(kind.made_from)) if kind.made_from else set())))
+        return settings
+
+    def check(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield what the components say against the values: the key's place, and what is wrong."""
+        shared = {name: getattr(self, name) for name in type(self).model_fields if self._shared(name)}
+        sections = [((name,), getattr(self, name)) for name in type(self).model_fields if isinstance(getattr(self, name), Section)]
+        for key, value in sections:
+            parts: list[tuple[tuple[str, ...], Any]] = [(key, value)]
+            if isinstance(value, PlatformSections):
+                parts = [((*key, name), getattr(value, name)) for name in type(value).model_fields]
+            for place, part in parts:
+                if (check := _check_of(type(part).made_from)) is None:
+                    continue
+                values = {name: _dumped(getattr(part, name)) for name in type(part).model_fields}
+                takes = inspect.signature(check).parameters
+                given = {
+                    name: each for name, each in (shared | values).items() if name in takes and (each is not None or takes[name].default is None)
+                }
+                if missing := [name for name, each in takes.items() if each.default is inspect.Parameter.empty and name not in given]:
+                    if all(name in values for name in missing):  # a platform fills them in
+                        continue
+                    raise TypeError(f"check_arguments of {_name_of(type(part).made_from)}: no key gives {', '.join(missing)}; give it a default")
+                try:
+                    check(**given)
+                except ArgumentError as error:
+                    path = tuple(error.parameter.split("."))
+                    yield (path if path[0] not in values and path[0] in shared else (*place, *path)), error.reason
+
+    def _shared(self, name: str) -> bool:
+        return name not in ("pipeline", "events") and not isinstance(getattr(self, name), Section)
+
+
+class Wires(dict[str, Any]):
+    """A section as a pipeline function sees it: `**settings.gate` are the component's parameters, `settings.gate.KEY` is any key's channel.
+
+    A key that may be left out and was (a folder) is None.
+    """
+
+    def __init__(self, channels: dict[str, Any], beside: set[str]) -> None:
+        super().__init__({name: each for name, each in channels.items() if name not in beside})
+        self._beside = {name: channels.get(name) for name in beside}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name in self:
+            return self[name]
+        if name in self._beside:
+            return self._beside[name]
+        raise AttributeError(f"the section has no key {name!r}; it has {', '.join([*self, *self._beside]) or 'none'}")
+
+
+def _inputs(component: Any) -> dict[str, tuple[Any, Any, str]]:
+    """Return the plain parameters of a component or function: type, default and description by name."""
+    function = getattr(component, "python_func", component)
+    described = {each.arg_name: each.description or "" for each in parse(function.__doc__ or "").params}
+    signature = inspect.signature(function)
+    return {
+        name: (each.annotation, each.default, described.get(name, ""))
+        for name, each in signature.parameters.items()
+        if _plain(each.annotation) is not None
+    }
+
+
+def _name_of(component: Any) -> str:
+    return str(getattr(getattr(component, "python_func", component), "__name__", component))
+
+
+def _check_of(component: Any) -> Any:
+    """Return `check_arguments` of the module `arguments` beside a component, or None where there is no such module."""
+    if component is None:
+        return None
+    package = getattr(component, "python_func", component).__module__.rpartition(".")[0]
+    if not package:
+        return None
+    try:
+        return importlib.import_module(f"{package}.arguments").check_arguments
+    except ModuleNotFoundError as error:
+        if error.name != f"{package}.arguments":
+            raise
+        return None
+
+
+def _plain(annotation: Any) -> Any:
+    """Return what of kfp's parameter types an annotation is, Optional where it may be left out; None: it is no parameter."""
+    if isinstance(annotation, type) and issubclass(annotation, _PLAIN):
+        return next(each for each in (bool, int, float, str, list, dict) if issubclass(annotation, each))
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return dict
+    if isinstance(annotation, type) and issubclass(annotation, Path):
+        return str
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _plain(arguments[0])  # an artifact's type is none of the plain ones
+    if origin is Literal:
+        return _plain(type(arguments[0]))
+    if origin in (Union, types.UnionType):
+        kinds = {_plain(each) for each in arguments if each is not type(None)}
+        kind = next(iter(kinds)) if len(kinds) == 1 else None
+        return Optional[kind] if kind is not None and type(None) in arguments else kind  # noqa: UP045 - kfp knows no other form
+    return _plain(origin) if isinstance(origin, type) else None
+
+
+def _parameter(name: str, key: tuple[str, ...], field: FieldInfo) -> Parameter:
+    kind = _plain(field.annotation)
+    if kind is None:
+        raise TypeError(f"{'.'.join(key)}: {field.annotation} is no type of a pipeline's parameter; take str, int, float, bool, list or dict")
+    default = field.get_default(call_default_factory=True)
+    plain = default is None or isinstance(default, _PLAIN)
+    empty = field.is_required() or _located(field) is not None or not plain or HOME in str(default)
+    return Parameter(name, key, kind, inspect.Parameter.empty if empty else default, field.description or "")
+
+
+def _left_out(field: FieldInfo, value: Any) -> bool:
+    """Return whether a field is a folder that may be left out, and was."""
+    return _located(field) is not None and not field.is_required() and value is None
+
+
+def _located(field: FieldInfo) -> Any:
+    """Return how a field's value is brought to where tasks can read it; None: it needs not be."""
+    return next((each for each in [*field.metadata, *_metadata(field.annotation)] if isinstance(each, _Folder | _Source)), None)
+
+
+def _metadata(annotation: Any) -> Iterator[Any]:
+    if get_origin(annotation) is Annotated:
+        yield from get_args(annotation)[1:]
+    elif get_origin(annotation) in (Union, types.UnionType):
+        for each in get_args(annotation):
+            yield from _metadata(each)
+
+
+def _argument(value: Any, field: FieldInfo | None, place: Place, key: str) -> Any:
+    """Return a value as the pipeline takes it: files where tasks read them, of a `Path` its text, `{home}` replaced, of a model what was given."""
+    if field is not None and value is not None and (located := _located(field)):
+        return located.located(value, place)
+    if isinstance(value, BaseModel):
+        given = {name: getattr(value, name) for name in type(value).model_fields if name in value.model_fields_set}
+        return {name: _argument(each, type(value).model_fields[name], place, f"{key}.{name}") for name, each in given.items() if each is not None}
+    if isinstance(value, dict):
+        return {name: _argument(each, None, place, f"{key}.{name}") for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_argument(each, None, place, key) for each in value]
+    if isinstance(value, Path):
+        return read_text(place.base / value, f"correct {key}")
+    if isinstance(value, str) and HOME in value:
+        return value.replace(HOME, place.home(key))
+    return value
+
+
+def _dumped(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_dumped(each) for each in value]
+    return value.model_dump(exclude_unset=True, exclude_none=True) if isinstance(value, BaseModel) else value
+
+
+def _partial(part: type[Section]) -> type[Section]:
+    """Return a section whose required keys may be left out."""
+    if not any(field.is_required() for field in part.model_fields.values()):
+        return part
+    fields: dict[str, Any] = {
+        name: (field.annotation | None, Field(None, description=field.description))
+        for name, field in part.model_fields.items()
+        if field.is_required()
+    }
+    made: Any = create_model(part.__name__, __base__=part, __module__=__name__, **fields)
+    return cast(type[Section], made)
