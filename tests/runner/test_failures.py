@@ -15,7 +15,8 @@ from kfp import dsl
 from rich.console import Console
 
 from intermodal.authoring.decorator import component
-from intermodal.runner.cache import ContentCache
+from intermodal.runner.cache import Cache
+from intermodal.runner.inputs import Values
 from intermodal.runner.containers import check_docker, container_name, image_content, run_command
 from intermodal.runner.local import LocalTarget
 from intermodal.runtime.errors import MachineError, TaskError
@@ -330,8 +331,8 @@ def test_an_image_built_again_under_its_tag_is_another_image(docker, tmp_path, m
     keys = []
     for content in ("sha256:1", "sha256:2", "sha256:1", ""):  # the last: not there yet
         monkeypatch.setenv("DOCKER_IMAGE", content)
-        cache = ContentCache(tmp_path / "cache", image_content=image_content)
-        keys.append(cache.compute_key("divide", "intermodal-data:0.1.0", ["sh"], {}))
+        cache = Cache(tmp_path / "cache", image_content=image_content)
+        keys.append(cache.key("divide", "intermodal-data:0.1.0", ["sh"], Values(), {}))
     assert len(set(keys)) == 3
     assert keys[0] == keys[2]
 

@@ -124,7 +124,7 @@ def test_a_run_killed_at_any_moment_is_finished_by_the_next(tmp_path, fault_rand
         assert outputs == expected(salt), f"after {number.name}: {states}"
     assert cut >= 6, "most of the moments fell into a run"
     # What every entry of the cache answers with is whole, those of the killed runs too.
-    entries = [json.loads(entry.read_text())["outputs"] for entry in (home / "cache").glob("comp-double.*")]
+    entries = [json.loads(entry.read_text())["outputs"]["artifacts"] for entry in (home / "cache").glob("comp-double.*")]
     assert len(entries) == 3 * (ATTEMPTS + 1)
     for entry in entries:
         assert Path(entry["doubled"]["uri"]).read_text().count("\n") == 4

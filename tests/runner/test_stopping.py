@@ -50,7 +50,7 @@ def loop(folder: str, seconds: float):
     with dsl.ParallelFor(["a", "b", "c"]) as item:
         work(folder=folder, item=item, seconds=seconds)
 
-run = LocalTarget(folder / "home", console=Console(width=100)).run({"work": pipeline, "loop": loop}[sys.argv[2]],
+run = LocalTarget(folder / "home", console=Console(width=100), parallelism=2).run({"work": pipeline, "loop": loop}[sys.argv[2]],
     {"folder": str(folder), "seconds": float(sys.argv[3])})
 print([(task.name, task.state) for task in run.tasks])
 if sys.argv[2] == "work":

@@ -6,15 +6,13 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kfp import dsl
-from kfp.dsl import executor
-from kfp.local.cache import LocalCache
-
 from intermodal.runner.code import code_digest
 from intermodal.runner.environments import lock_digest
+from intermodal.runner.inputs import Values
 from intermodal.runtime.artifacts import write_json
 from intermodal.runtime.tree import file_hash, files_below
 
@@ -67,8 +65,8 @@ class Digests:
                 write_json(self._path, {path: known for path, known in self._known.items() if Path(path).exists()})
 
 
-class ContentCache(LocalCache):  # type: ignore[misc]
-    """kfp's local cache with two differences: artifacts count by content, not by where they lie, and an entry is checked before it is used.
+class Cache:
+    """Outputs of finished tasks. Artifacts count by content, not by where they lie, and an entry is checked before it is used.
 
     Args:
         folder: Where entries lie, one file each.
@@ -77,63 +75,52 @@ class ContentCache(LocalCache):  # type: ignore[misc]
     """
 
     def __init__(self, folder: Path, *, reading: bool = True, image_content: Callable[[str], str] = str) -> None:
-        super().__init__(str(folder))
         self.digests = Digests(folder / "digests")
-        self._reading = reading
+        self._folder, self._reading = folder, reading
         self._image_content = functools.cache(image_content)
 
-    def compute_key(
-        self,
-        component_name: str,
-        image: str,
-        full_command: list[str],
-        arguments: dict[str, Any],
-        env_vars: dict[str, str] | None = None,
-        custom_cache_key: str | None = None,
-    ) -> str:
-        """Return the key of a task: its component's name, then a digest of everything it can see."""
+    def key(self, component: str, image: str, command: list[str], inputs: Values, variables: dict[str, str], own_key: str = "") -> str:
+        """Return the key of a task: its component's name, then a digest of everything it can see.
+
+        Args:
+            component: The component's name.
+            image: Its image.
+            command: Its command line, placeholders and all.
+            inputs: What it is given.
+            variables: What the component sets in its environment.
+            own_key: A key that the pipeline's author gave the task.
+        """
         seen = {
             "image": self._image_content(image),
             "lock": lock_digest(),
-            "code": code_digest(full_command),
-            "command": full_command,
-            "arguments": {name: self._content(value) for name, value in arguments.items()},
-            "variables": env_vars or {},
-            "key": custom_cache_key,
+            "code": code_digest(command),
+            "command": command,
+            "parameters": inputs.parameters,
+            "artifacts": self._contents(inputs),
+            "variables": variables,
+            "key": own_key,
         }
-        return f"{component_name}.{hashlib.sha256(json.dumps(seen, sort_keys=True, default=str).encode()).hexdigest()}"
+        return f"{component}.{hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()}"
 
-    def get(self, key: str) -> dict[str, Any] | None:
-        """Return the outputs kept under a key, if every artifact among them is still what it was."""
-        path = Path(self._entry_path(key))
-        if not self._reading or not path.exists():
+    def get(self, key: str) -> tuple[Values, Path] | None:
+        """Return the outputs kept under a key and the folder of the task that made them, if every artifact among them is still what it was."""
+        if not self._reading:
             return None
         try:
-            entry = json.loads(path.read_text(encoding="utf-8"))
-            outputs = {name: _restored(value) for name, value in entry["outputs"].items()}
-        except (OSError, ValueError, KeyError):
+            entry = json.loads((self._folder / f"{key}.json").read_text(encoding="utf-8"))
+            outputs, folder, contents = Values(**entry["outputs"]), Path(entry["folder"]), entry["contents"]
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        return outputs if self._marks(outputs) == entry["marks"] else None
+        return (outputs, folder) if self._contents(outputs) == contents else None
 
-    def put(self, key: str, outputs: dict[str, Any]) -> None:
-        """Keep outputs under a key."""
-        write_json(self._entry_path(key), {"outputs": self._serialize_outputs(outputs), "marks": self._marks(outputs)})
+    def put(self, key: str, outputs: Values, folder: Path) -> None:
+        """Keep the outputs of a task, whose folder is `folder`, under a key."""
+        entry = {"outputs": asdict(outputs), "folder": str(folder), "contents": self._contents(outputs)}
+        write_json(self._folder / f"{key}.json", entry)
 
-    def _marks(self, outputs: dict[str, Any]) -> dict[str, Any]:
-        return {name: self._content(value) for name, value in outputs.items()}
-
-    def _content(self, value: Any) -> Any:
-        if isinstance(value, dsl.Artifact):
-            return [type(value).schema_title, self.digests.of(Path(value.uri)) or value.uri, value.metadata]
-        if isinstance(value, list):
-            return [self._content(each) for each in value]
-        return value
-
-
-def _restored(value: Any) -> Any:
-    if isinstance(value, dict) and value.get("__kfp_artifact_list__"):
-        return [_restored(each) for each in value["artifacts"]]
-    if isinstance(value, dict) and value.get("__kfp_artifact__"):
-        kind = {"schemaTitle": value["schema_title"]}
-        return executor.create_artifact_instance({"name": value["name"], "uri": value["uri"], "metadata": value["metadata"], "type": kind})
-    return value
+    def _contents(self, values: Values) -> dict[str, Any]:
+        lists = {name: each if isinstance(each, list) else [each] for name, each in values.artifacts.items()}
+        return {
+            name: [[each["type"], self.digests.of(Path(each["uri"])) or each["uri"], each["metadata"]] for each in found]
+            for name, found in lists.items()
+        }

@@ -1,4 +1,4 @@
-"""The local target: kfp's own local orchestrator, with every task in the environment, or the container, of its own image."""
+"""The local target: pipelines on this machine, with every task in the environment, or the container, of its own image."""
 
 import hashlib
 import os
@@ -13,6 +13,7 @@ from intermodal.compiler.build import compile_specification
 from intermodal.compiler.specification import Specification, apply_cache_policy
 from intermodal.runner.runs import Run, Task
 from intermodal.runner.session import Session
+from intermodal.runtime.errors import ConfigurationError
 from intermodal.storage.staging import stage_here
 
 __all__ = ["LocalTarget", "Run", "Task"]
@@ -26,9 +27,18 @@ class LocalTarget:
         docker: Whether tasks run in containers of their images, rather than in the images' environments.
         project: With Docker: the folder, beside `home`, whose files tasks may read. Default: the working directory.
         console: Where progress is shown. Default: standard output.
+        parallelism: How many tasks of a run may run at the same time. Default: as many as there are cores.
+
+    Raises:
+        ConfigurationError: `parallelism` is less than 1.
     """
 
-    def __init__(self, home: Path, docker: bool = False, project: Path | None = None, console: Console | None = None) -> None:
+    def __init__(
+        self, home: Path, docker: bool = False, project: Path | None = None, console: Console | None = None, parallelism: int | None = None
+    ) -> None:
+        self._parallelism = len(os.sched_getaffinity(0)) if parallelism is None else parallelism
+        if self._parallelism < 1:
+            raise ConfigurationError(f"parallelism is {parallelism}: at least one task must run at a time")
         self.home = home.resolve()
         self.docker = docker
         self._project = (project or Path.cwd()).resolve()
@@ -62,7 +72,16 @@ class LocalTarget:
         specification = _specification(pipeline)
         apply_cache_policy(specification)
         mounts = [self._project] if self.docker else None
-        session = Session(self.home, specification, mounts=mounts, console=self._console, code=self._code_folder(), title=name, identity=identity)
+        session = Session(
+            self.home,
+            specification,
+            mounts=mounts,
+            console=self._console,
+            code=self._code_folder(),
+            parallelism=self._parallelism,
+            title=name,
+            identity=identity,
+        )
         return session.run(arguments, cached=cached)
 
     def _code_folder(self) -> Path:

@@ -1,43 +1,81 @@
-"""What a task must have written when it has ended with status 0."""
+"""What a task has written when it has ended with status 0: every output that it declares, or it has failed."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-#: kfp's name of the file in which its executor says what a function returned.
-EXECUTOR_OUTPUT = "executor_output.json"
+from intermodal.runner.inputs import EXECUTOR_OUTPUT, Values, cast
+from intermodal.runtime.errors import DataError
 
 
-def missing_outputs(component: Any, folder: Path, command: list[str]) -> str:
-    """Return the sentence about the outputs that a task has not written; empty when all are there.
+def read_outputs(component: Mapping[str, Any], folder: Path, command: list[str]) -> Values:
+    """Return the outputs of a task.
 
-    A function run by kfp's executor says in a file of its own that it came to its end: one that called `sys.exit(0)` did not. An artifact is written
-    when there is something at its path, or when the task gave it metadata or another URI.
+    A function run by kfp's executor says in a file of its own that it came to its end: one that called `sys.exit(0)` did not. A parameter stands in
+    that file or in one of its own. An artifact is written when there is something at its path, or when the task gave it metadata or another URI.
 
     Args:
-        component: The task's component, as kfp's protobuf message.
+        component: The task's component.
         folder: The task's folder.
         command: What was run.
+
+    Raises:
+        DataError: Outputs are missing, or cannot be read.
     """
-    parameters, artifacts = component.output_definitions.parameters, component.output_definitions.artifacts
+    definitions = component.get("outputDefinitions", {})
+    parameters, artifacts = definitions.get("parameters", {}), definitions.get("artifacts", {})
     file = folder / EXECUTOR_OUTPUT
     if "--function_to_execute" in command and not file.exists():
         names = ", ".join([*parameters, *artifacts])
-        return (
+        raise DataError(
             f"it ended with status 0 before its function returned{f', so its outputs are missing ({names})' if names else ''}; "
             "something in it called sys.exit() or os._exit(): return, or raise an error"
         )
-    try:
-        said: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    except ValueError as error:
-        return f"{file}: it ended with status 0, but what it says of its outputs is not JSON ({error})"
-    given = said.get("parameterValues", {})
-    missing = [name for name in parameters if name not in given and not (folder / name).exists()]
-    for name in artifacts:
-        listed = said.get("artifacts", {}).get(name, {}).get("artifacts", [])
-        described = any(each.get("metadata") or each.get("uri", str(folder / name)) != str(folder / name) for each in listed)
-        if not described and not (folder / name).exists():
+    values, listed = _executor_output(file)
+    outputs = Values()
+    missing = []
+    for name, definition in parameters.items():
+        if name in values:
+            outputs.parameters[name] = cast(values[name], definition["parameterType"])
+        elif (folder / name).exists():
+            outputs.parameters[name] = cast(_parameter(folder / name, definition["parameterType"]), definition["parameterType"])
+        else:
             missing.append(name)
-    if not missing:
-        return ""
-    return f"it ended with status 0 but did not write its output {', '.join(missing)}; write it, or take it out of the component's outputs"
+    for name, definition in artifacts.items():
+        here = str(folder / name)
+        given = [each | {"metadata": each.get("metadata") or {}, "uri": each.get("uri", here)} for each in listed.get(name, [])]
+        if not (folder / name).exists() and not any(each["metadata"] or each["uri"] != here for each in given):
+            missing.append(name)
+        found = [{"name": name, **each, "type": definition["artifactType"]} for each in given or [{"uri": here, "metadata": {}}]]
+        outputs.artifacts[name] = found if definition.get("isArtifactList") else found[0]
+    if missing:
+        raise DataError(
+            f"it ended with status 0 but did not write its output {', '.join(missing)}; write it, or take it out of the component's outputs"
+        )
+    return outputs
+
+
+def _executor_output(file: Path) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """Return the parameters and the artifacts that a task says it has written."""
+    try:
+        said = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except ValueError as error:
+        raise DataError(f"{file}: it ended with status 0, but what it says of its outputs is not JSON ({error})") from None
+    try:
+        values, listed = said.get("parameterValues") or {}, said.get("artifacts") or {}
+        artifacts = {name: [{**each} for each in entry.get("artifacts") or []] for name, entry in listed.items()}
+        return {**values}, artifacts
+    except (AttributeError, TypeError):
+        raise DataError(
+            f"{file}: it ended with status 0, but what it says of its outputs is not an object with parameterValues and artifacts"
+        ) from None
+
+
+def _parameter(file: Path, kind: str) -> Any:
+    """Return an output parameter that a task wrote to a file: a string as it is, anything else as JSON."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        return text if kind == "STRING" else json.loads(text.lower() if kind == "BOOLEAN" else text)
+    except ValueError:
+        raise DataError(f"{file}: it ended with status 0, but its output {file.name} is not {kind} in JSON") from None

@@ -60,7 +60,12 @@ class Run:
     succeeded: bool = False
 
 
-def last_word(log: Path, status: int) -> str:
+def path_shown(path: Path) -> Path:
+    """Return a path as short as it can be said from here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def why_it_failed(log: Path, status: int) -> str:
     """Return the last error that a task's log names: what a person needs to read.
 
     Args:

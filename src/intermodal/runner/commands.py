@@ -1,0 +1,110 @@
+"""How a task's command runs on this machine: in the environment of its image, or in a container of it."""
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from intermodal.authoring.images import image_of
+from intermodal.runner import containers
+from intermodal.runner.environments import disposable_environment, environment
+from intermodal.runner.processes import Processes, passed_on
+from intermodal.runner.runs import LOG
+from intermodal.runtime.errors import MachineError
+
+
+class Commands:
+    """Runs the commands of one run's tasks: all that this package starts goes through here.
+
+    Args:
+        processes: Starts them, and ends them with the run.
+        home: Folder for runs, cache and stores.
+        code: Folder that holds the package `intermodal` and nothing else.
+        mounts: With Docker: folders that containers see, beside `home`, to read only. None: no Docker.
+        named: Environment variables that an argument names, with their values.
+    """
+
+    def __init__(self, processes: Processes, *, home: Path, code: Path, mounts: list[Path] | None, named: dict[str, str]) -> None:
+        self._processes, self._home, self._code, self._mounts, self._named = processes, home, code, mounts, named
+
+    def prepare(self, images: set[str], say: Callable[[str], None]) -> None:
+        """Make the environments of images, before the first task.
+
+        Raises:
+            MachineError: One cannot be made, an image is unknown here, or Docker does not answer.
+        """
+        if self._mounts is not None:
+            containers.check_docker()
+            return
+        for image in sorted(images):
+            started = time.monotonic()
+            made: list[str] = []
+
+            def announce(group: str, made: list[str] = made) -> None:
+                say(f"  making the environment {group} ...")
+                made.append(group)
+
+            self._programs(image, announce)
+            if made:
+                say(f"  environment {made[0]} made in {time.monotonic() - started:.1f} s")
+
+    def run(self, image: str, command: list[str], variables: dict[str, str], *, folder: Path, attempt: tuple[str, str, int]) -> int:
+        """Run a task's command once; its output is appended to the log in the task's folder.
+
+        Args:
+            image: The task's image.
+            command: Program and arguments.
+            variables: What the component sets in its environment.
+            folder: The task's folder.
+            attempt: The run's id, the task's name and the attempt's number.
+
+        Returns:
+            The exit status; 128 plus the signal for a killed process.
+
+        Raises:
+            MachineError: This machine lacks what the task needs.
+        """
+        scratch = Path(tempfile.mkdtemp(prefix="intermodal-"))
+        try:
+            work, temporary = scratch / "work", scratch / "tmp"
+            work.mkdir()
+            temporary.mkdir()
+            passed, stop_command = passed_on(os.environ) | self._named, []
+            if self._mounts is None:
+                passed |= self._environment(image, command, scratch) | {"TMPDIR": str(temporary)} | variables
+            else:
+                container = containers.container_name(*attempt)
+                stop_command = ["docker", "kill", container]
+                command = containers.run_command(
+                    image, command, name=container, home=self._home, mounts=self._mounts, variables=variables, passed=sorted(passed)
+                )
+                passed |= {"PATH": os.environ.get("PATH", os.defpath)} | {key: value for key, value in os.environ.items() if key.startswith("DOCKER_")}
+            passed["PYTHONUNBUFFERED"] = "1"
+            return self._processes.run(command, variables=passed, scratch=scratch, folder=work, log=folder / LOG, stop_command=stop_command)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _environment(self, image: str, command: list[str], scratch: Path) -> dict[str, str]:
+        """Return the variables that give a task the programs of its image and our package."""
+        programs, passed = self._programs(image), {}
+        if any("pip install" in part for part in command):
+            if image_of(image):
+                raise MachineError(
+                    f"the task installs packages into image {image}, which all its tasks share here: add them to its group in pyproject.toml"
+                )
+            programs = disposable_environment(scratch / "environment")
+            passed = {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "UV_"))}
+        path = os.pathsep.join([str(programs), os.environ.get("PATH", os.defpath)])
+        return passed | {"PYTHONPATH": str(self._code), "_KFP_RUNTIME": "true", "TF_CPP_MIN_LOG_LEVEL": "2", "PATH": path}
+
+    def _programs(self, image: str, announce: Callable[[str], None] = lambda group: None) -> Path:
+        """Return the folder of programs that a task of an image finds first."""
+        if ours := image_of(image):
+            return environment(ours, announce).parent
+        if re.fullmatch(r"(.*/)?python(:.*)?", image):
+            return Path(sys.executable).parent
+        raise MachineError(f"image {image} is not one of the project's, so what it holds is not known here; run with --docker")

@@ -1,0 +1,413 @@
+"""The engine: which task of a compiled pipeline (KFP's IR) runs when, on what, and which is skipped, as Kubeflow Pipelines' backend decides it.
+
+It starts no process: `execute` is given by the caller, and runs one task at a time in each of several threads.
+
+- A task comes after the tasks whose outputs it reads and those it names. It is skipped when one of them was; the run is none the worse for it.
+- Conditions are CEL over the task's own inputs. Of `OneOf`, the branch that ran counts.
+- A loop runs its graph for each item, as many at a time as its `parallelism` says, and gives lists in the items' order.
+- After a failure nothing new is started but tasks that run whatever became of those before them: exit tasks, and those with
+  `ignore_upstream_failure`, with all that is inside them.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from intermodal.compiler.conditions import holds
+from intermodal.compiler.specification import Specification
+from intermodal.runner.inputs import Values, absent_inputs, loop_items, needed_tasks, task_inputs, typed
+from intermodal.runtime.errors import ConfigurationError, IntermodalError
+
+State = Literal["done", "failed", "skipped"]
+_STATUS = {"done": "SUCCEEDED", "failed": "FAILED", "skipped": "CANCELLED"}
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One task that is to run: inside a loop, of one iteration.
+
+    Attributes:
+        name: Unlike any other's of the run; with the iterations it belongs to, `score[0]`.
+        place: Its folder below the run's.
+        task: The task, as its graph has it.
+        component: The task's component.
+        executor: What runs it: a container or an importer.
+        inputs: What it is given.
+    """
+
+    name: str
+    place: str
+    task: dict[str, Any]
+    component: dict[str, Any]
+    executor: dict[str, Any]
+    inputs: Values
+
+
+@dataclass
+class Outcome:
+    """How a pipeline has ended.
+
+    Attributes:
+        outputs: The pipeline's own outputs; those of branches that did not run are not among them.
+        failures: Names of tasks and why they failed, in that order; of a condition or a loop, when it could not be evaluated.
+        skipped: Names of tasks of which no instance ran.
+    """
+
+    outputs: Values = field(default_factory=Values)
+    failures: list[tuple[str, IntermodalError]] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _End:
+    """How a task, a graph or a loop has ended."""
+
+    state: State
+    outputs: Values = field(default_factory=Values)
+    why: str = ""
+    cut: bool = False  # skipped because the run was stopped
+
+
+_CUT = _End("skipped", cut=True)
+
+
+class _Domain:
+    """The part of a run that a failure stops; exit tasks have one of their own."""
+
+    stopped = False
+
+
+_Finish = Callable[[_End], None]
+
+
+class Engine:
+    """Runs one pipeline once.
+
+    Args:
+        specification: The pipeline.
+        inputs: The pipeline's parameters and artifacts.
+        execute: Runs one task and returns its outputs; called in up to `parallelism` threads. An `IntermodalError` fails the task.
+        parallelism: How many tasks run at the same time.
+        stopping: Whether nothing is to be started any more, exit tasks neither.
+    """
+
+    def __init__(
+        self,
+        specification: Specification,
+        inputs: Values,
+        execute: Callable[[Instance], Values],
+        *,
+        parallelism: int = 1,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.specification, self.stopping = specification, stopping
+        self.names = task_names(specification)
+        self._inputs, self._execute, self._parallelism = inputs, execute, parallelism
+        self._ready: deque[tuple[Instance, _Domain, _Finish]] = deque()
+        self._stirred: deque[_Graph | _Loop] = deque()
+        self._open: dict[_Graph | _Loop, None] = {}
+        self._ran: set[str] = set()
+        self._outcome = Outcome()
+
+    def run(self) -> Outcome:
+        """Run the pipeline to its end.
+
+        Raises:
+            Exception: What `execute` raised that is no `IntermodalError`, once all that was running has ended.
+        """
+        root = self.specification["root"]
+        ends: list[_End] = []
+        defect: BaseException | None = None
+        running: dict[Future[Values], tuple[Instance, _Finish]] = {}
+        self.open(_Graph(self, root["dag"], typed(self._inputs, root), (), (), _Domain(), ends.append))
+        with ThreadPoolExecutor(self._parallelism, thread_name_prefix="task") as threads:
+            while True:
+                self._settle()
+                while self._ready and len(running) < self._parallelism:
+                    instance, domain, finish = self._ready.popleft()
+                    if domain.stopped or self.stopping() or defect:
+                        finish(_CUT)
+                        self._settle()
+                        continue
+                    self._ran.add(instance.name.partition("[")[0])
+                    running[threads.submit(self._execute, instance)] = instance, finish
+                if not running:
+                    break
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    instance, finish = running.pop(future)
+                    error = future.exception()
+                    if error is None:
+                        finish(_End("done", future.result()))
+                        continue
+                    if not isinstance(error, IntermodalError):
+                        defect = defect or error
+                        error = IntermodalError(str(error))
+                    self.failed(instance.name, error, finish)
+        if defect:
+            raise defect
+        if not ends:
+            raise ConfigurationError("tasks of the pipeline wait for each other, or for one that is not there: compile it again")
+        self._outcome.outputs = ends[0].outputs
+        self._outcome.skipped = [name for name in self.names.values() if name not in self._ran]
+        return self._outcome
+
+    # What follows is called by graphs and loops.
+
+    def open(self, part: "_Graph | _Loop") -> None:
+        """Take up a graph or a loop."""
+        self._open[part] = None
+        self._stirred.append(part)
+
+    def close(self, part: "_Graph | _Loop") -> None:
+        """Let go of a graph or a loop that has ended."""
+        del self._open[part]
+
+    def stir(self, part: "_Graph | _Loop") -> None:
+        """Have a graph or a loop look again at what it can start."""
+        self._stirred.append(part)
+
+    def stop(self, domain: _Domain) -> None:
+        """Start nothing more of a domain."""
+        if not domain.stopped:
+            domain.stopped = True
+            self._stirred.extend(part for part in self._open if part.domain is domain)
+
+    def enqueue(self, instance: Instance, domain: _Domain, finish: _Finish) -> None:
+        """Have a task run as soon as there is room."""
+        self._ready.append((instance, domain, finish))
+
+    def failed(self, name: str, error: IntermodalError, finish: _Finish) -> None:
+        """Record a failure."""
+        self._outcome.failures.append((name, error))
+        finish(_End("failed", why=f"{name}: {error}"))
+
+    def _settle(self) -> None:
+        while self._stirred:
+            part = self._stirred.popleft()
+            if part in self._open:
+                part.advance()
+
+
+class _Graph:
+    """One graph that is being run: the pipeline, a branch, a sub-pipeline, one iteration of a loop.
+
+    Args:
+        engine: Whose it is.
+        dag: The graph.
+        inputs: What it was given.
+        path: The names of the tasks that lead to it.
+        iterations: Of the loops that lead to it: name and number.
+        domain: What a failure in it stops.
+        finish: Called with its end.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        dag: dict[str, Any],
+        inputs: Values,
+        path: tuple[str, ...],
+        iterations: tuple[tuple[str, int], ...],
+        domain: _Domain,
+        finish: _Finish,
+    ) -> None:
+        self.engine, self.dag, self.inputs, self.path, self.iterations = engine, dag, inputs, path, iterations
+        self.domain, self.finish = domain, finish
+        self.ends: dict[str, _End] = {}
+        self.started: set[str] = set()
+
+    def advance(self) -> None:
+        """Start or skip every task of which that is decided; end when all have ended."""
+        for name, task in self.dag["tasks"].items():
+            if name not in self.ends and name not in self.started:
+                self._consider(name, task)
+        if len(self.ends) == len(self.dag["tasks"]):
+            self.engine.close(self)
+            self.finish(self._end())
+
+    def _consider(self, name: str, task: dict[str, Any]) -> None:
+        needed = needed_tasks(task)
+        whatever = task.get("triggerPolicy", {}).get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED"
+        if self.engine.stopping() or (self.domain.stopped and not whatever):
+            self._ended(name, _CUT)
+        elif not needed <= self.ends.keys():
+            return
+        elif not whatever and any(self.ends[each].state != "done" for each in needed):
+            self._ended(name, _End("skipped"))
+        else:
+            self.started.add(name)
+            self._begin(name, task, _Domain() if whatever else self.domain)
+
+    def _begin(self, name: str, task: dict[str, Any], domain: _Domain) -> None:
+        def finish(end: _End) -> None:
+            self._ended(name, end)
+
+        outputs = {task: end.outputs for task, end in self.ends.items()}
+        try:
+            component = self.engine.specification["components"][task["componentRef"]["name"]]
+            given = typed(task_inputs(task, self.inputs, outputs, self._final_status), component)
+            if not holds(task.get("triggerPolicy", {}).get("condition", ""), given.parameters.__getitem__):
+                finish(_End("skipped"))
+            elif (loop := loop_items(task, given)) is not None:
+                self.engine.open(_Loop(self, name, task, component, given, loop, domain, finish))
+            else:
+                self.start(name, task, component, given, self.iterations, domain, finish)
+        except ConfigurationError as error:
+            self.engine.failed(name, error, finish)
+
+    def start(
+        self,
+        name: str,
+        task: dict[str, Any],
+        component: dict[str, Any],
+        given: Values,
+        iterations: tuple[tuple[str, int], ...],
+        domain: _Domain,
+        finish: _Finish,
+    ) -> None:
+        """Start a task, or one iteration of it.
+
+        Raises:
+            ConfigurationError: An input that it must have is not there.
+        """
+        path = (*self.path, name)
+        if "dag" in component:
+            self.engine.open(_Graph(self.engine, component["dag"], given, path, iterations, domain, finish))
+            return
+        if absent := absent_inputs(given, component):
+            raise ConfigurationError(f"no task that ran gives its input {', '.join(absent)}")
+        unique = self.engine.names[path]
+        place = "/".join([*(f"{loop}-iteration-{number}" for loop, number in iterations), unique])
+        executor = self.engine.specification["deploymentSpec"]["executors"][component["executorLabel"]]
+        shown = unique + "".join(f"[{number}]" for _, number in iterations)
+        self.engine.enqueue(Instance(shown, place, task, component, executor, given), domain, finish)
+
+    def _ended(self, name: str, end: _End) -> None:
+        self.ends[name] = end
+        if end.state == "failed":
+            self.engine.stop(self.domain)
+        self.engine.stir(self)
+
+    def _final_status(self, task: str) -> dict[str, Any]:
+        """Return kfp's PipelineTaskFinalStatus of a task."""
+        end = self.ends[task]
+        error = {"code": 1, "message": end.why} if end.state == "failed" else {}
+        return {"state": _STATUS[end.state], "pipelineJobResourceName": "{{$.pipeline_job_name}}", "pipelineTaskName": task, "error": error}
+
+    def _end(self) -> _End:
+        for end in self.ends.values():
+            if end.state == "failed":
+                return end
+        if any(end.cut for end in self.ends.values()):
+            return _CUT
+        outputs, wanted = Values(), self.dag.get("outputs", {})
+        for name, source in wanted.get("parameters", {}).items():
+            selectors = [source["valueFromParameter"]] if "valueFromParameter" in source else source["valueFromOneof"]["parameterSelectors"]
+            found = [self._outputs(each).parameters for each in selectors]
+            keys = [each["outputParameterKey"] for each in selectors]
+            outputs.parameters |= {name: values[key] for values, key in reversed([*zip(found, keys, strict=True)]) if key in values}
+        for name, source in wanted.get("artifacts", {}).items():
+            for each in reversed(source["artifactSelectors"]):
+                held = self._outputs(each).artifacts
+                outputs.artifacts |= {name: held[each["outputArtifactKey"]]} if each["outputArtifactKey"] in held else {}
+        return _End("done", outputs)
+
+    def _outputs(self, selector: dict[str, Any]) -> Values:
+        return self.ends[selector["producerSubtask"]].outputs
+
+
+class _Loop:
+    """A task that runs once for each item of a list."""
+
+    def __init__(
+        self,
+        graph: _Graph,
+        name: str,
+        task: dict[str, Any],
+        component: dict[str, Any],
+        given: Values,
+        loop: tuple[str, str, list[Any]],
+        domain: _Domain,
+        finish: _Finish,
+    ) -> None:
+        self.graph, self.name, self.task, self.component, self.given = graph, name, task, component, given
+        self.kind, self.input, self.items = loop
+        self.domain, self.finish = domain, finish
+        self.limit = int(task.get("iteratorPolicy", {}).get("parallelismLimit", 0)) or len(self.items)
+        self.started = 0
+        self.ends: dict[int, _End] = {}
+
+    def advance(self) -> None:
+        """Start as many iterations as may run at a time; end when all have ended."""
+        stopped = self.domain.stopped or self.graph.engine.stopping()
+        while not stopped and self.started < len(self.items) and self.started - len(self.ends) < self.limit:
+            self._start(self.started)
+        if len(self.ends) == self.started and (stopped or self.started == len(self.items)):
+            self.graph.engine.close(self)
+            failed = [end for end in self.ends.values() if end.state == "failed"]
+            cut = self.started < len(self.items) or any(end.cut for end in self.ends.values())
+            self.finish(failed[0] if failed else _CUT if cut else _End("done", self._collected()))
+
+    def _start(self, number: int) -> None:
+        self.started += 1
+        given = Values(dict(self.given.parameters), dict(self.given.artifacts))
+        getattr(given, self.kind)[self.input] = self.items[number]
+
+        def finish(end: _End) -> None:
+            self.ends[number] = end
+            if end.state == "failed":
+                self.graph.engine.stop(self.domain)
+            self.graph.engine.stir(self)
+
+        iterations = (*self.graph.iterations, (self.name, number))
+        try:
+            self.graph.start(self.name, self.task, self.component, typed(given, self.component), iterations, self.domain, finish)
+        except ConfigurationError as error:
+            self.graph.engine.failed(f"{self.name}[{number}]", error, finish)
+
+    def _collected(self) -> Values:
+        """Return the outputs of all iterations, as lists: of artifacts one list, of parameters one for each loop."""
+        ends = [self.ends[number].outputs for number in range(len(self.items))]
+        defined = self.component.get("outputDefinitions", {})
+        lists = Values()
+        for name in defined.get("parameters", {}):
+            lists.parameters[name] = [each.parameters[name] for each in ends if name in each.parameters]
+        for name in defined.get("artifacts", {}):
+            found = [each.artifacts[name] for each in ends if name in each.artifacts]
+            lists.artifacts[name] = [one for each in found for one in (each if isinstance(each, list) else [each])]
+        return lists
+
+
+def task_names(specification: Specification) -> dict[tuple[str, ...], str]:
+    """Return a name for each task that a container or an importer runs, by the way that leads to it.
+
+    The task's own; of the tasks of a sub-pipeline that is used twice, the second's has `-2` at its end.
+    """
+    names: dict[tuple[str, ...], str] = {}
+    used: set[str] = set()
+
+    def visit(dag: dict[str, Any], path: tuple[str, ...]) -> None:
+        inner: list[tuple[dict[str, Any], tuple[str, ...]]] = []
+        for task, entry in dag["tasks"].items():
+            component = specification["components"][entry["componentRef"]["name"]]
+            if "dag" in component:
+                inner.append((component["dag"], (*path, task)))
+                continue
+            name = next(each for each in _numbered(task) if each not in used)
+            used.add(name)
+            names[(*path, task)] = name
+        for each in inner:
+            visit(*each)
+
+    visit(specification["root"]["dag"], ())
+    return names
+
+
+def _numbered(name: str) -> Iterable[str]:
+    yield name
+    number = 1
+    while True:
+        number += 1
+        yield f"{name}-{number}"

@@ -1,0 +1,141 @@
+"""The tasks of one run: each taken from the cache, imported, or run in as many attempts as it may have."""
+
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from intermodal.runner.cache import Cache
+from intermodal.runner.commands import Commands
+from intermodal.runner.engine import Instance
+from intermodal.runner.inputs import Values, executor_input
+from intermodal.runner.outputs import read_outputs
+from intermodal.runner.placeholders import command_line, imported, replaced, resolved
+from intermodal.runner.processes import Processes
+from intermodal.runner.progress import Progress
+from intermodal.runner.runs import LOG, Run, Task, path_shown, why_it_failed
+from intermodal.runtime.artifacts import write_json
+from intermodal.runtime.disk import NO_ROOM, full_disk, is_full
+from intermodal.runtime.errors import IntermodalError, MachineError, TaskError
+from intermodal.runtime.redaction import redact_file, redacted
+
+#: What a task was given, as kfp's ExecutorInput.
+EXECUTOR_INPUT = "executor_input.json"
+_LONGEST_BACKOFF = "3600s"
+
+
+class Tasks:
+    """Runs tasks and records them in their run; several threads may call it at a time.
+
+    Args:
+        run: Where they are recorded.
+        cache: Where finished ones are kept.
+        commands: What runs their commands.
+        processes: Says whether the run is being stopped.
+        progress: Where they are shown.
+        placeholders: What the placeholders of the run stand for.
+    """
+
+    def __init__(
+        self, run: Run, cache: Cache, commands: Commands, processes: Processes, progress: Progress, placeholders: Mapping[str, str]
+    ) -> None:
+        self._run, self._cache, self._commands, self._processes = run, cache, commands, processes
+        self._progress, self._placeholders = progress, placeholders
+        self._lock = threading.Lock()
+
+    def execute(self, instance: Instance) -> Values:
+        """Run one task to its end and return its outputs.
+
+        Raises:
+            TaskError: It failed.
+        """
+        own = self._run.directory / instance.place
+        started = time.monotonic()
+        self._progress.started(instance.name)
+        try:
+            outputs, state, folder = self._outputs(instance, own)
+        except (OSError, ValueError, IntermodalError) as error:
+            state = "stopped" if self._processes.stopping else "failed"
+            self._finish(instance.name, state, started, own, Values())
+            raise TaskError(instance.name, self._sentence(str(error)), str(path_shown(own / LOG))) from error
+        self._finish(instance.name, state, started, folder, outputs)
+        return outputs
+
+    def _outputs(self, instance: Instance, folder: Path) -> tuple[Values, str, Path]:
+        """Return the task's outputs, whether they were `done` or `cached`, and the folder of the task that made them."""
+        own = {"pipeline_task_name": instance.name.partition("[")[0], "pipeline_task_uuid": str(uuid.uuid4())}
+        placeholders = {**self._placeholders, **own}
+        if "importer" in instance.executor:
+            return Values(artifacts={"artifact": imported(instance.executor["importer"], instance.inputs, placeholders)}), "done", folder
+        container, options = instance.executor["container"], instance.task.get("cachingOptions", {})
+        words = [*container.get("command", []), *container.get("args", [])]
+        variables = {each["name"]: each.get("value", "") for each in container.get("env", [])}
+        key = ""
+        if options.get("enableCache"):
+            component = instance.task["componentRef"]["name"]
+            key = self._cache.key(component, container["image"], words, instance.inputs, variables, options.get("cacheKey", ""))
+            if found := self._cache.get(key):
+                return found[0], "cached", found[1]
+        inputs = Values(resolved(instance.inputs.parameters, placeholders), instance.inputs.artifacts)
+        given = executor_input(instance.component, inputs, str(folder))
+        command = command_line(words, given, placeholders)
+        variables = {name: replaced(value, given, placeholders) for name, value in variables.items()}
+        outputs = self._attempts(instance, folder, given, command, variables)
+        if key:
+            self._cache.put(key, outputs, folder)
+        return outputs, "done", folder
+
+    def _attempts(self, instance: Instance, folder: Path, given: dict[str, Any], command: list[str], variables: dict[str, str]) -> Values:
+        policy = instance.task.get("retryPolicy", {})
+        retries, factor = int(policy.get("maxRetryCount", 0)), float(policy.get("backoffFactor") or 2.0)
+        first, longest = _seconds(policy.get("backoffDuration", "0s")), _seconds(policy.get("backoffMaxDuration", _LONGEST_BACKOFF))
+        for number in count(1):
+            try:
+                _empty(folder)
+                write_json(folder / EXECUTOR_INPUT, given)
+                try:
+                    attempt = (self._run.id, instance.name, number)
+                    status = self._commands.run(instance.executor["container"]["image"], command, variables, folder=folder, attempt=attempt)
+                finally:
+                    redact_file(folder / LOG)
+                if status:
+                    raise MachineError(why_it_failed(folder / LOG, status))
+                return read_outputs(instance.component, folder, command)
+            except (OSError, IntermodalError):
+                if number > retries or self._processes.stopping:
+                    raise
+            self._processes.sleep(min(first * factor ** (number - 1), longest))
+        raise AssertionError
+
+    def _sentence(self, sentence: str) -> str:
+        home = self._run.directory.parent.parent
+        said = RuntimeError(sentence)
+        if NO_ROOM not in sentence and (is_full(said) or shutil.disk_usage(home).free < 2**20):
+            sentence = f"{sentence}\n{full_disk(said, home)} and run again; what is finished is kept"
+        return redacted(sentence)
+
+    def _finish(self, name: str, state: str, started: float, folder: Path, outputs: Values) -> None:
+        seconds = time.monotonic() - started
+        with self._lock:
+            self._run.tasks.append(Task(name, state, seconds, folder, outputs.plain()))
+        log = folder / LOG
+        self._progress.finished(name, state, seconds, note=f"log {path_shown(log)}" if state == "failed" and log.exists() else "")
+
+
+def _empty(folder: Path) -> None:
+    """Leave nothing of an earlier attempt but its log."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in folder.iterdir():
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        elif each.name != LOG:
+            each.unlink()
+
+
+def _seconds(duration: str) -> float:
+    """Return a duration as compiled files have it, `10s`, in seconds."""
+    return float(duration.rstrip("s"))
