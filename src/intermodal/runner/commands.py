@@ -82,7 +82,9 @@ class Commands:
                 command = containers.run_command(
                     image, command, name=container, home=self._home, mounts=self._mounts, variables=variables, passed=sorted(passed)
                 )
-                passed |= {"PATH": os.environ.get("PATH", os.defpath)} | {key: value for key, value in os.environ.items() if key.startswith("DOCKER_")}
+                passed |= {"PATH": os.environ.get("PATH", os.defpath)} | {
+                    key: value for key, value in os.environ.items() if key.startswith("DOCKER_")
+                }
             passed["PYTHONUNBUFFERED"] = "1"
             return self._processes.run(command, variables=passed, scratch=scratch, folder=work, log=folder / LOG, stop_command=stop_command)
         finally:

@@ -40,9 +40,7 @@ class Tasks:
         placeholders: What the placeholders of the run stand for.
     """
 
-    def __init__(
-        self, run: Run, cache: Cache, commands: Commands, processes: Processes, progress: Progress, placeholders: Mapping[str, str]
-    ) -> None:
+    def __init__(self, run: Run, cache: Cache, commands: Commands, processes: Processes, progress: Progress, placeholders: Mapping[str, str]) -> None:
         self._run, self._cache, self._commands, self._processes = run, cache, commands, processes
         self._progress, self._placeholders = progress, placeholders
         self._lock = threading.Lock()
