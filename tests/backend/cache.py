@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from intermodal.runner.inputs import Values
+
 
 @dataclass
 class Cache:
     """What is kept between runs of one pipeline in one namespace."""
 
-    entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    entries: dict[str, Values] = field(default_factory=dict)
     imported: dict[str, dict[str, Any]] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 

@@ -1,4 +1,4 @@
-"""What Kubeflow Pipelines' backend does with a compiled pipeline, on this machine: the driver, and the launcher around each task.
+"""What Kubeflow Pipelines' backend does with the tasks of a compiled pipeline, on this machine; which runs when is the engine's (runner/engine.py).
 
 Each task gets a root filesystem of its own that holds the system's libraries, its image's environment and our package, all read-only, and only /tmp
 and its artifacts' folder to write to; it runs as a user that the system does not know, with the variables of the Dockerfile and of its secrets and no
@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from intermodal.authoring.images import image_of
-from intermodal.compiler.conditions import holds
+from intermodal.runner.engine import Engine, Instance
 from intermodal.runner.environments import environment
+from intermodal.runner.inputs import Artifact, Values
+from intermodal.runner.placeholders import command_line, imported, resolved
+from intermodal.runtime.errors import TaskError
 from tests.backend.cache import Cache, cache_key
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,8 +28,7 @@ USER, GROUP = 23456, 0
 _CODE = "/opt/intermodal/src"
 
 
-class TaskFailedError(Exception):
-    """A task ended with another status than 0; the message is its log."""
+PLACEHOLDERS = {"pipeline_job_name": "training-backend", "pipeline_job_uuid": "00000000-0000-0000-0000-000000000001"}
 
 
 @dataclass
@@ -40,7 +42,6 @@ class Backend:
         root: The pipeline root: ``s3://bucket/prefix``.
         folder: Scratch.
         secrets: Secret name to key to value, as the cluster would have them.
-        left_out: Components that are not run: executor label to why.
         cache: Shared by the runs that may answer each other.
         done: Task name to outputs, in the order they ended.
         cached: Those of them that an earlier run answered.
@@ -54,7 +55,6 @@ class Backend:
     root: str
     folder: Path
     secrets: dict[str, dict[str, str]] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
     cache: Cache = field(default_factory=Cache)
     done: dict[str, dict[str, Any]] = field(default_factory=dict)
     cached: set[str] = field(default_factory=set)
@@ -70,84 +70,31 @@ class Backend:
     def run(self, parameters: dict[str, Any]) -> None:
         """Run the pipeline to its end."""
         self.parameters = parameters
-        declared = self.specification["root"].get("inputDefinitions", {}).get("parameters", {})
-        defaults = {name: each["defaultValue"] for name, each in declared.items() if "defaultValue" in each}
-        self._graph(self.specification["root"]["dag"], defaults | parameters, {})
+        outcome = Engine(self.specification, Values(parameters), self._task).run()
+        if outcome.failures:
+            raise outcome.failures[0][1]
 
-    # The driver.
+    # The driver: the engine decides what runs, on what; here is what the backend does with a task of it.
 
-    def _graph(self, graph: dict[str, Any], parameters: dict[str, Any], artifacts: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """Run a graph's tasks, each after those it needs; return the outputs of each."""
-        outputs: dict[str, dict[str, Any]] = {}
-        waiting = dict(graph["tasks"])
-        skipped: set[str] = set()
-        while waiting:
-            name = next(name for name, task in waiting.items() if _needs(task) <= set(outputs) | skipped)
-            task = waiting.pop(name)
-            if _needs(task) & skipped:
-                skipped.add(name)
-                continue
-            given, handed = self._inputs(task, parameters, artifacts, outputs)
-            if not holds(task.get("triggerPolicy", {}).get("condition", ""), given.__getitem__):
-                skipped.add(name)
-                continue
-            component = self.specification["components"][task["componentRef"]["name"]]
-            if "dag" in component:
-                outputs[name] = self._nested(component["dag"], given, handed)
-            elif component["executorLabel"] in self.left_out:
-                skipped.add(name)
-            else:
-                outputs[name] = self.done[name] = self._task(name, task, component, given, handed)
+    def _task(self, instance: Instance) -> Values:
+        given = resolved(instance.inputs.parameters, PLACEHOLDERS)
+        handed = {name: each for name, each in instance.inputs.artifacts.items() if isinstance(each, dict)}
+        if "importer" in instance.executor:
+            made = imported(instance.executor["importer"], Values(given), PLACEHOLDERS)
+            outputs = Values(artifacts={"artifact": self.cache.imports(instance.executor["importer"], made["uri"])})
+        else:
+            outputs = self._cached(instance, given, handed)
+        self.done[instance.name] = {**outputs.parameters, **outputs.artifacts}
         return outputs
 
-    def _nested(self, graph: dict[str, Any], given: dict[str, Any], handed: dict[str, Any]) -> dict[str, Any]:
-        inner = self._graph(graph, given, handed)
-        made = {}
-        for key, output in graph.get("outputs", {}).get("artifacts", {}).items():
-            chosen = [
-                inner[each["producerSubtask"]][each["outputArtifactKey"]] for each in output["artifactSelectors"] if each["producerSubtask"] in inner
-            ]
-            made |= {key: chosen[0]} if chosen else {}
-        return made
-
-    def _inputs(
-        self, task: dict[str, Any], parameters: dict[str, Any], artifacts: dict[str, Any], outputs: dict[str, dict[str, Any]]
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        component = self.specification["components"][task["componentRef"]["name"]]
-        declared = component.get("inputDefinitions", {}).get("parameters", {})
-        given = {name: each["defaultValue"] for name, each in declared.items() if "defaultValue" in each}
-        for name, source in task.get("inputs", {}).get("parameters", {}).items():
-            if "componentInputParameter" in source:
-                given[name] = parameters[source["componentInputParameter"]]
-            elif "taskOutputParameter" in source:
-                found = source["taskOutputParameter"]
-                given[name] = outputs[found["producerTask"]][found["outputParameterKey"]]
-            else:
-                given[name] = _constant(source["runtimeValue"]["constant"])
-        handed = {}
-        for name, source in task.get("inputs", {}).get("artifacts", {}).items():
-            if "componentInputArtifact" in source:
-                found = artifacts.get(source["componentInputArtifact"])
-            else:
-                found = outputs[source["taskOutputArtifact"]["producerTask"]][source["taskOutputArtifact"]["outputArtifactKey"]]
-            if found is not None:
-                handed[name] = found
-        return given, handed
-
-    def _task(self, name: str, task: dict[str, Any], component: dict[str, Any], given: dict[str, Any], handed: dict[str, Any]) -> dict[str, Any]:
-        executor = self.specification["deploymentSpec"]["executors"][component["executorLabel"]]
-        if "importer" in executor:
-            uri = executor["importer"]["artifactUri"]
-            source = given[uri["runtimeParameter"]] if "runtimeParameter" in uri else uri["constant"]
-            wanted = re.fullmatch(r"\{\{\$\.inputs\.parameters\['(\w+)'\]\}\}", str(source))
-            return {"artifact": self.cache.imports(executor["importer"], given[wanted[1]] if wanted else source)}
-        allowed = task.get("cachingOptions", {}).get("enableCache", False)
-        key = cache_key(component, executor["container"], given, handed)
+    def _cached(self, instance: Instance, given: dict[str, Any], handed: dict[str, Artifact]) -> Values:
+        allowed = instance.task.get("cachingOptions", {}).get("enableCache", False)
+        key = cache_key(instance.component, instance.executor["container"], given, handed)
         if allowed and key in self.cache.entries:
-            self.cached.add(name)
+            self.cached.add(instance.name)
             return self.cache.entries[key]
-        outputs = self._container(name, component, executor["container"], given, handed)
-        outputs |= {output: self.cache.number(outputs[output]) for output in component.get("outputDefinitions", {}).get("artifacts", {})}
+        outputs = self._container(instance.name, instance.component, instance.executor["container"], given, handed)
+        outputs.artifacts |= {name: self.cache.number(each) for name, each in outputs.artifacts.items()}
         if allowed:
             self.cache.entries[key] = outputs
         return outputs
@@ -155,8 +102,8 @@ class Backend:
     # The launcher.
 
     def _container(
-        self, name: str, component: dict[str, Any], container: dict[str, Any], given: dict[str, Any], handed: dict[str, Any]
-    ) -> dict[str, Any]:
+        self, name: str, component: dict[str, Any], container: dict[str, Any], given: dict[str, Any], handed: dict[str, Artifact]
+    ) -> Values:
         place = self.folder / name
         for each in ("tmp", "s3"):
             (place / each).mkdir(parents=True)
@@ -176,8 +123,8 @@ class Backend:
             (place / "s3" / each["uri"].removeprefix("s3://")).parent.mkdir(parents=True, exist_ok=True)
         for path in [place, *place.rglob("*")]:
             shutil.chown(path, USER, GROUP)
-        words = [word.replace("{{$}}", json.dumps(executor_input)) for word in [*container.get("command", []), *container.get("args", [])]]
-        assert not any("{{$" in word for word in words), "a placeholder that this launcher does not know"
+        words = command_line([*container.get("command", []), *container.get("args", [])], executor_input, PLACEHOLDERS)
+        assert not any("{{$" in word for word in words), "a placeholder that nobody knows"
         done = subprocess.run(
             [*self._walls(image_of(container["image"]), place, self._variables(component["executorLabel"])), *words],
             capture_output=True,
@@ -187,14 +134,14 @@ class Backend:
         )
         self.logs[name] = done.stdout + done.stderr
         if done.returncode:
-            raise TaskFailedError(f"{name}: status {done.returncode}\n{self.logs[name][-6000:]}")
+            raise TaskError(name, f"status {done.returncode}\n{self.logs[name][-6000:]}", "", done.returncode)
         written = json.loads((place / "tmp/kfp_outputs/output_metadata.json").read_text())
-        outputs: dict[str, Any] = dict(written.get("parameterValues", {}))
+        outputs = Values(written.get("parameterValues", {}))
         for key, each in made.items():
-            told = written.get("artifacts", {}).get(key, {}).get("artifacts", [{}])[0]
-            outputs[key] = each | {"uri": told.get("uri", each["uri"]), "metadata": told.get("metadata", {})}
-            self._send(outputs[key]["uri"], place / "s3")
-        assert set(outputs) == set(made) | set(defined.get("parameters", {})), f"{name} must write every output it declares"
+            said = written.get("artifacts", {}).get(key, {}).get("artifacts", [{}])[0]
+            outputs.artifacts[key] = each | {"uri": said.get("uri", each["uri"]), "metadata": said.get("metadata", {})}
+            self._send(outputs.artifacts[key]["uri"], place / "s3")
+        assert set(outputs.parameters) == set(defined.get("parameters", {})), f"{name} must write every output it declares"
         return outputs
 
     def _output(self, task: str, key: str, definition: dict[str, Any]) -> dict[str, Any]:
@@ -256,19 +203,3 @@ class Backend:
         bucket = uri.removeprefix("s3://").partition("/")[0]
         for path in [local] if local.is_file() else sorted(each for each in local.rglob("*") if each.is_file()):
             self.store.upload_file(str(path), bucket, str(path.relative_to(folder / bucket)))
-
-
-def _needs(task: dict[str, Any]) -> set[str]:
-    producers = {
-        each[kind]["producerTask"]
-        for group in ("parameters", "artifacts")
-        for each in task.get("inputs", {}).get(group, {}).values()
-        for kind in ("taskOutputParameter", "taskOutputArtifact")
-        if kind in each
-    }
-    return producers | set(task.get("dependentTasks", []))
-
-
-def _constant(value: Any) -> Any:
-    places = {"{{$.pipeline_job_name}}": "training-backend", "{{$.pipeline_job_uuid}}": "00000000-0000-0000-0000-000000000001"}
-    return places.get(value, value) if isinstance(value, str) else value

@@ -11,6 +11,7 @@ from intermodal.authoring.images import IMAGES
 from intermodal.authoring.pipeline import load_job
 from intermodal.compiler.build import set_images
 from intermodal.compiler.specification import executor_of, graphs
+from intermodal.runner.inputs import Values
 from intermodal.submission.prepare import compile_for
 from tests.backend.cache import Cache
 from tests.backend.launcher import Backend
@@ -33,7 +34,7 @@ class Rehearsal(Backend):
     def _container(self, name, component, container, given, handed):
         defined = component.get("outputDefinitions", {})
         artifacts = {key: self._output(name, key, each) for key, each in defined.get("artifacts", {}).items()}
-        return artifacts | {key: self.values[name][key] for key in defined.get("parameters", {})}
+        return Values({key: self.values[name][key] for key in defined.get("parameters", {})}, artifacts)
 
 
 @pytest.fixture(scope="module")

@@ -8,18 +8,19 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
-from kfp import components, dsl
-from kfp.local.status import Status
+from kfp import dsl
 
 from intermodal.authoring.images import image_of
 from intermodal.compiler.build import compile_specification, set_images
 from intermodal.compiler.resources import apply_retries
 from intermodal.compiler.specification import apply_cache_policy, graphs
 from intermodal.platforms.vertex.serving import batch_prediction, container_specification, deploy_on_vertex
-from intermodal.runner.cache import ContentCache
+from intermodal.runner.engine import Engine
 from intermodal.runner.environments import environment
-from intermodal.runner.orchestration import orchestrate
+from intermodal.runner.inputs import Values, executor_input
+from intermodal.runner.outputs import read_outputs
+from intermodal.runner.placeholders import command_line, imported
+from intermodal.runtime.errors import TaskError
 from tests.servers.faults import Fault
 from tests.servers.storage import free_port
 from tests.servers.vertex_serving import ServingVertex, https_proxy, job_service
@@ -28,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REGION = "projects/my-project/locations/europe-west4"
 HOST = "europe-west4-aiplatform.googleapis.com"
 ENDPOINT, MODEL = f"{REGION}/endpoints/flight-delay", f"{REGION}/models/7"
-PLACEHOLDERS = {"{{$.pipeline_google_cloud_location}}": "europe-west4", "{{$.pipeline_google_cloud_project_id}}": "my-project"}
+PLACEHOLDERS = {"pipeline_google_cloud_location": "europe-west4", "pipeline_google_cloud_project_id": "my-project"}
 
 
 @pytest.fixture(scope="module")
@@ -69,31 +70,31 @@ def vertex(tmp_path):
 def run(tmp_path):
     """Run a compiled pipeline, each task with the command line that Vertex AI would run in the task's image; its logs are in `run.logs`."""
 
+    folders = itertools.count()
+
     def run(pipeline, variables, **arguments):
-        def launch(image, command, own):
-            python = environment(image_of(image)) if image_of(image) else Path(sys.executable)
+        def execute(instance):
+            if "importer" in instance.executor:
+                return Values(artifacts={"artifact": imported(instance.executor["importer"], instance.inputs, PLACEHOLDERS)})
+            container, folder = instance.executor["container"], tmp_path / "runs" / str(next(folders))
+            folder.mkdir(parents=True)
+            given = executor_input(instance.component, instance.inputs, str(folder))
+            command = command_line([*container.get("command", []), *container.get("args", [])], given, PLACEHOLDERS)
+            image = image_of(container["image"])
+            python = environment(image) if image else Path(sys.executable)
             inside = {"PATH": f"{python.parent}{os.pathsep}{os.defpath}", "PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(tmp_path)}
-            done = subprocess.run(command, env=inside | variables | own, capture_output=True, text=True, check=False, cwd=tmp_path)
+            inside |= variables | {each["name"]: each["value"] for each in container.get("env", [])}
+            done = subprocess.run(command, env=inside, capture_output=True, text=True, check=False, cwd=tmp_path)
             run.logs.append(done.stdout + done.stderr)
             print(done.stderr[-800:])
-            return Status.FAILURE if done.returncode else Status.SUCCESS
+            if done.returncode:
+                raise TaskError(instance.name, f"status {done.returncode}", "")
+            return read_outputs(instance.component, folder, command)
 
-        specification = yaml.safe_dump(compile_specification(pipeline))
-        for placeholder, value in PLACEHOLDERS.items():
-            specification = specification.replace(placeholder, value)
-        folders = itertools.count()
-        return orchestrate(
-            components.load_component_from_text(specification).pipeline_spec,
-            arguments,
-            run_id="run",
-            root=str(tmp_path / "runs"),
-            workspace=str(tmp_path / "workspace"),
-            task_cache=ContentCache(tmp_path / "cache", reading=False),
-            execute=lambda original, **details: original(**details),
-            launch=launch,
-            task_folder=lambda: str(tmp_path / "runs" / str(next(folders))),
-            sleep=lambda seconds: None,
-        )
+        outcome = Engine(compile_specification(pipeline), Values(arguments), execute).run()
+        if outcome.failures:
+            raise outcome.failures[0][1]
+        return outcome.outputs.plain()
 
     run.logs = []
     return run
@@ -150,7 +151,7 @@ def test_a_second_run_makes_a_version_moves_the_endpoints_traffic_to_it_and_reti
 def test_a_first_version_is_a_model_of_its_own_and_a_refused_deployment_ends_the_run(deploy, run, vertex):
     server, _ = vertex
     server.faults = [Fault("status", path=":deployModel", status=403)]
-    with pytest.raises(RuntimeError, match="model-deploy"):
+    with pytest.raises(TaskError, match="model-deploy"):
         deploy()
     (model,) = server.state["models"].values()
     assert (model["displayName"], model["versionId"]) == ("flight-delay", "1")
@@ -161,7 +162,7 @@ def test_a_first_version_is_a_model_of_its_own_and_a_refused_deployment_ends_the
 def test_an_endpoint_that_is_not_there_ends_the_run_before_anything_is_uploaded(deploy, run, vertex):
     server, _ = vertex
     del server.state["endpoints"][ENDPOINT]
-    with pytest.raises(RuntimeError, match="list-served"):
+    with pytest.raises(TaskError, match="list-served"):
         deploy()
     assert [log for log in run.logs if f"Resource '{ENDPOINT}' is not found" in log]
     assert server.state["models"] == {}
@@ -186,7 +187,7 @@ def test_rows_are_scored_by_a_managed_job_without_a_deployment(run, tmp_path):
     assert (job.output_config.predictions_format, job.output_config.gcs_destination.output_uri_prefix) == ("jsonl", "gs://bucket/scored")
     resources = job.dedicated_resources
     assert (resources.machine_spec.machine_type, resources.starting_replica_count, resources.max_replica_count) == ("n1-standard-8", 1, 3)
-    assert [each.uri for each in outputs.values()] == ["gs://bucket/scored/prediction-0"]
+    assert list(outputs.values()) == ["gs://bucket/scored/prediction-0"]
 
 
 def test_the_predictors_image_goes_by_the_registry_and_digest_too():
@@ -209,7 +210,6 @@ def test_what_uploads_or_deploys_is_neither_cached_nor_started_twice():
 
 def test_it_compiles_to_the_same_bytes_whatever_the_order_of_sets():
     code = """
-import yaml
 from pathlib import Path
 from intermodal.authoring.pipeline import load_job
 from intermodal.platforms.targets import CLUSTER_TARGETS

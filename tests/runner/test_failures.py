@@ -16,8 +16,8 @@ from rich.console import Console
 
 from intermodal.authoring.decorator import component
 from intermodal.runner.cache import Cache
-from intermodal.runner.inputs import Values
 from intermodal.runner.containers import check_docker, container_name, image_content, run_command
+from intermodal.runner.inputs import Values
 from intermodal.runner.local import LocalTarget
 from intermodal.runtime.errors import MachineError, TaskError
 
@@ -370,7 +370,7 @@ LocalTarget(Path({str(tmp_path / "home")!r}), docker=True).run(wait, {{}})
     (tmp_path / "program.py").write_text(program)
     runner = subprocess.Popen([sys.executable, str(tmp_path / "program.py")], stdout=subprocess.DEVNULL)
     wait_for(lambda: docker.exists() and "run --rm" in docker.read_text())
-    launcher = int(Path(f"/proc/{runner.pid}/task/{runner.pid}/children").read_text().split()[0])
+    launcher = next(int(pid) for each in Path(f"/proc/{runner.pid}/task").glob("*/children") for pid in each.read_text().split())
     os.kill(runner.pid if victim == "runner" else launcher, signal.SIGKILL)
     runner.wait()
     name = docker.read_text().split("--name ")[1].split()[0]

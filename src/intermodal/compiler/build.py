@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from kfp import compiler
 
 from intermodal.authoring.images import image_of, image_reference
 from intermodal.runtime.artifacts import whole_file
@@ -23,6 +22,8 @@ def compile_specification(pipeline: Any, defaults: dict[str, Any] | None = None)
     Returns:
         The pipeline specification (IR), as kfp writes it.
     """
+    from kfp import compiler  # a second, which those who run a compiled file need not wait
+
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = os.path.join(folder, "pipeline.yaml")  # noqa: PTH118

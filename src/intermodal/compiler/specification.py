@@ -4,8 +4,6 @@ import json
 from collections.abc import Iterator
 from typing import Any, cast
 
-from intermodal.authoring.catalog import component_names, load_component
-from intermodal.authoring.decorator import CHANGES, UNCACHED
 from intermodal.authoring.images import image_of
 
 Specification = dict[str, Any]
@@ -37,6 +35,8 @@ def apply_cache_policy(specification: Specification) -> None:
 
     A component is known by its image and the function it runs, not by the task's name, which grows suffixes and can be chosen freely.
     """
+    from intermodal.authoring.decorator import UNCACHED  # kfp with it: a second, which those who only read a specification need not wait
+
     for graph in graphs(specification):
         for task in graph["tasks"].values():
             if _own_component((executor_of(specification, task) or {}).get("container", {})) in UNCACHED:
@@ -47,6 +47,8 @@ def changed_by(container: dict[str, Any]) -> str:
     """Return what a task's container changes outside the run, as its component's contract names it; empty: nothing that is known of."""
     if "google-cloud-pipeline-components" in container.get("image", ""):
         return "google-cloud"
+    from intermodal.authoring.decorator import CHANGES
+
     return CHANGES.get(_own_component(container), "")
 
 
@@ -54,6 +56,8 @@ def _own_component(container: dict[str, Any]) -> str:
     """Return the name of the project's component that a container runs, its policy registered; empty: another's."""
     arguments = container.get("args", [])
     name = str(arguments[arguments.index("--function_to_execute") + 1]) if "--function_to_execute" in arguments[:-1] else ""
+    from intermodal.authoring.catalog import component_names, load_component
+
     if name not in component_names() or not image_of(container.get("image", "")):
         return ""
     load_component(name)

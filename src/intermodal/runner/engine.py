@@ -305,17 +305,21 @@ class _Graph:
         outputs, wanted = Values(), self.dag.get("outputs", {})
         for name, source in wanted.get("parameters", {}).items():
             selectors = [source["valueFromParameter"]] if "valueFromParameter" in source else source["valueFromOneof"]["parameterSelectors"]
-            found = [self._outputs(each).parameters for each in selectors]
-            keys = [each["outputParameterKey"] for each in selectors]
-            outputs.parameters |= {name: values[key] for values, key in reversed([*zip(found, keys, strict=True)]) if key in values}
+            _choose(name, selectors, [self._outputs(each).parameters for each in selectors], "outputParameterKey", outputs.parameters)
         for name, source in wanted.get("artifacts", {}).items():
-            for each in reversed(source["artifactSelectors"]):
-                held = self._outputs(each).artifacts
-                outputs.artifacts |= {name: held[each["outputArtifactKey"]]} if each["outputArtifactKey"] in held else {}
+            selectors = source["artifactSelectors"]
+            _choose(name, selectors, [self._outputs(each).artifacts for each in selectors], "outputArtifactKey", outputs.artifacts)
         return _End("done", outputs)
 
     def _outputs(self, selector: dict[str, Any]) -> Values:
         return self.ends[selector["producerSubtask"]].outputs
+
+
+def _choose(name: str, selectors: list[dict[str, Any]], made: list[dict[str, Any]], key: str, outputs: dict[str, Any]) -> None:
+    """Set a graph's output to that of the first selector whose task gave one: of several branches, the one that ran."""
+    found = [each[selector[key]] for selector, each in zip(selectors, made, strict=True) if selector[key] in each]
+    if found:
+        outputs[name] = found[0]
 
 
 class _Loop:

@@ -23,6 +23,7 @@ from intermodal.runner.engine import Engine, Outcome, task_names
 from intermodal.runner.inputs import Artifact, Values
 from intermodal.runner.processes import Processes
 from intermodal.runner.progress import Progress
+from intermodal.runner.records import recorded
 from intermodal.runner.runs import Run, path_shown
 from intermodal.runner.tasks import Tasks
 from intermodal.runtime.artifacts import write_json
@@ -80,9 +81,10 @@ class Session:
         progress = Progress(self._console, [*task_names(self._specification).values()])
         tasks = Tasks(self._run, cache, commands, self._processes, progress, self._placeholders())
         engine = Engine(self._specification, inputs, tasks.execute, parallelism=self._parallelism, stopping=lambda: self._processes.stopping)
+        request = {"specification": self._specification, "arguments": arguments, "name": self._title, "docker": self._mounts is not None}
         stopped: list[int] = []
         try:
-            with self._signals(stopped), progress:
+            with recorded(self._run.directory, request), self._signals(stopped), progress:
                 outcome = engine.run()
         finally:
             self._processes.stop()

@@ -17,14 +17,12 @@ from intermodal.runner.outputs import read_outputs
 from intermodal.runner.placeholders import command_line, imported, replaced, resolved
 from intermodal.runner.processes import Processes
 from intermodal.runner.progress import Progress
+from intermodal.runner.records import TASK, record_task
 from intermodal.runner.runs import LOG, Run, Task, path_shown, why_it_failed
-from intermodal.runtime.artifacts import write_json
 from intermodal.runtime.disk import NO_ROOM, full_disk, is_full
-from intermodal.runtime.errors import IntermodalError, MachineError, TaskError
+from intermodal.runtime.errors import IntermodalError, TaskError
 from intermodal.runtime.redaction import redact_file, redacted
 
-#: What a task was given, as kfp's ExecutorInput.
-EXECUTOR_INPUT = "executor_input.json"
 _LONGEST_BACKOFF = "3600s"
 
 
@@ -59,7 +57,8 @@ class Tasks:
         except (OSError, ValueError, IntermodalError) as error:
             state = "stopped" if self._processes.stopping else "failed"
             self._finish(instance.name, state, started, own, Values())
-            raise TaskError(instance.name, self._sentence(str(error)), str(path_shown(own / LOG))) from error
+            sentence, status = (error.sentence, error.status) if isinstance(error, TaskError) else (str(error), 1)
+            raise TaskError(instance.name, self._sentence(sentence), str(path_shown(own / LOG)), status) from error
         self._finish(instance.name, state, started, folder, outputs)
         return outputs
 
@@ -72,14 +71,15 @@ class Tasks:
         container, options = instance.executor["container"], instance.task.get("cachingOptions", {})
         words = [*container.get("command", []), *container.get("args", [])]
         variables = {each["name"]: each.get("value", "") for each in container.get("env", [])}
+        component = instance.task["componentRef"]["name"]
+        inputs = Values(resolved(instance.inputs.parameters, placeholders), instance.inputs.artifacts)
+        given = executor_input(instance.component, inputs, str(folder))
+        record_task(folder, instance.name, component, given)
         key = ""
         if options.get("enableCache"):
-            component = instance.task["componentRef"]["name"]
             key = self._cache.key(component, container["image"], words, instance.inputs, variables, options.get("cacheKey", ""))
             if found := self._cache.get(key):
                 return found[0], "cached", found[1]
-        inputs = Values(resolved(instance.inputs.parameters, placeholders), instance.inputs.artifacts)
-        given = executor_input(instance.component, inputs, str(folder))
         command = command_line(words, given, placeholders)
         variables = {name: replaced(value, given, placeholders) for name, value in variables.items()}
         outputs = self._attempts(instance, folder, given, command, variables)
@@ -94,14 +94,13 @@ class Tasks:
         for number in count(1):
             try:
                 _empty(folder)
-                write_json(folder / EXECUTOR_INPUT, given)
                 try:
                     attempt = (self._run.id, instance.name, number)
                     status = self._commands.run(instance.executor["container"]["image"], command, variables, folder=folder, attempt=attempt)
                 finally:
                     redact_file(folder / LOG)
                 if status:
-                    raise MachineError(why_it_failed(folder / LOG, status))
+                    raise TaskError(instance.name, why_it_failed(folder / LOG, status), str(folder / LOG), status)
                 return read_outputs(instance.component, folder, command)
             except (OSError, IntermodalError):
                 if number > retries or self._processes.stopping:
@@ -125,12 +124,11 @@ class Tasks:
 
 
 def _empty(folder: Path) -> None:
-    """Leave nothing of an earlier attempt but its log."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Leave nothing of an earlier attempt but its log, and the task's record."""
     for each in folder.iterdir():
         if each.is_dir() and not each.is_symlink():
             shutil.rmtree(each)
-        elif each.name != LOG:
+        elif each.name not in (LOG, TASK):
             each.unlink()
 
 
