@@ -54,7 +54,7 @@ def run(compiled):
         declared = dict.fromkeys(specification["root"]["inputDefinitions"]["parameters"], "")
         values = {"find-champion": champion, "fingerprint-sources": {"Output": fingerprint}, "gate-model": {"Output": passed}}
         made = Rehearsal(specification, {}, None, "s3://pipelines/run", None, cache=cache, values=values)
-        made.run(declared | {"repository": "s3://pipelines/sources/1"} | parameters)
+        made.run(declared | {"features_repository": "s3://pipelines/sources/1"} | parameters)
         return made.ran
 
     return once
@@ -84,7 +84,7 @@ def test_another_champion_is_compared_with(run):
     ("new", "again"),
     [
         ({"fingerprint": "g"}, TO_THE_TABLES | FROM_THE_CHAMPION - {"fetch-champion"}),
-        ({"repository": "s3://pipelines/sources/2"}, TO_THE_TABLES - {"ingest-tables"} | FROM_THE_CHAMPION - {"fetch-champion"}),
+        ({"features_repository": "s3://pipelines/sources/2"}, TO_THE_TABLES - {"ingest-tables"} | FROM_THE_CHAMPION - {"fetch-champion"}),
         ({"gate_rules": {"minimum": {"auc": 0.9}}}, {"gate-model"}),
     ],
     ids=["data", "code", "rules"],
