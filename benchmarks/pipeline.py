@@ -30,9 +30,9 @@ PLAIN = [
     (
         "track",
         "from intermodal.components.find_champion.logic import find_champion as f\n"
-        "found = f(model_registry=a['registry'], model_name=a['name'])\n"
+        "found = f(name=a['name'], registry=a['registry'])\n"
         "from intermodal.components.fetch_champion.logic import fetch_champion as g\n"
-        "g(model_registry=a['registry'], model_name=a['name'], **found._asdict(), champion_path=p('champion'))",
+        "g(name=a['name'], registry=a['registry'], **found._asdict(), champion_path=p('champion'))",
     ),
     (
         "data",
@@ -72,8 +72,8 @@ PLAIN = [
         "from intermodal.components.register_model.logic import register_model as f\n"
         "f(model_path=p('model'), training_path=p('training'), schema_path=p('schema'), statistics_path=p('statistics'),\n"
         "  evaluation_path=p('evaluation'), decision_path=p('decision'), tables_path=p('tables'), repository_path=a['repository'],\n"
-        "  model_registry=a['registry'], model_name=a['name'], parameters=a['training']['hyperparameters'], run_name='plain',\n"
-        "  registration_path=p('registration'))",
+        "  framework='', metrics={}, name=a['name'], registry=a['registry'], parameters=a['training']['hyperparameters'], run_name='plain',\n"
+        "  promote=False, registered_path=p('registered'), registration_path=p('registration'))",
     ),
     (
         "serve",
@@ -84,8 +84,9 @@ PLAIN = [
     (
         "track",
         "from intermodal.components.render_report.logic import render_report as f\n"
-        "f(registration_path=p('registration'), anomalies_path=p('anomalies'), deployment_path=p('deployment'), title=a['title'],\n"
-        "  report_path=p('report'))",
+        "f(title=a['title'], registration_path=p('registration'), deployment_path=p('deployment'), anomalies_path=p('anomalies'), metrics={},\n"
+        "  **dict.fromkeys(['statistics_path', 'training_path', 'evaluation_path', 'decision_path', 'tables_path']),\n"
+        "  report_path=p('report'), summary_path=p('summary'))",
     ),
 ]
 

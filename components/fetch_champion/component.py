@@ -5,20 +5,20 @@ from kfp import dsl
 from intermodal.authoring.decorator import component
 
 
-@component(image="track")
-def fetch_champion(model_registry: str, model_name: str, version: str, model_sha256: str, champion: dsl.Output[dsl.Model]):
-    """Bring the champion that `find_champion` found, with the schema and statistics of the data it was trained on.
-
-    A version's files never change, so the task is cached: an unchanged champion is the same artifact in every run.
+@component(image="track", cached_with="version")
+def fetch_champion(name: str, registry: str, champion: dsl.Output[dsl.Model], version: str = "", model_sha256: str = ""):
+    """Fetch the champion of a registered model from an MLflow registry, with the schema and statistics of the data it was trained on.
 
     Args:
-        model_registry: MLflow tracking and registry URI.
-        model_name: The registered model's name.
-        version: The version to bring; empty: there is no champion yet.
-        model_sha256: What its model must hash to.
-        champion: A directory: `champion.json` (`version` and `model_sha256`, both null when there is no champion yet) and, when there is
-            one, `model/` (SavedModel), `schema.pbtxt` and `statistics/` (one file a split).
+        name: The registered model's name.
+        registry: MLflow tracking and registry URI: `sqlite:////path/to/file.db`, or `http(s)://` of a server.
+        champion: A directory: `champion.json` (`version` and `model_sha256`, both null without a champion) and, with a champion, `model/` and,
+            where they were registered with it, `schema.pbtxt` and `statistics/` (one file a split).
+        version: The version to fetch, for instance what `find_champion` found; `none`: nothing is fetched. Default: the version that has the alias
+            `champion` while the task runs; the result is then never cached.
+        model_sha256: The SHA-256 that its model's files must have. Default: the one that `register_model` recorded, where it registered the version.
     """
     from intermodal.components.fetch_champion.logic import fetch_champion
 
-    fetch_champion(model_registry=model_registry, model_name=model_name, version=version, model_sha256=model_sha256, champion_path=champion.path)
+    found = fetch_champion(name=name, registry=registry, version=version, model_sha256=model_sha256, champion_path=champion.path)
+    champion.metadata.update(found)

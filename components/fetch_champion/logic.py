@@ -1,57 +1,72 @@
-"""The champion of a registered model, with what it was trained on."""
+"""The champion of a registered model, with the schema and statistics of its training data."""
 
 import errno
 import os
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from intermodal.registry.client import CHAMPION, open_registry, reached
+from intermodal.components.fetch_champion.arguments import check_arguments
+from intermodal.registry.client import CHAMPION, FRAMEWORK_TAG, MODEL_TAG, NO_CHAMPION, champion_of, open_existing_registry, registry_errors
 from intermodal.runtime.artifacts import whole_directory, write_json
 from intermodal.runtime.errors import StoreError
 from intermodal.runtime.tree import tree_hash
 
 
-def fetch_champion(*, model_registry: str, model_name: str, version: str, model_sha256: str, champion_path: str) -> None:
-    """Write the champion's model, schema and statistics, or that there is none yet.
+def fetch_champion(*, name: str, registry: str, version: str, model_sha256: str, champion_path: str) -> dict[str, str]:
+    """Write the champion's model, schema and statistics to a directory, whole or not at all. See the component's contract for the arguments.
 
-    Args:
-        model_registry: MLflow tracking and registry URI.
-        model_name: The registered model's name.
-        version: The champion's version; empty: there is none yet.
-        model_sha256: What its model must hash to.
-        champion_path: The directory to write, whole or not at all.
+    Returns:
+        Metadata of the model: `name`, `version`, `framework`, `registry` and `sha256`; empty without a champion.
 
     Raises:
-        ConfigurationError: The registry's URI is of no kind that is known.
+        ConfigurationError: The name, the registry's URI, the version or the hash is not one.
         StoreError: The registry cannot be reached, or has lost or changed the champion's files.
         MachineError: The disk is full.
     """
+    check_arguments(name=name, registry=registry, version=version, model_sha256=model_sha256)
     with whole_directory(champion_path) as folder:
-        if not version:
+        found: Any = None
+        if version != NO_CHAMPION:
+            client = open_existing_registry(registry)
+            if version and not client:
+                raise StoreError(f"model registry {registry}: there is no such file, so no {name} version {version}; give another registry")
+            with registry_errors(registry, folder):
+                found = client and (client.get_model_version(name, version) if version else champion_of(client, name))
+                if found:
+                    _download(client, found, folder)
+        if not found:
             write_json(folder / "champion.json", {"version": None, "model_sha256": None})
-            return
-        client = open_registry(model_registry)
-        with reached(model_registry, folder):
-            run = client.get_model_version(model_name, version).run_id
-            # Not its evaluations and decisions: the same model may be judged again, and is the same champion still.
-            for kept in ("model", "statistics", "schema.pbtxt"):
-                _download(client, run, kept, folder)
-        if not (folder / "model").is_dir() or tree_hash(folder / "model") != model_sha256:
+            return {}
+        content = tree_hash(folder / "model") if (folder / "model").is_dir() else ""
+        if content != (model_sha256 or found.tags.get(MODEL_TAG, content)) or not content:
             raise StoreError(
-                f"model registry {model_registry}: the files of {model_name} version {version} are not those that were registered;"
-                f" restore the artifacts of run {run}, or give the alias {CHAMPION!r} to another version"
+                f"model registry {registry}: the files of {name} version {found.version} are not those that were registered;"
+                f" restore the artifacts of run {found.run_id}, or give the alias {CHAMPION!r} to another version"
             )
-        write_json(folder / "champion.json", {"version": version, "model_sha256": model_sha256})
+        write_json(folder / "champion.json", {"version": str(found.version), "model_sha256": content})
+    framework = found.tags.get(FRAMEWORK_TAG, "")
+    return {"name": name, "version": str(found.version), "framework": framework, "registry": registry, "sha256": content}
 
 
-def _download(client: Any, run: str, name: str, folder: Path) -> None:
+def _download(client: Any, version: Any, folder: Path) -> None:
+    """Download a version's model and, from its run, the schema and statistics; not its evaluations, which change when it is judged again."""
+    from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
+    run = version.run_id
+    kept = {each.path for each in client.list_artifacts(run)} & {"statistics", "schema.pbtxt"} if run else set()
+    uri = client.get_model_version_download_uri(version.name, version.version)
     try:
-        client.download_artifacts(run, name, str(folder))
+        with TemporaryDirectory(dir=folder) as scratch:
+            # MLflow downloads some kinds of URI into the folder, others into a folder below it.
+            (into := Path(scratch, "download")).mkdir()
+            Path(download_artifacts(artifact_uri=uri, dst_path=str(into), tracking_uri=client.tracking_uri)).rename(folder / "model")
+        for each in sorted(kept):
+            client.download_artifacts(run, each, str(folder))
     except MlflowException:
-        # MLflow says of any failure to write that the path is wrong. What it wrote lies there still, so that a full disk can be seen.
+        # MLflow reports any failure to write as a wrong path. What it wrote is still there, so a full disk can be seen.
         if shutil.disk_usage(folder).free < 1 << 20:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from None
         raise

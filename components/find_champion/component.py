@@ -6,15 +6,17 @@ from intermodal.authoring.decorator import component
 
 
 @component(image="track", cached=False)
-def find_champion(model_registry: str, model_name: str) -> NamedTuple("Champion", [("version", str), ("model_sha256", str)]):  # type: ignore[valid-type]
-    """Ask a registry which version is the champion, and say so in values: tasks that take them run again only when they change.
+def find_champion(name: str, registry: str) -> NamedTuple("Champion", [("version", str), ("model_sha256", str)]):  # type: ignore[valid-type]
+    """Find the champion of a registered model: the version that has the alias `champion` in an MLflow registry.
+
+    The outputs are values, so that tasks that take them are cached until the champion changes.
 
     Args:
-        model_registry: MLflow tracking and registry URI.
-        model_name: The registered model's name.
-        version: The champion's version; empty when there is none yet.
-        model_sha256: The content of its model, as `register_model` hashed it; empty when there is none yet.
+        name: The registered model's name.
+        registry: MLflow tracking and registry URI: `sqlite:////path/to/file.db`, or `http(s)://` of a server.
+        version: The champion's version; `none` when there is no champion.
+        model_sha256: SHA-256 of its model's files, as `register_model` computed it; empty without a champion, and for one registered by other means.
     """
     from intermodal.components.find_champion.logic import find_champion
 
-    return find_champion(model_registry=model_registry, model_name=model_name)
+    return find_champion(name=name, registry=registry)

@@ -8,51 +8,58 @@ from intermodal.authoring.decorator import component
 @component(image="track", cached=False, changes="model-registry")
 def register_model(
     model: dsl.Input[dsl.Model],
-    training: dsl.Input[dsl.Artifact],
-    schema: dsl.Input[dsl.Artifact],
-    statistics: dsl.Input[dsl.Artifact],
-    evaluation: dsl.Input[dsl.Artifact],
-    decision: dsl.Input[dsl.Artifact],
-    tables: dsl.Input[dsl.Dataset],
-    repository: dsl.Input[dsl.Artifact],
-    model_registry: str,
-    model_name: str,
-    parameters: dict,
-    run_name: str,
+    name: str,
+    registry: str,
+    registered: dsl.Output[dsl.Model],
     registration: dsl.Output[dsl.Artifact],
+    training: dsl.Input[dsl.Artifact] = None,
+    schema: dsl.Input[dsl.Artifact] = None,
+    statistics: dsl.Input[dsl.Artifact] = None,
+    evaluation: dsl.Input[dsl.Artifact] = None,
+    decision: dsl.Input[dsl.Artifact] = None,
+    metrics: dsl.Input[dsl.Metrics] = None,
+    tables: dsl.Input[dsl.Dataset] = None,
+    repository: dsl.Input[dsl.Artifact] = None,
+    parameters: dict = {},
+    run_name: str = "",
+    promote: bool = False,
 ):
-    """Register a model version in MLflow with its numbers and lineage; the alias `champion` moves only when the gate passed.
+    """Register a model version in MLflow with its metrics and lineage, and move the alias `champion` to it when a gate passed or on request.
 
     Args:
-        model: A SavedModel.
-        training: As `train_model` writes it.
-        schema: As `validate_data` writes it; kept beside the model, as the next run's baseline.
-        statistics: As `validate_data` writes them; kept beside the model, as the next run's baseline.
-        evaluation: As `evaluate_model` writes it.
-        decision: As `gate_model` writes it.
-        tables: As `ingest_tables` writes them: the manifest names the data.
-        repository: The feature repository: its hash names the code.
-        model_registry: MLflow tracking and registry URI.
-        model_name: The registered model's name; made when it does not exist.
-        parameters: What to log as the run's parameters.
-        run_name: Names the run, and makes registering idempotent: the same name with the same model is one version.
-        registration: A directory: `registration.json` (model name, version, run id, whether the alias moved, lineage) and the evidence that it
-            was registered with: `evaluation.json`, `decision.json`, `history.json`, `schema.pbtxt`, `statistics/`, the data's `manifest.json`.
+        model: A file or a directory: a SavedModel, a Keras file, or a model of any other framework.
+        name: The registered model's name; created when it does not exist.
+        registry: MLflow tracking and registry URI: `sqlite:////path/to/file.db`, or `http(s)://` of a server.
+        registered: A copy of the model, with the metadata `name`, `version`, `framework`, `registry` and `sha256`.
+        registration: A directory: `registration.json` (`name`, `version`, `run_id`, whether it is the `champion`, `previous_champion`, `registry`,
+            `lineage`) and, of what was given, `evaluation.json`, `decision.json`, `history.json`, `schema.pbtxt`, `statistics/`, `manifest.json`.
+        training: As `train_model` writes it: its curves become metrics of the run, its hyperparameters become parameters.
+        schema: As `validate_data` writes it; stored beside the model, for the next run to compare with.
+        statistics: As `validate_data` writes them; stored beside the model, for the next run to compare with.
+        evaluation: As `evaluate_model` writes it: its numbers become metrics of the run.
+        decision: As `gate_model` writes it: the alias moves when the verdict is `passed` and the champion is still the one it compared with.
+        metrics: Numbers by name, of whatever component measured them; they become metrics of the run.
+        tables: As `ingest_tables` writes them: the manifest identifies the data.
+        repository: The code that made the model, for instance a feature repository: its hash is recorded.
+        parameters: Parameters of the run, name to value, for instance the hyperparameters.
+        run_name: The MLflow run's name. Default: MLflow invents one.
+        promote: Whether the alias moves where there is no decision.
     """
     from intermodal.components.register_model.logic import register_model
 
-    register_model(
-        model_path=model.path,
-        training_path=training.path,
-        schema_path=schema.path,
-        statistics_path=statistics.path,
-        evaluation_path=evaluation.path,
-        decision_path=decision.path,
-        tables_path=tables.path,
-        repository_path=repository.path,
-        model_registry=model_registry,
-        model_name=model_name,
-        parameters=parameters,
-        run_name=run_name,
-        registration_path=registration.path,
+    given = {"training": training, "schema": schema, "statistics": statistics, "evaluation": evaluation, "decision": decision, "tables": tables}
+    registered.metadata.update(
+        register_model(
+            model_path=model.path,
+            framework=model.metadata.get("framework", ""),
+            **{f"{key}_path": each.path if each else None for key, each in {**given, "repository": repository}.items()},
+            metrics=metrics.metadata if metrics else {},
+            name=name,
+            registry=registry,
+            parameters=parameters,
+            run_name=run_name,
+            promote=promote,
+            registered_path=registered.path,
+            registration_path=registration.path,
+        )
     )

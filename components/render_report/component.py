@@ -7,42 +7,45 @@ from intermodal.authoring.decorator import component
 
 @component(image="track")
 def render_report(
-    registration: dsl.Input[dsl.Artifact],
-    anomalies: dsl.Input[dsl.Artifact],
-    title: str,
     report: dsl.Output[dsl.HTML],
+    summary: dsl.Output[dsl.Markdown],
+    title: str = "Report",
+    registration: dsl.Input[dsl.Artifact] = None,
     deployment: dsl.Input[dsl.Artifact] = None,
-    tables: dsl.Input[dsl.Dataset] = None,
+    anomalies: dsl.Input[dsl.Artifact] = None,
     statistics: dsl.Input[dsl.Artifact] = None,
     training: dsl.Input[dsl.Artifact] = None,
     evaluation: dsl.Input[dsl.Artifact] = None,
     decision: dsl.Input[dsl.Artifact] = None,
+    tables: dsl.Input[dsl.Dataset] = None,
+    metrics: dsl.Input[dsl.Metrics] = None,
 ):
-    """Render one self-contained HTML page about a run: verdicts, data, drift, curves, slices, champion, lineage, how to call the model.
+    """Render one self-contained HTML page about a run, from whichever artifacts there are; each section is there when its artifact is.
+
+    At least one artifact is required.
 
     Args:
-        registration: As `register_model` writes it: the version, and the evidence it was registered with.
-        anomalies: As `validate_data` writes them.
-        title: The page's title.
         report: The page, one HTML file.
-        deployment: As `serve_model` or `deploy_kserve` write it. Default: nothing was deployed.
-        tables: As `ingest_tables` writes them (the manifest). Default: what `registration` holds.
-        statistics: As `validate_data` writes them. Default: what `registration` holds.
-        training: As `train_model` writes it. Default: what `registration` holds.
-        evaluation: As `evaluate_model` writes it. Default: what `registration` holds.
-        decision: As `gate_model` writes it. Default: what `registration` holds.
+        summary: The page's first lines and its metrics, one Markdown file.
+        title: The page's title.
+        registration: As `register_model` writes it: the version, its lineage, and whatever it was registered with.
+        deployment: As `serve_model` or `deploy_kserve` write it: where the model answers, with a request and its response.
+        anomalies: As `validate_data` writes them: anomalies, drift and skew.
+        statistics: As `validate_data` writes them: distributions of the features. Default: those in `registration`.
+        training: As `train_model` writes it: learning curves. Default: those in `registration`.
+        evaluation: As `evaluate_model` writes it: metrics, curves, slices, the comparison with the champion. Default: the one in `registration`.
+        decision: As `gate_model` writes it: the verdict and its rules. Default: the one in `registration`.
+        tables: As `ingest_tables` writes them: rows of each table and split. Default: those in `registration`.
+        metrics: Numbers by name, of whatever component measured them.
     """
     from intermodal.components.render_report.logic import render_report
 
+    given = {"registration": registration, "deployment": deployment, "anomalies": anomalies, "statistics": statistics, "training": training}
+    given |= {"evaluation": evaluation, "decision": decision, "tables": tables}
     render_report(
-        registration_path=registration.path,
-        anomalies_path=anomalies.path,
-        deployment_path=deployment.path if deployment else None,
-        tables_path=tables.path if tables else None,
-        statistics_path=statistics.path if statistics else None,
-        training_path=training.path if training else None,
-        evaluation_path=evaluation.path if evaluation else None,
-        decision_path=decision.path if decision else None,
         title=title,
+        **{f"{name}_path": artifact.path if artifact else None for name, artifact in given.items()},
+        metrics=metrics.metadata if metrics else {},
         report_path=report.path,
+        summary_path=summary.path,
     )

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from intermodal.components.render_report import charts
 from intermodal.components.render_report.charts import Axis, Line, Mark, axis_over
-from intermodal.components.render_report.story import Story
+from intermodal.components.render_report.run import Run
 from intermodal.components.render_report.wording import METRICS, finite, interval, number, percent, plural
 
 Legend = Sequence[tuple[str, str]]
@@ -27,47 +27,45 @@ class Figure:
     legend: Legend = ()
 
 
-def models(story: Story) -> list[tuple[str, str, dict[str, Any]]]:
+def models(run: Run) -> list[tuple[str, str, dict[str, Any]]]:
     """Return class, name and numbers of the models, the champion first, so that the challenger is drawn over it."""
-    rival = [("two", _TWO, story.rival)] if story.rival else []
-    return [*rival, ("one", _ONE, story.challenger)]
+    champion = [("two", _TWO, run.champion)] if run.champion else []
+    return [*champion, ("one", _ONE, run.challenger)]
 
 
-def legend(story: Story, *more: tuple[str, str]) -> Legend:
+def legend(run: Run, *more: tuple[str, str]) -> Legend:
     """Return the legend of a drawing of both models."""
-    new, old = story.versions
-    own = [("one", f"challenger, {new}")] + ([("two", f"champion, {old}")] if story.rival else [])
+    new, old = run.versions
+    own = [("one", f"challenger, {new}" if run.version else "the model")] + ([("two", f"champion, {old}")] if run.champion else [])
     return [*own, *more]
 
 
-def roc(story: Story) -> Figure:
+def roc(run: Run) -> Figure:
     """Draw the ROC curves."""
-    lines = [Line(name, [point[:2] for point in model.get("roc", [])], kind) for kind, name, model in models(story)]
-    caption = f"Area under the curve: {_each(story, 'auc')}. The dashed diagonal is chance."
+    lines = [Line(name, [point[:2] for point in model.get("roc", [])], kind) for kind, name, model in models(run)]
+    caption = f"Area under the curve: {_each(run, 'auc')}. The dashed diagonal is chance."
     chart = charts.line_chart(
-        lines, Axis("False positive rate"), Axis("True positive rate"), diagonal=True, description=f"ROC curve of {_names(story)}. {caption}"
+        lines, Axis("False positive rate"), Axis("True positive rate"), diagonal=True, description=f"ROC curve of {_names(run)}. {caption}"
     )
-    return Figure("ROC", caption, chart, legend(story))
+    return Figure("ROC", caption, chart, legend(run))
 
 
-def precision_recall(story: Story) -> Figure:
+def precision_recall(run: Run) -> Figure:
     """Draw precision against recall."""
-    lines = [Line(name, [point[:2] for point in model.get("pr", [])], kind) for kind, name, model in models(story)]
-    rows, positives = finite(story.evaluation.get("rows")), finite(story.evaluation.get("positives"))
+    lines = [Line(name, [point[:2] for point in model.get("pr", [])], kind) for kind, name, model in models(run)]
+    rows, positives = finite(run.measured.get("rows")), finite(run.measured.get("positives"))
     chance = positives / rows if rows and positives is not None else None
     if chance is not None:
         lines.insert(0, Line("chance", [(0, chance), (1, chance)], "plain"))
-    caption = f"Area under the curve: {_each(story, 'pr_auc')}. Chance is {percent(chance)}, the share of positives."
-    description = f"Precision against recall of {_names(story)}. {caption}"
-    return Figure(
-        "Precision and recall", caption, charts.line_chart(lines, Axis("Recall"), Axis("Precision"), description=description), legend(story)
-    )
+    caption = f"Area under the curve: {_each(run, 'pr_auc')}. Chance is {percent(chance)}, the share of positives."
+    description = f"Precision against recall of {_names(run)}. {caption}"
+    return Figure("Precision and recall", caption, charts.line_chart(lines, Axis("Recall"), Axis("Precision"), description=description), legend(run))
 
 
-def calibration(story: Story) -> Figure:
+def calibration(run: Run) -> Figure:
     """Draw observed frequencies against predicted probabilities, with intervals."""
     groups, tops, misses = [], [0.1], []
-    for kind, name, model in models(story):
+    for kind, name, model in models(run):
         marks = []
         for cell in model.get("calibration", []):
             rows = plural(cell.get("rows") or 0, "row")
@@ -82,9 +80,9 @@ def calibration(story: Story) -> Figure:
     if misses:
         caption += f" {number(sum(misses))} of the challenger's {plural(len(misses), 'group')} of rows have an interval that misses it."
     chart = charts.interval_chart(
-        groups, Axis("Predicted probability", 0, side), Axis("Observed frequency", 0, side), description=f"Calibration of {_names(story)}. {caption}"
+        groups, Axis("Predicted probability", 0, side), Axis("Observed frequency", 0, side), description=f"Calibration of {_names(run)}. {caption}"
     )
-    return Figure("Calibration", caption, chart, legend(story))
+    return Figure("Calibration", caption, chart, legend(run))
 
 
 def _miss(cell: Mapping[str, Any]) -> list[bool]:
@@ -92,11 +90,11 @@ def _miss(cell: Mapping[str, Any]) -> list[bool]:
     return [] if predicted is None or low is None or high is None else [not low <= predicted <= high]
 
 
-def thresholds(story: Story) -> Figure:
+def thresholds(run: Run) -> Figure:
     """Draw precision, recall, F1 and the flagged share against the threshold."""
-    table = story.challenger.get("thresholds", [])
+    table = run.challenger.get("thresholds", [])
     names = {"precision": ("one", "precision"), "recall": ("two", "recall"), "f1": ("three", "F1"), "flagged": ("four", "share flagged")}
-    rows = finite(story.evaluation.get("rows")) or 1.0
+    rows = finite(run.measured.get("rows")) or 1.0
     lines = [Line(name, [(cell.get("threshold"), _share(cell.get(key), rows)) for cell in table], kind) for key, (kind, name) in names.items()]
     best = max((cell for cell in table if finite(cell.get("f1")) is not None), key=lambda cell: float(cell["f1"]), default=None)
     caption = "No thresholds were measured."
@@ -121,10 +119,10 @@ def _share(value: Any, rows: float) -> float | None:
     return known if known is None or known <= 1 else known / rows
 
 
-def scores(story: Story) -> Figure | None:
-    """Draw how the challenger's scores are distributed in each class, told from what each threshold catches; None without a table to tell from."""
+def scores(run: Run) -> Figure | None:
+    """Draw how the challenger's scores are distributed in each class, computed from the counts at each threshold; None without them."""
     table = sorted(
-        (cell for cell in story.challenger.get("thresholds", []) if finite(cell.get("threshold")) is not None), key=lambda cell: cell["threshold"]
+        (cell for cell in run.challenger.get("thresholds", []) if finite(cell.get("threshold")) is not None), key=lambda cell: cell["threshold"]
     )
     classes = {"fp": ("two", "negatives"), "tp": ("one", "positives")}
     lines, top = [], 0.0
@@ -144,11 +142,12 @@ def scores(story: Story) -> Figure | None:
     return Figure("Scores", caption, chart, [("one", "positives"), ("two", "negatives")])
 
 
-def learning_curves(story: Story) -> list[Figure]:
+def learning_curves(run: Run) -> list[Figure]:
     """Draw each curve of the training history beside its validation counterpart."""
     figures = []
-    for name, values in story.history.items():
-        validation = story.history.get(f"val_{name}")
+    history = run.history or {}
+    for name, values in history.items():
+        validation = history.get(f"val_{name}")
         if name.startswith("val_") or name in ("epoch", "learning_rate") or not any(finite(value) is not None for value in values):
             continue
         curves = [("two", "training", values)] + ([("one", "validation", validation)] if validation else [])
@@ -167,9 +166,9 @@ def learning_curves(story: Story) -> list[Figure]:
     return figures[:3]
 
 
-def _each(story: Story, metric: str) -> str:
-    return "; ".join(f"{name} {interval(model['metrics'].get(metric))}" for _, name, model in reversed(models(story)))
+def _each(run: Run, metric: str) -> str:
+    return "; ".join(f"{name} {interval(model['metrics'].get(metric))}" for _, name, model in reversed(models(run)))
 
 
-def _names(story: Story) -> str:
-    return " and ".join(name for _, name, _ in reversed(models(story)))
+def _names(run: Run) -> str:
+    return " and ".join(name for _, name, _ in reversed(models(run)))

@@ -1,72 +1,82 @@
-"""One self-contained HTML page about a run."""
+"""One self-contained HTML page about a run, and its first lines as Markdown."""
 
 import json
 import os
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from intermodal.components.render_report import figures, story, tracks, wording
-from intermodal.components.render_report.story import Story, read_story
+from intermodal.components.render_report import figures, run, tracks, wording
+from intermodal.components.render_report.run import Run, read_run
 from intermodal.runtime.artifacts import whole_file
 
 _HERE = Path(__file__).parent
+_Given = str | os.PathLike[str] | None
 
 
 def render_report(
     *,
-    registration_path: str | os.PathLike[str],
-    anomalies_path: str | os.PathLike[str],
-    deployment_path: str | os.PathLike[str] | None = None,
-    tables_path: str | os.PathLike[str] | None = None,
-    statistics_path: str | os.PathLike[str] | None = None,
-    training_path: str | os.PathLike[str] | None = None,
-    evaluation_path: str | os.PathLike[str] | None = None,
-    decision_path: str | os.PathLike[str] | None = None,
     title: str,
+    registration_path: _Given,
+    deployment_path: _Given,
+    anomalies_path: _Given,
+    statistics_path: _Given,
+    training_path: _Given,
+    evaluation_path: _Given,
+    decision_path: _Given,
+    tables_path: _Given,
+    metrics: Mapping[str, Any],
     report_path: str | os.PathLike[str],
+    summary_path: str | os.PathLike[str],
 ) -> None:
     """Render the page about a run. See the component's contract for the arguments.
 
-    The page depends on its inputs alone (no clock, no network), so equal inputs give equal bytes.
+    The page depends on its inputs only (no clock, no network), so equal inputs give equal bytes.
 
     Raises:
-        DataError: An artifact is missing, or lacks what the page cannot do without.
+        ConfigurationError: No artifact was given.
+        DataError: A file is missing, or lacks what its section needs.
     """
-    registration = Path(registration_path)
-    told = read_story(
-        title=title,
-        tables=Path(tables_path or registration),
-        statistics=Path(statistics_path or registration / "statistics"),
-        anomalies=Path(anomalies_path),
-        training=Path(training_path or registration),
-        evaluation=Path(evaluation_path or registration),
-        decision=Path(decision_path or registration),
-        registration=registration,
-        deployment=Path(deployment_path) if deployment_path else None,
-    )
-    page = render_page(told)
-    with whole_file(report_path) as scratch:
-        scratch.write_text(page, encoding="utf-8")
+    paths = {
+        "registration": registration_path,
+        "deployment": deployment_path,
+        "anomalies": anomalies_path,
+        "statistics": statistics_path,
+        "training": training_path,
+        "evaluation": evaluation_path,
+        "decision": decision_path,
+        "tables": tables_path,
+    }
+    found = read_run(title, {name: Path(path) for name, path in paths.items() if path}, metrics)
+    for path, text in ((report_path, render_page(found)), (summary_path, run.summary(found))):
+        with whole_file(path) as scratch:
+            scratch.write_text(text, encoding="utf-8")
 
 
-def render_page(told: Story) -> str:
-    """Return the page about a run as HTML; whatever comes from the data is escaped."""
-    environment = Environment(loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(
-        number=wording.number, interval=wording.interval, percent=wording.percent, plural=wording.plural, pretty=_pretty, flat=_flat
-    )
-    page: str = environment.get_template("page.html").render(
+def render_page(found: Run) -> str:
+    """Return the page about a run as HTML; text from the artifacts is escaped."""
+    page: str = _template().render(
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
-        run=told,
-        sentences=story,
+        run=found,
+        sentences=run,
         figures=figures,
         strips=tracks,
         metric_names=wording.METRICS,
     )
     return page
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(
+        number=wording.number, interval=wording.interval, percent=wording.percent, plural=wording.plural, pretty=_pretty, flat=_flat
+    )
+    return environment.get_template("page.html")
 
 
 def _pretty(value: Any) -> str:

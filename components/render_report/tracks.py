@@ -1,4 +1,4 @@
-"""The tables of tracks: a row for each metric, rule, slice, feature or table, with a drawn strip beside the same in figures."""
+"""The tables of tracks: a row for each metric, rule, slice, feature or table, with a drawn strip beside the same numbers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from intermodal.components.render_report import charts
 from intermodal.components.render_report.charts import Axis, Mark, axis_over
 from intermodal.components.render_report.features import Feature
 from intermodal.components.render_report.figures import Legend, legend, models
-from intermodal.components.render_report.story import Story
+from intermodal.components.render_report.run import Run
 from intermodal.components.render_report.wording import LOWER_IS_BETTER, METRICS, finite, interval, number, percent, plural
 
 _MEASURES: Final = {"jensen_shannon": "Jensen-Shannon", "l_infinity": "L-infinity"}
@@ -40,10 +40,10 @@ class Tracks:
     columns: tuple[str, str] = ("", "")
 
 
-def difference(story: Story) -> Tracks | None:
+def difference(run: Run) -> Tracks | None:
     """Draw the paired difference to the champion in every metric, turned so that right is better; None without a champion."""
-    measured = story.evaluation.get("difference")
-    if not measured or not story.rival:
+    measured = run.measured.get("difference")
+    if not measured or not run.champion:
         return None
     turned = {metric: _turn(metric, measure) for metric, measure in measured.items()}
     ends = [finite(value) for measure in turned.values() for value in (measure["low"], measure["high"], measure["value"])]
@@ -60,7 +60,7 @@ def difference(story: Story) -> Tracks | None:
                 METRICS.get(metric, metric), charts.track([mark], axis, reference=0), f"{interval(measured[metric], sign=True)}: {state}", note, state
             )
         )
-    blocks = finite(story.evaluation.get("blocks"))
+    blocks = finite(run.measured.get("blocks"))
     caption = "Challenger minus champion on the same rows"
     caption += f", resampled together over {plural(int(blocks), 'block')}" if blocks else ""
     return Tracks(
@@ -81,28 +81,28 @@ def _turn(metric: str, measure: Mapping[str, Any]) -> dict[str, Any]:
     return {"value": minus[0], "low": minus[2], "high": minus[1]}
 
 
-def absolute(story: Story) -> Tracks:
+def absolute(run: Run) -> Tracks:
     """Draw every metric of both models with its interval, each over an axis of its own."""
     rows = []
-    for metric, measure in story.challenger["metrics"].items():
-        both = [(kind, name, model["metrics"].get(metric) or {}) for kind, name, model in reversed(models(story))]
+    for metric, measure in run.challenger["metrics"].items():
+        both = [(kind, name, model["metrics"].get(metric) or {}) for kind, name, model in reversed(models(run))]
         axis = axis_over("", [end for _, _, own in both for end in (own.get("value"), own.get("low"), own.get("high"))], padding=0.25)
         marks = [Mark(own.get("value"), own.get("low"), own.get("high"), kind, name) for kind, name, own in both]
         text = interval(measure) + (f"; champion {interval(both[1][2])}" if len(both) > 1 else "")
         rows.append(Row(METRICS.get(metric, metric), charts.track(marks, axis), text, "lower is better" if metric in LOWER_IS_BETTER else ""))
     return Tracks(
-        "Both models" if story.rival else "The model",
+        "Both models" if run.champion else "The model",
         "Each metric on its own scale.",
         rows,
-        legend=legend(story),
+        legend=legend(run),
         columns=("Metric", "Value and interval"),
     )
 
 
-def rules(story: Story) -> Tracks:
+def rules(run: Run) -> Tracks:
     """Draw each rule of the gate: the number, its interval and the bound it is held to."""
     rows = []
-    for rule in story.decision["rules"]:
+    for rule in (run.decision or {}).get("rules", []):
         low, high = _ends(rule.get("interval"))
         values = [rule.get("value"), rule.get("bound"), low, high]
         state = "passed" if rule.get("passed") else "failed"
@@ -124,27 +124,27 @@ def _ends(given: Any) -> tuple[Any, Any]:
     return (given[0], given[1]) if isinstance(given, Sequence) and len(given) == 2 else (None, None)
 
 
-def slices(story: Story) -> list[Tracks]:
+def slices(run: Run) -> list[Tracks]:
     """Draw the AUC of every slice with its interval, a table a column, against the AUC of all rows."""
-    overall = (story.challenger["metrics"].get("auc") or {}).get("value")
-    found = story.challenger.get("slices", [])
-    rivals = {(str(cell["column"]), str(cell["value"])): cell for cell in (story.rival or {}).get("slices", [])}
-    rows = finite(story.evaluation.get("rows")) or 0.0
-    large = [cell for cell in [*found, *rivals.values()] if (finite(cell.get("rows")) or 0) >= rows / 100]  # a tiny slice would stretch the axis
+    overall = (run.challenger["metrics"].get("auc") or {}).get("value")
+    found = run.challenger.get("slices", [])
+    champions = {(str(cell["column"]), str(cell["value"])): cell for cell in (run.champion or {}).get("slices", [])}
+    rows = finite(run.measured.get("rows")) or 0.0
+    large = [cell for cell in [*found, *champions.values()] if (finite(cell.get("rows")) or 0) >= rows / 100]  # a tiny slice would stretch the axis
     everything = [end for cell in large for end in _measure(cell)]
     axis = axis_over("AUC", everything, around=[value for value in [finite(overall)] if value is not None])
     tables = []
     for column in dict.fromkeys(str(cell["column"]) for cell in found):
         drawn = []
         for cell in sorted((cell for cell in found if str(cell["column"]) == column), key=lambda cell: -(finite(cell.get("rows")) or 0)):
-            rival = rivals.get((column, str(cell["value"])))
-            marks = [Mark(*_measure(cell), "one", "challenger")] + ([Mark(*_measure(rival), "two", "champion")] if rival else [])
+            champion = champions.get((column, str(cell["value"])))
+            marks = [Mark(*_measure(cell), "one", "challenger")] + ([Mark(*_measure(champion), "two", "champion")] if champion else [])
             share = percent(cell["positives"] / cell["rows"]) if finite(cell.get("positives")) is not None and finite(cell.get("rows")) else ""
             note = f"{plural(cell.get('rows') or 0, 'row')}{f', {share} positive' if share else ''}"
-            text = interval(cell.get("auc")) + (f"; champion {interval(rival.get('auc'))}" if rival else "")
+            text = interval(cell.get("auc")) + (f"; champion {interval(champion.get('auc'))}" if champion else "")
             drawn.append(Row(_value(cell["value"]), charts.track(marks, axis, reference=overall), text, note))
         caption = f"AUC with 95 % interval; the dashed line is all rows together, {number(overall)}. What lies beyond the scale is drawn at its end."
-        tables.append(Tracks(f"By {column}", caption, drawn, charts.scale(axis), legend(story), columns=(column, "AUC")))
+        tables.append(Tracks(f"By {column}", caption, drawn, charts.scale(axis), legend(run), columns=(column, "AUC")))
     return tables
 
 
@@ -157,14 +157,15 @@ def _value(value: Any) -> str:
     return "(missing)" if value is None else str(value) if str(value) else "(empty)"
 
 
-def distances(story: Story, kind: str) -> Tracks | None:
+def distances(run: Run, kind: str) -> Tracks | None:
     """Draw how far each feature has moved against its own threshold, the furthest first; None when nothing was compared.
 
     Args:
-        story: The run.
+        run: The run.
         kind: `drift`, against an earlier run's data, or `skew`, between the parts of this run's.
     """
-    found = [cell for cell in story.anomalies.get(kind) or [] if finite(cell.get("value")) is not None]
+    anomalies = run.anomalies or {}
+    found = [cell for cell in anomalies.get(kind) or [] if finite(cell.get("value")) is not None]
     if not found:
         return None
     found.sort(key=_ratio, reverse=True)
@@ -177,7 +178,7 @@ def distances(story: Story, kind: str) -> Tracks | None:
         note = ", ".join(_MEASURES.get(str(cell[key]), str(cell[key])) for key in ("measure", "part") if cell.get(key))
         rows.append(Row(str(cell["feature"]), drawn, text, note, "beyond" if beyond else ""))
     many = sum(row.state == "beyond" for row in rows)
-    title, against = ("Drift", f"{story.anomalies.get('baseline') or 'an earlier run'}") if kind == "drift" else ("Skew", "the part train")
+    title, against = ("Drift", f"{anomalies.get('baseline') or 'an earlier run'}") if kind == "drift" else ("Skew", "the part train")
     caption = (
         f"Distance of each feature's distribution from {against}, in multiples of the feature's own threshold (the dashed line); "
         f"{number(many)} of {len(rows)} beyond it."
@@ -190,9 +191,9 @@ def _ratio(cell: Mapping[str, Any]) -> float:
     return float(cell["value"]) / threshold if threshold else 0.0
 
 
-def tables(story: Story) -> Tracks:
+def tables(run: Run) -> Tracks:
     """Draw each table's rows, the split one by part."""
-    found = story.manifest["tables"]
+    found = (run.manifest or {"tables": {}})["tables"]
     most = max((finite(table.get("rows")) or 0 for table in found.values()), default=0) or 1
     kinds = {"train": "one", "validation": "two", "test": "three"}
     rows: list[Row] = []

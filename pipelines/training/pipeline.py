@@ -29,9 +29,9 @@ def training(settings: Any, deploy: Any) -> None:
     features = settings.features
     repository = dsl.importer(artifact_uri=features.repository, artifact_class=dsl.Artifact)
     code = dsl.importer(artifact_uri=settings.training.code, artifact_class=dsl.Artifact) if settings.training.code else repository
-    found = find_champion(model_registry=settings.registry, model_name=settings.name)
+    found = find_champion(name=settings.name, registry=settings.registry)
     champion = fetch_champion(
-        model_registry=settings.registry, model_name=settings.name, version=found.outputs["version"], model_sha256=found.outputs["model_sha256"]
+        name=settings.name, registry=settings.registry, version=found.outputs["version"], model_sha256=found.outputs["model_sha256"]
     )
 
     tables = ingest_tables(fingerprint=fingerprint_sources(sources=settings.data.sources).output, **settings.data)
@@ -69,19 +69,20 @@ def training(settings: Any, deploy: Any) -> None:
         decision=gate.outputs["decision"],
         tables=tables.output,
         repository=repository.output,
-        model_registry=settings.registry,
-        model_name=settings.name,
+        name=settings.name,
+        registry=settings.registry,
         parameters=settings.training.hyperparameters,
         run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
     ).after(materialized)  # no champion, and so no server, of features that could not be loaded
 
-    story = {"registration": registered.output, "anomalies": data.outputs["anomalies"], "title": settings.title}
+    registration = registered.outputs["registration"]
+    reported = {"registration": registration, "anomalies": data.outputs["anomalies"], "title": settings.title}
     if deploy is None:
-        render_report(**story)
+        render_report(**reported)
         return
     # Two conditions, not an if and an else, which the compiler would put into a third graph, without a name, around both.
     with dsl.If(gate.outputs["Output"] == True, "passed"):  # noqa: E712
-        deployed = deploy(model=model, evaluation=evaluation, registration=registered.output, service_name=settings.name, **settings.serving)
-        render_report(**story, deployment=deployed.output)
+        deployed = deploy(model=model, evaluation=evaluation, registration=registration, service_name=settings.name, **settings.serving)
+        render_report(**reported, deployment=deployed.output)
     with dsl.If(gate.outputs["Output"] == False, "blocked"):  # noqa: E712
-        render_report(**story)
+        render_report(**reported)

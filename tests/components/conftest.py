@@ -3,21 +3,23 @@
 import json
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 
 @pytest.fixture
 def registrable(tmp_path):
-    """Make the artifacts that `register_model` takes, for a model of the given content."""
+    """Make what `register_model` takes beside a name and a registry, for a model of the given content."""
 
-    def make(content: str = "weights", *, verdict: str = "passed", against: str | None = None, auc: float = 0.75) -> dict[str, str]:
+    def make(content: str = "weights", *, verdict: str = "passed", against: str | None = None, auc: float = 0.75) -> dict[str, Any]:
         folder = tmp_path / f"run-{uuid.uuid4().hex[:6]}"
         files = {
             "model/saved_model.pb": content.encode() + bytes(range(256)),
             "model/variables/variables.index": b"\0" * 10,
             "model/signature.json": b'{"inputs": []}',
             "training/history.json": json.dumps({"loss": [0.6, 0.5], "val_loss": [0.61, None], "auc": [0.7, 0.72]}).encode(),
+            "training/hyperparameters.json": b'{"epochs": 9.0, "dropout": 0.5}',
             "schema/schema.pbtxt": b'feature { name: "hour" }\n',
             "statistics/train.pb": b"\x0a\x01",
             "statistics/test.pb": b"\x0a\x02",
@@ -32,8 +34,9 @@ def registrable(tmp_path):
         for name, data in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
-        names = ("model", "training", "schema", "statistics", "evaluation", "decision", "tables", "repository", "registration")
-        return {f"{name}_path": str(folder / name) for name in names}
+        names = ("model", "training", "schema", "statistics", "evaluation", "decision", "tables", "repository", "registration", "registered")
+        plain = {"framework": "", "metrics": {}, "parameters": {"epochs": 3.0}, "run_name": "run-1", "promote": False}
+        return {f"{name}_path": str(folder / name) for name in names} | plain
 
     return make
 

@@ -72,7 +72,7 @@ def arguments(alone, workplace):
     features = {"repository": repository, "feature_service": settings.features.feature_service, "feature_store": settings.features.feature_store}
     return {
         "find_champion": registry,
-        "fetch_champion": {"version": "", "model_sha256": "", **registry},
+        "fetch_champion": registry,
         "fingerprint_sources": {"sources": settings.data.sources},
         "ingest_tables": dict(settings.data) | {"fingerprint": fingerprint},
         "transform_tables": {"tables": tables, "repository": repository},
@@ -105,7 +105,6 @@ def arguments(alone, workplace):
             "tables": tables,
             "repository": repository,
             "parameters": settings.training.hyperparameters,
-            "run_name": "alone",
             **registry,
         },
         "serve_model": {

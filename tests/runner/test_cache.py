@@ -161,7 +161,7 @@ def test_the_cache_policy_reaches_every_graph_whatever_the_tasks_are_called():
 
     @dsl.pipeline(name="inner")
     def inner(registry: str):
-        find_champion(model_registry=registry, model_name="a")
+        find_champion(registry=registry, name="a")
 
     @dsl.component(base_image="python:3.11", install_kfp_package=False)
     def find_champion_of_somebody_else():
@@ -170,8 +170,8 @@ def test_the_cache_policy_reaches_every_graph_whatever_the_tasks_are_called():
     @dsl.pipeline(name="outer")
     def outer(registry: str, really: bool):
         with dsl.If(really == True):  # noqa: E712
-            find_champion(model_registry=registry, model_name="a")
-            find_champion(model_registry=registry, model_name="b")
+            find_champion(registry=registry, name="a")
+            find_champion(registry=registry, name="b")
         inner(registry=registry)
         find_champion_of_somebody_else()
 
@@ -181,6 +181,24 @@ def test_the_cache_policy_reaches_every_graph_whatever_the_tasks_are_called():
     for graph in [specification["root"]["dag"], *(each["dag"] for each in specification["components"].values() if "dag" in each)]:
         options |= {f"{id(graph)} {name}": task["cachingOptions"] for name, task in graph["tasks"].items() if "find-champion" in name}
     assert sorted(map(str, options.values())) == ["{'enableCache': True}", "{}", "{}", "{}"]
+
+
+def test_a_fetched_champion_is_cached_only_where_its_version_is_given():
+    from intermodal.components.fetch_champion.component import fetch_champion
+    from intermodal.components.find_champion.component import find_champion
+
+    @dsl.pipeline(name="fetches")
+    def fetches(registry: str, version: str = ""):
+        fetch_champion(registry=registry, name="a").set_display_name("present")
+        fetch_champion(registry=registry, name="a", version="").set_display_name("empty")
+        fetch_champion(registry=registry, name="a", version=version).set_display_name("perhaps empty")
+        fetch_champion(registry=registry, name="a", version="3").set_display_name("fixed")
+        fetch_champion(registry=registry, name="a", version=find_champion(registry=registry, name="a").outputs["version"]).set_display_name("found")
+
+    specification = compile_specification(fetches)
+    apply_cache_policy(specification)
+    tasks = specification["root"]["dag"]["tasks"].values()
+    assert {each["taskInfo"]["name"] for each in tasks if each["cachingOptions"]} == {"fixed", "found"}
 
 
 def test_a_reference_that_only_looks_like_ours_is_left_alone():

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from intermodal.authoring.catalog import component_names, load_component
-from intermodal.authoring.decorator import UNCACHED
+from intermodal.authoring.decorator import CACHED_WITH, UNCACHED
 from intermodal.authoring.images import IMAGES, image_of
 from intermodal.linting import RULES
 from intermodal.runtime.artifacts import whole_file
@@ -44,11 +44,11 @@ def _lint_page() -> str:
 def _component_page(name: str) -> str:
     component = load_component(name)
     specification = component.component_spec
-    policy = (
-        "never reused from an earlier run: it reads or changes a store that outlives the run"
-        if component.name in UNCACHED
-        else "reused when its inputs are equal"
-    )
+    policy = "reused when its inputs are equal"
+    if component.name in UNCACHED:
+        policy = "never reused from an earlier run: it reads or changes a store that outlives the run"
+    elif component.name in CACHED_WITH:
+        policy += f" and `{CACHED_WITH[component.name]}` is given"
     parts = [f"# {name}", component.description.strip(), f"Runs in the image `{_image(name)}`. Its result is {policy}."]
     for heading, group in (("Inputs", specification.inputs), ("Outputs", specification.outputs)):
         if group:

@@ -31,15 +31,16 @@ def tasks_named(specification: Specification, name: str) -> list[str]:
 
 
 def apply_cache_policy(specification: Specification) -> None:
-    """Forbid caching for the tasks of the project's uncached components, wherever they stand in the pipeline, in place.
+    """Forbid caching for the tasks of the project's uncached components, in every graph of the pipeline, in place.
 
-    A component is known by its image and the function it runs, not by the task's name, which grows suffixes and can be chosen freely.
+    A component is known by its image and the function it runs; a task's name gets suffixes and can be chosen freely.
     """
-    from intermodal.authoring.decorator import UNCACHED  # kfp with it: a second, which those who only read a specification need not wait
+    from intermodal.authoring.decorator import CACHED_WITH, UNCACHED  # kfp with it: a second, which those who only read a specification need not wait
 
     for graph in graphs(specification):
         for task in graph["tasks"].values():
-            if _own_component((executor_of(specification, task) or {}).get("container", {})) in UNCACHED:
+            name = _own_component((executor_of(specification, task) or {}).get("container", {}))
+            if name in UNCACHED or (name in CACHED_WITH and not _is_set(task, CACHED_WITH[name])):
                 task["cachingOptions"] = {}
 
 
@@ -62,6 +63,12 @@ def _own_component(container: dict[str, Any]) -> str:
         return ""
     load_component(name)
     return name.replace("_", "-")
+
+
+def _is_set(task: dict[str, Any], name: str) -> bool:
+    """Return whether a task gets a parameter from another task or as a value that is not empty; a pipeline's own parameter may be empty."""
+    given = task.get("inputs", {}).get("parameters", {}).get(name, {})
+    return "taskOutputParameter" in given or bool(given.get("runtimeValue", {}).get("constant"))
 
 
 def forbid_caching(specification: Specification) -> Specification:

@@ -1,1 +1,1 @@
-"""The model registry: MLflow's client, and its database in a file."""
+"""The model registry: MLflow's client, and the database of a local registry."""

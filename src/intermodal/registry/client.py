@@ -10,21 +10,25 @@ from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+from intermodal.registry.address import database_file
 from intermodal.registry.database import bring_up_to_date, is_current, is_locked
 from intermodal.runtime.disk import is_full, room
-from intermodal.runtime.errors import ConfigurationError, StoreError
+from intermodal.runtime.errors import StoreError
 from intermodal.runtime.redaction import redacted
-from intermodal.runtime.secret_values import refuse_secrets
 
-#: The alias of the version that serves.
+#: The alias of the version that others are compared with, and that is deployed.
 CHAMPION: Final = "champion"
-#: Tag of a version, and of its run: the content of its model.
+#: Tag of a version, and of its run: the SHA-256 of its model's files.
 MODEL_TAG: Final = "model_sha256"
+#: Tag of a version: what its model was made with.
+FRAMEWORK_TAG: Final = "framework"
+#: In place of a version where a model has no champion; MLflow's versions are numbers.
+NO_CHAMPION: Final = "none"
 _REACH_SECONDS: Final = 10
-#: Databases that this process has locked.
-_HELD: Final[set[Path]] = set()
+#: Database files that this process has locked.
+_LOCKED: Final[set[Path]] = set()
 
-# A server that stalls is told of within about a minute: MLflow's own defaults wait for many.
+# A server that does not answer is an error after about a minute; by MLflow's defaults it would be one after many.
 for _name, _value in {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -34,44 +38,42 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 
-def database_file(registry: str) -> Path | None:
-    """Return the file of a local SQLite registry; None for every other URI."""
-    return Path(registry.removeprefix("sqlite:///")) if registry.startswith("sqlite:///") else None
-
-
 def open_registry(registry: str) -> Any:
-    """Return an MLflow client for tracking and registry.
+    """Return an MLflow client for a tracking server and model registry.
 
     Args:
-        registry: ``sqlite:////absolute/path.db``, whose artifacts lie in ``mlflow-artifacts`` beside it, or ``http(s)://`` of a tracking server.
+        registry: ``sqlite:////absolute/path.db``, whose artifacts are in ``mlflow-artifacts`` beside it, or ``http(s)://`` of a tracking server;
+            checked by `check_address`.
 
     Raises:
-        ConfigurationError: The URI is of another kind.
         StoreError: The registry cannot be reached, or is not one.
     """
-    refuse_secrets(registry, "stores.model_registry")
     if file := database_file(registry):
         _check_file(registry, file)
-    elif registry.startswith(("http://", "https://")):
-        _check_server(registry)
     else:
-        raise ConfigurationError(f"stores.model_registry {registry}: give sqlite:////path/to/file.db, or the http(s):// address of an MLflow server")
+        _check_server(registry)
     from mlflow import MlflowClient
 
-    with reached(registry):
+    with registry_errors(registry):
         client = MlflowClient(tracking_uri=registry, registry_uri=registry)
         client.search_experiments(max_results=1)
     return client
 
 
+def open_existing_registry(registry: str) -> Any:
+    """Return what `open_registry` does, or None for a local registry whose file does not exist: only what registers a model creates one."""
+    file = database_file(registry)
+    return None if file and not file.exists() else open_registry(registry)
+
+
 def _check_file(registry: str, file: Path) -> None:
-    # Before MLflow looks at it: that would migrate the file itself, and try for two minutes to open one that is no database.
+    # Before MLflow opens the file: it would migrate it in place, and try for two minutes to open one that is no database.
     try:
         if not is_current(file):
-            with alone(registry):
+            with lock_registry(registry):
                 bring_up_to_date(file)
     except (OSError, sqlite3.Error) as error:
-        remedy = "run again when no other program writes to it" if is_locked(error) else "restore the file or set stores.model_registry to another"
+        remedy = "run again when no other program writes to it" if is_locked(error) else "restore the file, or give another registry"
         raise StoreError(f"model registry {registry}: {error}; {remedy}") from error
 
 
@@ -80,21 +82,21 @@ def _check_server(registry: str) -> None:
         with urlopen(f"{registry.rstrip('/')}/health", timeout=_REACH_SECONDS):  # noqa: S310
             pass
     except HTTPError:
-        return  # something answers; MLflow's own client says what is wrong with it
+        return  # a server answers; MLflow's own client says what is wrong with it
     except OSError as error:
-        raise StoreError(f"model registry {registry}: no answer ({error}); start the server or set stores.model_registry to another") from error
+        raise StoreError(f"model registry {registry}: no answer ({error}); start the server, or give another registry") from error
 
 
 @contextmanager
-def reached(registry: str, *folders: Path) -> Iterator[None]:
-    """Turn what MLflow and its database raise into one sentence with the registry's address.
+def registry_errors(registry: str, *folders: Path) -> Iterator[None]:
+    """Turn an error of MLflow or of its database into one sentence with the registry's URI.
 
     Args:
         registry: Its URI.
-        folders: Where files of it are written to, beside its own folder.
+        folders: Folders outside the registry's own that the block writes to.
 
     Raises:
-        StoreError: It cannot be reached, or refuses.
+        StoreError: The registry cannot be reached, or refuses the request.
         MachineError: A disk of this machine is full.
     """
     from mlflow.exceptions import MlflowException
@@ -108,21 +110,33 @@ def reached(registry: str, *folders: Path) -> Iterator[None]:
         if isinstance(error, OSError) and is_full(error):
             raise
         text = redacted(str(error)).partition("\n")[0][:300]
-        raise StoreError(f"model registry {registry}: {text}; check that it is up, and the stores.model_registry of the configuration") from error
+        raise StoreError(f"model registry {registry}: {text}; check that the registry is up and that its URI is right") from error
 
 
 @contextmanager
-def alone(registry: str) -> Iterator[None]:
-    """Let one process at a time change a local registry; a server orders its callers itself."""
+def lock_registry(registry: str) -> Iterator[None]:
+    """Lock a local registry, so that one process at a time changes it; a server needs no lock."""
     file = database_file(registry)
-    if file is None or file in _HELD:
+    if file is None or file in _LOCKED:
         yield
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.with_name(f"{file.name}.lock").open("w") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
-        _HELD.add(file)
+        _LOCKED.add(file)
         try:
             yield
         finally:
-            _HELD.remove(file)
+            _LOCKED.remove(file)
+
+
+def champion_of(client: Any, name: str) -> Any:
+    """Return the version of a registered model that has the alias of the champion; None without such a model or alias."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise

@@ -1,6 +1,6 @@
-"""The database of a local model registry: MLflow's schema in SQLite, made, upgraded and repaired aside, and put in place by one transaction.
+"""The database of a local model registry: MLflow's schema in SQLite, created, upgraded and repaired in a copy that replaces it in one transaction.
 
-MLflow's own migration changes the file step by step: stopped half way, by a kill or a full disk, it leaves a file that it refuses for ever.
+MLflow's own migration changes the file step by step: interrupted by a kill or a full disk, it leaves a file that MLflow refuses to open from then on.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ _REWRITTEN: Final = "_alembic_tmp_"
 
 
 def is_current(file: Path) -> bool:
-    """Return whether a database has the schema of the MLflow that is installed; False too where it stays locked, as while it gets that schema.
+    """Return whether a database has the schema of the installed MLflow; False also while another process keeps it locked, as during a migration.
 
     Raises:
         sqlite3.Error: It is no database.
@@ -44,10 +44,10 @@ def is_locked(error: Exception) -> bool:
 
 
 def bring_up_to_date(file: Path) -> None:
-    """Give a database the schema of the MLflow that is installed: make it, upgrade it, or repair what MLflow left half way.
+    """Give a database the schema of the installed MLflow: create it, upgrade it, or repair one whose migration was interrupted.
 
-    Whatever stops this leaves the database as it was. A repaired one is kept beside it as it was found, where it held data. The caller sees to it
-    that no other task does the same; other programs are locked out meanwhile.
+    An interruption leaves the database as it was. Before a repair, a database with rows is copied to a file beside it. The caller makes sure that
+    no other task does the same at the same time; other programs cannot open the database meanwhile.
 
     Raises:
         StoreError: A newer MLflow made it, or it cannot be repaired.
@@ -71,7 +71,7 @@ def bring_up_to_date(file: Path) -> None:
 
 
 def _locked(file: Path) -> sqlite3.Connection:
-    """Return a connection that shuts out every other one until it is closed, between its transactions too."""
+    """Return a connection that keeps the database locked until it is closed, also between its transactions."""
     database = sqlite3.connect(file, timeout=_LOCK_SECONDS, isolation_level=None)
     try:
         database.execute("pragma locking_mode = exclusive")
@@ -84,7 +84,7 @@ def _locked(file: Path) -> sqlite3.Connection:
 
 
 def _migrated(file: Path, database: sqlite3.Connection, aside: Path) -> Path:
-    """Return a database with the old one's content and the current schema."""
+    """Return a new database with the rows of the old one and the current schema."""
     from sqlalchemy.exc import SQLAlchemyError
 
     found = _revision(database)
@@ -93,7 +93,7 @@ def _migrated(file: Path, database: sqlite3.Connection, aside: Path) -> Path:
 
         raise StoreError(
             f"model registry {file}: its schema {found} is not one that MLflow {__version__} knows, so a newer MLflow made it;"
-            " use that one, or set stores.model_registry to another file"
+            " use that version, or give another registry"
         )
     copy = aside / "copy.db"
     _copied(database, copy)
@@ -105,7 +105,7 @@ def _migrated(file: Path, database: sqlite3.Connection, aside: Path) -> Path:
                 raise
         else:
             return copy
-    # An earlier migration was stopped half way.
+    # An earlier migration was interrupted.
     _copied(database, copy)
     repaired = aside / "repaired.db"
     try:
@@ -117,21 +117,21 @@ def _migrated(file: Path, database: sqlite3.Connection, aside: Path) -> Path:
             raise
         reason = str(error).partition("\n")[0]
         raise StoreError(
-            f"model registry {file}: MLflow's migration from schema {found} was stopped half way, and it cannot be repaired ({reason});"
-            " restore the file from a backup, or set stores.model_registry to another"
+            f"model registry {file}: MLflow's migration from schema {found} was interrupted, and the file cannot be repaired ({reason});"
+            " restore the file from a backup, or give another registry"
         ) from error
     kept = ""
     if rows:
         place = file.with_name(f"{file.name}.half-migrated-{datetime.now(UTC):%Y%m%dT%H%M%S}")
         with whole_file(place) as scratch:
             _copied(database, scratch)
-        kept = f" with its {rows} rows; as it was found it is kept as {place}"
-    print(f"model registry {file}: MLflow's migration had been stopped half way; the database is repaired{kept}")  # noqa: T201 - for the task's log
+        kept = f" with its {rows} rows; the file as it was found is kept as {place}"
+    print(f"model registry {file}: an earlier migration by MLflow was interrupted; the database is repaired{kept}")  # noqa: T201 - for the task's log
     return repaired
 
 
 def _upgrade(file: Path, revision: str | None, target: str = "heads") -> None:
-    """Let MLflow's own migrations bring a database that nobody else has from a revision to another; empty: MLflow's first schema."""
+    """Run MLflow's migrations on a database that no other process uses, from one revision to another; empty: MLflow's first schema."""
     from alembic import command
     from mlflow.store.db import utils
     from mlflow.store.tracking.dbmodels.initial_models import Base
@@ -141,7 +141,7 @@ def _upgrade(file: Path, revision: str | None, target: str = "heads") -> None:
 
     @event.listens_for(engine, "connect")  # type: ignore[untyped-decorator]
     def unsynchronised(connection: Any, record: object) -> None:
-        # A copy that is thrown away when anything happens need not outlast a power cut.
+        # A copy that is deleted after any error need not survive a power failure.
         connection.execute("pragma synchronous = off")
 
     if revision is None:
@@ -154,14 +154,14 @@ def _upgrade(file: Path, revision: str | None, target: str = "heads") -> None:
 
 
 def _move_rows(source: Path, target: Path) -> int:
-    """Fill a database with the rows that another one has in tables of the same names; return how many MLflow itself had not put there."""
+    """Copy the rows of tables of the same names from one database to another; return how many of them MLflow itself had not created."""
     moved = 0
     with contextlib.closing(sqlite3.connect(target, isolation_level=None)) as database:
         database.execute("attach ? as source", [str(source)])
         theirs = _tables(database, "source")
         database.execute("begin")
         for table in sorted(_tables(database) - {"alembic_version"}):
-            # Between the two steps, dropping and renaming, all rows are in the rewritten table.
+            # Between dropping the old table and renaming the new one, all rows are in the new one.
             name = table if table in theirs else _REWRITTEN + table
             if name not in theirs:
                 continue
@@ -192,7 +192,7 @@ def _tables(database: sqlite3.Connection, schema: str = "main") -> set[str]:
 
 
 def _columns(database: sqlite3.Connection, schema: str, table: str) -> set[str]:
-    # Without what SQLite computes.
+    # Without generated columns.
     return {row[1] for row in database.execute(f'pragma {schema}.table_xinfo("{table}")') if row[6] == 0}
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 import uuid
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,15 +17,16 @@ import pytest
 from intermodal.components.fetch_champion.logic import fetch_champion
 from intermodal.components.find_champion.logic import find_champion
 from intermodal.components.register_model import logic
+from intermodal.components.register_model.evidence import framework_of, model_files
 from intermodal.components.register_model.logic import register_model
 from intermodal.registry.client import open_registry
-from intermodal.runtime.errors import ConfigurationError, StoreError
+from intermodal.runtime.errors import ConfigurationError, DataError, StoreError
 
 POSTGRES = os.environ.get("INTERMODAL_TEST_POSTGRES")
 
 
-def register(paths, registry, name, run_name="run-1", parameters=None):
-    register_model(**paths, model_registry=registry, model_name=name, parameters=parameters or {"epochs": 3.0}, run_name=run_name)
+def register(paths, registry, name, run_name="run-1", **changed):
+    register_model(**paths | {"run_name": run_name} | changed, name=name, registry=registry)
     return json.loads((Path(paths["registration_path"]) / "registration.json").read_text())
 
 
@@ -44,6 +46,7 @@ def test_a_passed_model_becomes_champion_with_numbers_curves_and_lineage(local_r
     assert {"model_sha256", "repository_sha256", "schema_sha256", "decision_sha256"} <= made["lineage"].keys()
     run = open_registry(local_registry).get_run(made["run_id"])
     assert run.data.params["epochs"] == "3.0"
+    assert run.data.params["dropout"] == "0.5"  # as the training recorded it; what was given comes before that
     assert len(run.data.params["note"]) == 6000
     assert run.data.metrics["auc"] == 0.75
     assert "auc_high" not in run.data.metrics  # undefined: no number
@@ -62,6 +65,73 @@ def test_the_registration_holds_the_evidence_that_it_was_made_with(local_registr
         assert (folder / name).read_bytes() == (Path(paths[f"{artifact}_path"]) / name).read_bytes()
     assert files_of(folder / "statistics") == files_of(Path(paths["statistics_path"]))
     assert not (folder / "model").exists()
+
+
+def alone(paths, **changed):
+    """A model that comes with nothing else."""
+    kept = {"model_path", "registration_path", "registered_path"}
+    return {key: value if key in kept or not key.endswith("_path") else None for key, value in paths.items()} | changed
+
+
+def test_a_model_that_comes_with_nothing_else_is_registered_and_promoted_on_request(local_registry, model_name, registrable, files_of):
+    paths = alone(registrable("first"))
+    made = register(paths, local_registry, model_name, metrics={"mae": 1.5, "display_name": "x", "worst": float("nan")})
+    assert (made["version"], made["champion"], made["previous_champion"]) == ("1", False, None)
+    assert made["lineage"].keys() == {"model_sha256"}
+    assert [path.name for path in Path(paths["registration_path"]).iterdir()] == ["registration.json"]
+    assert files_of(Path(paths["registered_path"])) == files_of(Path(paths["model_path"]))
+    assert open_registry(local_registry).get_run(made["run_id"]).data.metrics == {"mae": 1.5}
+    for _ in range(2):
+        assert register(paths, local_registry, model_name, promote=True)["champion"]
+    second = register(alone(registrable("second")), local_registry, model_name, promote=True)
+    assert (second["version"], second["champion"], second["previous_champion"]) == ("2", True, "1")
+    assert champion(local_registry, model_name) == "2"
+
+
+def test_a_keras_file_without_a_suffix_comes_back_as_it_was(local_registry, model_name, registrable, tmp_path):
+    with zipfile.ZipFile(tmp_path / "model", "w") as archive:
+        archive.writestr("config.json", "{}")
+    paths = alone(registrable(), model_path=str(tmp_path / "model"))
+    metadata = register_model(**paths, name=model_name, registry=local_registry)
+    assert metadata == {"name": model_name, "version": "1", "framework": "keras", "registry": local_registry, "sha256": metadata["sha256"]}
+    assert Path(paths["registered_path"]).read_bytes() == (tmp_path / "model").read_bytes()
+    found = fetch_champion(
+        name=model_name, registry=local_registry, version="1", model_sha256=metadata["sha256"], champion_path=str(tmp_path / "champion")
+    )
+    assert found == metadata
+    assert (tmp_path / "champion" / "model" / "model.keras").read_bytes() == (tmp_path / "model").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("files", "framework"),
+    [
+        (["saved_model.pb", "variables/variables.index"], "tensorflow"),
+        (["model.onnx"], "onnx"),
+        (["model.bst", "feature_names.json"], "xgboost"),
+        (["model.joblib"], "sklearn"),
+        (["config.json", "model.safetensors"], ""),
+    ],
+)
+def test_the_framework_is_known_from_the_files_and_else_from_the_metadata(tmp_path, files, framework):
+    for name in files:
+        (tmp_path / "model" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "model" / name).touch()
+    assert framework_of(tmp_path / "model", model_files(tmp_path / "model")) == framework
+
+
+@pytest.mark.parametrize("missing", ["none", "empty"])
+def test_a_model_that_is_not_there_is_refused_before_the_registry_is_opened(tmp_path, model_name, registrable, missing):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=rf"{missing}: no model there"):
+        register(alone(registrable(), model_path=str(tmp_path / missing)), f"sqlite:///{tmp_path}/stores/mlflow.db", model_name)
+    assert not (tmp_path / "stores").exists()
+
+
+def test_an_artifact_without_its_file_is_named(local_registry, model_name, registrable):
+    paths = registrable()
+    (Path(paths["training_path"]) / "history.json").unlink()
+    with pytest.raises(DataError, match=r"training/history\.json: no such file"):
+        register(paths, local_registry, model_name)
 
 
 def test_a_blocked_gate_registers_but_does_not_move_the_alias(local_registry, model_name, registrable):
@@ -99,7 +169,7 @@ def test_a_second_attempt_names_the_champion_before(local_registry, model_name, 
         assert (made["version"], made["champion"], made["previous_champion"]) == ("2", True, "1")
 
 
-@pytest.mark.parametrize("step", ["log_artifacts", "set_terminated", "create_model_version", "_judge", "_crown"])
+@pytest.mark.parametrize("step", ["log_artifacts", "set_terminated", "create_model_version", "_record_decision", "_promote"])
 def test_killed_half_way_nothing_half_registered_is_champion_and_the_next_run_completes_it(local_registry, model_name, registrable, tmp_path, step):
     """A real kill: a child that sends itself SIGKILL when it comes to the step."""
     paths = registrable()
@@ -112,19 +182,19 @@ def test_killed_half_way_nothing_half_registered_is_champion_and_the_next_run_co
         "setattr(MlflowClient if hasattr(MlflowClient, step) else logic, step, die)\n"
         "logic.register_model(**arguments)\n"
     )
-    arguments = paths | {"model_registry": local_registry, "model_name": model_name, "parameters": {}, "run_name": "killed"}
+    arguments = paths | {"registry": local_registry, "name": model_name, "run_name": "killed"}
     done = subprocess.run([sys.executable, "-c", code, json.dumps(arguments), step], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not Path(paths["registration_path"]).exists()
-    assert find_champion(model_registry=local_registry, model_name=model_name).version == ""
+    assert find_champion(registry=local_registry, name=model_name).version == "none"
     made = register(paths, local_registry, model_name, "killed")
     assert (made["version"], made["champion"]) == ("1", True)
     assert len(versions(local_registry, model_name)) == 1
 
 
-def test_a_champion_that_came_meanwhile_is_not_overthrown_unseen(local_registry, model_name, registrable):
+def test_a_champion_promoted_since_the_gate_compared_is_not_replaced(local_registry, model_name, registrable):
     register(registrable("first"), local_registry, model_name)
-    with pytest.raises(StoreError, match=r"champion of .* is version 1 by now, and version 2 was compared with none.*run the pipeline again"):
+    with pytest.raises(StoreError, match=r"champion of .* is now version 1, and version 2 was compared with none.*run the pipeline again"):
         register(registrable("second", against=None), local_registry, model_name, "run-2")
     assert champion(local_registry, model_name) == "1"
 
@@ -135,7 +205,7 @@ def test_two_at_once_make_one_version(tmp_path, model_name, registrable):
 
     def run(number):
         paths = registrable("same")
-        arguments = paths | {"model_registry": registry, "model_name": model_name, "parameters": {}, "run_name": f"run-{number}"}
+        arguments = paths | {"registry": registry, "name": model_name, "run_name": f"run-{number}"}
         return subprocess.run([sys.executable, "-c", code, json.dumps(arguments)], capture_output=True, text=True, check=False), paths
 
     with ThreadPoolExecutor(2) as pool:
@@ -144,15 +214,15 @@ def test_two_at_once_make_one_version(tmp_path, model_name, registrable):
     assert len(versions(registry, model_name)) == 1
 
 
-def test_a_database_of_something_else_is_told_at_once(tmp_path, registrable, model_name):
+def test_a_file_that_is_no_database_is_refused_at_once(tmp_path, registrable, model_name):
     (tmp_path / "mlflow.db").write_bytes(b"this is no database at all, but long enough to be read as one" * 40)
     started = time.monotonic()
-    with pytest.raises(StoreError, match=r"mlflow\.db.*not a database.*stores\.model_registry"):
+    with pytest.raises(StoreError, match=r"mlflow\.db.*not a database.*give another registry"):
         register(registrable(), f"sqlite:///{tmp_path}/mlflow.db", model_name)
     assert time.monotonic() - started < 5
 
 
-def test_a_server_that_is_not_there_is_told_with_its_address(registrable, model_name):
+def test_a_server_that_does_not_answer_is_named_with_its_address(registrable, model_name):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -163,7 +233,7 @@ def test_a_server_that_is_not_there_is_told_with_its_address(registrable, model_
 
 
 def test_a_uri_of_another_kind_is_refused(registrable, model_name):
-    with pytest.raises(ConfigurationError, match=r"model_registry.*postgresql://me@host/db.*sqlite:////"):
+    with pytest.raises(ConfigurationError, match=r"registry: 'postgresql://me@host/db'.*sqlite:////"):
         register(registrable(), "postgresql://me@host/db", model_name)
 
 
@@ -173,7 +243,7 @@ def test_a_uri_of_another_kind_is_refused(registrable, model_name):
 @pytest.mark.parametrize("uri", ["https://me:hunter22@127.0.0.1:1", "postgresql://me:hunter22@host/db", "http://127.0.0.1:1?token=hunter22"])
 def test_a_password_in_the_uri_is_refused_and_not_shown(registrable, model_name, uri, tmp_path):
     inputs = registrable()
-    with pytest.raises(ConfigurationError, match=r"stores\.model_registry carries a password.*MLFLOW_TRACKING_PASSWORD") as caught:
+    with pytest.raises(ConfigurationError, match=r"registry carries a password.*MLFLOW_TRACKING_PASSWORD") as caught:
         register(inputs, uri, model_name)
     assert "hunter22" not in str(caught.value)
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hunter22" in path.read_bytes()]
@@ -233,15 +303,15 @@ def in_database(statement):
         connection.execute(statement)
 
 
-def test_a_tracking_server_registers_crowns_and_gives_back_the_same_bytes(server, model_name, registrable, tmp_path, files_of):
+def test_a_tracking_server_registers_promotes_and_gives_back_the_same_bytes(server, model_name, registrable, tmp_path, files_of):
     paths = registrable()
     made = register(paths, server, model_name)
     assert (made["version"], made["champion"]) == ("1", True)
     assert register(paths, server, model_name)["version"] == "1"
     blocked = register(registrable("other", verdict="blocked", against="1"), server, model_name, "run-2")
     assert (blocked["version"], blocked["champion"]) == ("2", False)
-    found = find_champion(model_registry=server, model_name=model_name)
-    fetch_champion(model_registry=server, model_name=model_name, **found._asdict(), champion_path=str(tmp_path / "champion"))
+    found = find_champion(registry=server, name=model_name)
+    fetch_champion(registry=server, name=model_name, **found._asdict(), champion_path=str(tmp_path / "champion"))
     assert files_of(tmp_path / "champion" / "model") == files_of(Path(paths["model_path"]))
     assert json.loads((tmp_path / "champion" / "champion.json").read_text())["version"] == "1"
 

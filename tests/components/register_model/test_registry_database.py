@@ -132,7 +132,7 @@ def test_a_repair_keeps_all_runs_and_says_where_the_old_file_is(tmp_path, capsys
         assert database.execute("select count(*) from metrics").fetchone() == (100,)
     assert len(found) == kept.stat().st_size
     said = capsys.readouterr().out
-    assert f"model registry {file}: MLflow's migration had been stopped half way; the database is repaired with its 103 rows" in said
+    assert f"model registry {file}: an earlier migration by MLflow was interrupted; the database is repaired with its 103 rows" in said
     assert str(kept) in said
 
 

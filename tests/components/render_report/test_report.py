@@ -7,9 +7,11 @@ from html.parser import HTMLParser
 
 import pytest
 import sample_run
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from intermodal.components.render_report.logic import render_report
-from intermodal.runtime.errors import DataError
+from intermodal.runtime.errors import ConfigurationError, DataError
 
 NAMES = ("tables", "statistics", "anomalies", "training", "evaluation", "decision", "registration", "deployment")
 SECTIONS = {"verdict", "call", "champion", "gate", "quality", "slices", "training", "data", "features", "lineage"}
@@ -50,12 +52,18 @@ class Page(HTMLParser):
         return {attributes["id"] for _, attributes in self.elements if "id" in attributes}
 
 
+def report(folder, names=NAMES, **changed):
+    """Render from those artifacts of a folder that are named."""
+    paths = {f"{name}_path": folder / name if name in names else None for name in NAMES}
+    made = {"report_path": folder / "report", "summary_path": folder / "summary"}
+    render_report(**{"title": "A run", "metrics": {}} | paths | made | changed)
+
+
 @pytest.fixture
 def render(tmp_path):
-    def render(content=None, *, without=(), features=sample_run.FEATURES, title="A run"):
+    def render(content=None, *, without=(), only=NAMES, features=sample_run.FEATURES, title="A run", metrics=()):
         sample_run.write(tmp_path, content or sample_run.files(), features)
-        paths = {f"{name}_path": None if name in without else tmp_path / name for name in NAMES}
-        render_report(**paths, title=title, report_path=tmp_path / "report")
+        report(tmp_path, set(only) - set(without), title=title, metrics=dict(metrics))
         return (tmp_path / "report").read_text(encoding="utf-8")
 
     return render
@@ -122,7 +130,7 @@ def test_numbers_of_every_artifact_are_on_the_page(render):
 def test_a_blocked_run_says_why_and_what_stays(render):
     page = Page(render(blocked(sample_run.files()), without=("deployment",)))
     assert "Version 7 failed 1 of 2 rules: Log loss is 0.0051 worse than the champion's. Version 6 stays champion." in page.text
-    assert "Nothing was deployed, because the gate blocked the model. Whatever served before still does." in page.text
+    assert "Nothing was deployed, because the gate blocked the model. The version that served before still does." in page.text
     assert "✗ Blocked" in page.text
     assert "curl" not in page.text
     assert any(name == "tr" and attributes.get("class") == "failed" for name, attributes in page.elements)
@@ -150,18 +158,77 @@ def test_a_champion_that_could_not_be_scored_is_not_called_absent(render):
     assert "no column 'size' any more" in text
 
 
-def test_a_registration_alone_tells_what_the_separate_artifacts_tell(render, tmp_path):
+def test_a_registration_stands_for_the_artifacts_that_it_keeps(render, tmp_path):
     page = render()
     for artifact, name in (("tables", "manifest"), ("training", "history"), ("evaluation", "evaluation"), ("decision", "decision")):
         (tmp_path / artifact / f"{name}.json").rename(tmp_path / "registration" / f"{name}.json")
     (tmp_path / "statistics").rename(tmp_path / "registration" / "statistics")
-    given = {name: tmp_path / name.removesuffix("_path") for name in ("registration_path", "anomalies_path", "deployment_path")}
-    render_report(**given, title="A run", report_path=tmp_path / "short")
+    report(tmp_path, ("registration", "anomalies", "deployment"), report_path=tmp_path / "short")
     assert (tmp_path / "short").read_text(encoding="utf-8") == page
 
 
 def test_a_passed_run_without_deployment_says_so(render):
     assert "This run deployed nothing." in Page(render(without=("deployment",))).text
+
+
+ALONE = {
+    "evaluation": ({"champion", "quality", "slices"}, "ROC AUC is 0.763 (0.753 to 0.773) on 10,000 held-out rows. On the same 10,000 held-out rows"),
+    "statistics": ({"features"}, "Statistics of 4 features in train, validation and test."),
+    "anomalies": ({"data"}, "Validation passed with 1 warning."),
+    "training": ({"training"}, "4 epochs; best validation value 0.470 in epoch 3."),
+    "decision": ({"gate", "lineage"}, "The model passed all 2 rules of the gate. "),
+    "tables": ({"data", "lineage"}, "10,000: train 7,000, validation 1,000, test 2,000"),
+    "registration": ({"call", "lineage"}, "flight-delay version 7 is registered and is the champion. This run deployed nothing."),
+    "deployment": ({"call"}, "flight-delay version 7 serves at http://127.0.0.1:8080."),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_artifact_is_enough_for_a_page_of_its_sections(render, name):
+    sections, sentence = ALONE[name]
+    page = Page(render(only=[name]))
+    assert page.ids == {"verdict", *sections}
+    assert {attributes["href"] for element, attributes in page.elements if element == "a"} == {f"#{section}" for section in sections}
+    assert sentence in page.text
+    assert "None" not in page.text
+
+
+@given(names=st.sets(st.sampled_from(NAMES), min_size=1), champion=st.booleans(), passed=st.booleans(), numbers=st.booleans())
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_artifacts_together_make_a_page_whose_links_lead_somewhere(tmp_path, names, champion, passed, numbers):
+    content = sample_run.files()
+    content = content if champion else without_champion(content)
+    sample_run.write(tmp_path, content if passed else blocked(content))
+    names -= set() if passed else {"deployment"}
+    if not names:
+        return
+    report(tmp_path, names, metrics={"mae": 1.5} if numbers else {})
+    page = Page((tmp_path / "report").read_text(encoding="utf-8"))
+    assert {attributes["href"].removeprefix("#") for element, attributes in page.elements if element == "a"} == page.ids - {"verdict"}
+    assert "None" not in page.text
+    assert "None" not in (tmp_path / "summary").read_text(encoding="utf-8")
+
+
+def test_metrics_of_any_component_are_on_the_page(render, tmp_path):
+    page = Page(render(only=[], metrics={"accuracy": 0.91, "mae": 12.5, "note": "good", "worst": float("nan")}))
+    assert page.ids == {"verdict", "metrics"}
+    assert "Accuracy 0.910 mae 12.5" in page.text
+    assert "good" not in page.text
+    assert "| mae | 12.5 |" in (tmp_path / "summary").read_text()
+
+
+def test_nothing_at_all_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match="nothing to report: give at least one of anomalies, decision, deployment, evaluation, metrics"):
+        report(tmp_path, ())
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_summary_has_the_verdict_and_the_metrics_and_no_markup_from_the_data(render, tmp_path):
+    render(title="<b>A</b> [run](http://elsewhere) | *x*")
+    text = (tmp_path / "summary").read_text(encoding="utf-8")
+    assert text.startswith(r"# \<b\>A\</b\> \[run\](http://elsewhere) \| \*x\*" + "\n\n")
+    assert "Version 7 passed all 2 rules of the gate and is the new champion." in text
+    assert "| ROC AUC | 0.763 (0.753 to 0.773) |" in text
 
 
 def test_nothing_is_loaded_from_anywhere(render):
@@ -266,7 +333,7 @@ def test_a_damaged_artifact_is_named_and_no_page_is_left(render, tmp_path, path,
     (tmp_path / path).write_text(damage)
     (tmp_path / "report").unlink()
     with pytest.raises(DataError, match=re.escape(message)):
-        render_report(**{f"{name}_path": tmp_path / name for name in NAMES}, title="A run", report_path=tmp_path / "report")
+        report(tmp_path)
     assert not (tmp_path / "report").exists()
 
 
@@ -274,4 +341,4 @@ def test_a_missing_artifact_is_named(render, tmp_path):
     render()
     (tmp_path / "decision" / "decision.json").unlink()
     with pytest.raises(DataError, match=r"decision\.json: no such file"):
-        render_report(**{f"{name}_path": tmp_path / name for name in NAMES}, title="A run", report_path=tmp_path / "report")
+        report(tmp_path)

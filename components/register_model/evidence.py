@@ -1,0 +1,123 @@
+"""What a model is registered with: its framework, its files, its metrics and its lineage, from the artifacts that there are."""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from intermodal.registry.client import MODEL_TAG
+from intermodal.runtime.artifacts import read_json
+from intermodal.runtime.errors import DataError
+from intermodal.runtime.tree import file_hash, hash_files, tree_hash
+
+#: How the files of the frameworks end, and how those of Keras begin, for an artifact's path often has no suffix.
+_SUFFIXES: Final = {
+    ".keras": "keras",
+    ".h5": "keras",
+    ".onnx": "onnx",
+    ".joblib": "sklearn",
+    ".pkl": "sklearn",
+    ".bst": "xgboost",
+    ".ubj": "xgboost",
+    ".pt": "pytorch",
+    ".pth": "pytorch",
+}
+_BEGINNINGS: Final = {b"PK\x03\x04": ".keras", b"\x89HDF\r\n\x1a\n": ".h5"}
+#: What is stored of each artifact, beside the model.
+_STORED: Final = {
+    "statistics": "",
+    "schema": "schema.pbtxt",
+    "evaluation": "evaluation.json",
+    "decision": "decision.json",
+    "training": "history.json",
+    "tables": "manifest.json",
+}
+
+
+def model_files(model: Path) -> dict[str, Path]:
+    """Return where each part of a model goes below the folder `model` of its run: all of a directory under the empty name, or one file.
+
+    Raises:
+        DataError: There is nothing there.
+    """
+    if model.is_dir() and any(model.iterdir()):
+        return {"": model}
+    if not model.is_file() or not model.stat().st_size:
+        raise DataError(f"{model}: no model there, neither a file nor a directory with files; give a SavedModel, a Keras file or another model")
+    with model.open("rb") as file:
+        start = file.read(8)
+    suffix = "" if model.suffix else next((suffix for beginning, suffix in _BEGINNINGS.items() if start.startswith(beginning)), "")
+    return {f"{model.name}{suffix}": model}
+
+
+def framework_of(model: Path, files: Mapping[str, Path]) -> str:
+    """Return what a model was made with, as far as its files tell: for instance `tensorflow` or `keras`; empty where they do not."""
+    names = [path.name for path in model.iterdir()] if model.is_dir() else list(files)
+    if "saved_model.pb" in names:
+        return "tensorflow"
+    return next((_SUFFIXES[Path(name).suffix] for name in sorted(names) if Path(name).suffix in _SUFFIXES), "")
+
+
+def content_hash(model: Path, files: Mapping[str, Path]) -> str:
+    """Return the SHA-256 that `tree_hash` gives for the model as it is stored."""
+    return tree_hash(model) if model.is_dir() else hash_files({name: file_hash(path) for name, path in files.items()})
+
+
+def evidence_files(given: Mapping[str, Path]) -> dict[str, Path]:
+    """Return what is stored beside a model, by its name there, of the artifacts that were given.
+
+    Raises:
+        DataError: An artifact lacks its file.
+    """
+    files = {file or name: given[name] / file for name, file in _STORED.items() if name in given}
+    for path in files.values():
+        if not path.exists():
+            raise DataError(f"{path}: no such file; was the task that writes it run?")
+    return files
+
+
+def parameters_of(given: Mapping[str, Path], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the run's parameters: the hyperparameters that the training recorded, then those that were given.
+
+    Raises:
+        DataError: The record cannot be read.
+    """
+    record = given["training"] / "hyperparameters.json" if "training" in given else None
+    return {**(read_json(record) if record and record.exists() else {}), **parameters}
+
+
+def lineage_of(given: Mapping[str, Path], model_hash: str) -> dict[str, Any]:
+    """Return the hashes of what a model was made from and judged by.
+
+    Raises:
+        DataError: An artifact cannot be read.
+    """
+    lineage: dict[str, Any] = {MODEL_TAG: model_hash}
+    if "tables" in given:
+        manifest = read_json(given["tables"] / "manifest.json")
+        lineage["data_fingerprint"] = manifest["fingerprint"]
+        lineage["tables"] = {name: table["sha256"] for name, table in manifest["tables"].items()}
+    return lineage | {f"{name}_sha256": tree_hash(given[name]) for name in ("repository", "schema", "decision") if name in given}
+
+
+def metrics_of(files: Mapping[str, Path], metrics: Mapping[str, Any]) -> list[tuple[str, float, int]]:
+    """Return name, value and step of the metrics of an evaluation, of training curves and of a Metrics artifact, without undefined ones.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+    found = [*_evaluated(files), *_curves(files), *((name, value, 0) for name, value in metrics.items() if name != "display_name")]
+    return [(name, float(value), step) for name, value, step in found if isinstance(value, int | float) and math.isfinite(value)]
+
+
+def _evaluated(files: Mapping[str, Path]) -> Iterator[tuple[str, Any, int]]:
+    if "evaluation.json" in files:
+        for name, estimate in read_json(files["evaluation.json"])["models"]["challenger"]["metrics"].items():
+            for part, suffix in (("value", ""), ("low", "_low"), ("high", "_high")):
+                yield f"{name}{suffix}", estimate[part], 0
+
+
+def _curves(files: Mapping[str, Path]) -> Iterator[tuple[str, Any, int]]:
+    if "history.json" in files:
+        for name, values in read_json(files["history.json"]).items():
+            yield from ((f"training/{name}", value, epoch) for epoch, value in enumerate(values))

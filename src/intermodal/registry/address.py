@@ -1,0 +1,25 @@
+"""What names a model in a registry: the registry's URI and the model's name, checked before anything starts."""
+
+from pathlib import Path
+
+from intermodal.runtime.arguments import ArgumentError
+from intermodal.runtime.secret_values import refuse_secrets
+
+
+def database_file(registry: str) -> Path | None:
+    """Return the file of a local SQLite registry; None for every other URI."""
+    return Path(registry.removeprefix("sqlite:///")) if registry.startswith("sqlite:///") else None
+
+
+def check_address(name: str, registry: str) -> None:
+    """Check the name of a registered model and the URI of its registry.
+
+    Raises:
+        ArgumentError: MLflow takes no such name, or the URI is of another kind than SQLite or HTTP.
+        ConfigurationError: The URI carries a password.
+    """
+    if not name.strip() or {"/", ":"} & set(name):
+        raise ArgumentError("name", f"{name!r} must be a text without '/' and ':', for instance fraud")
+    refuse_secrets(registry, "registry")
+    if not registry.startswith(("sqlite:///", "http://", "https://")):
+        raise ArgumentError("registry", f"{registry!r} must be sqlite:////path/to/file.db, or the http(s):// address of an MLflow server")
