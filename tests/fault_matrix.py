@@ -1,4 +1,4 @@
-"""Write docs/faults.md from the tests' `fault` markers, or check that it is current.
+"""Write docs/reference/faults.md from the tests' `fault` markers, or check that it is current.
 
 .venv/bin/python tests/fault_matrix.py [--check]
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from intermodal.runtime.artifacts import whole_file
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs/faults.md"
+PAGE = ROOT / "docs/reference/faults.md"
 HEAD = """# Fault matrix
 
 What the tests break on purpose, and what must still work. Each row is a test; this page is generated from the tests' `fault` markers by
@@ -43,7 +43,7 @@ def page() -> str:
     for area, found in sorted(areas.items()):
         parts += [f"\n## {area}\n\n| Tried | Promised | Test |\n|---|---|---|\n"]
         parts += [
-            f"| {tried}{' (*random*)' if drawn else ''} | {promise} | [{place.rpartition('::')[2]}](../{place.partition('::')[0]}) |\n"
+            f"| {tried}{' (*random*)' if drawn else ''} | {promise} | [{place.rpartition('::')[2]}](../../{place.partition('::')[0]}) |\n"
             for tried, promise, place, drawn in sorted(found)
         ]
     return "".join(parts)

@@ -56,7 +56,7 @@ def test_a_command_of_the_pages_runs(command, tmp_path):
     assert done.stdout.strip()
 
 
-@pytest.mark.parametrize("page", [*PAGES, "docs/README.md"])
+@pytest.mark.parametrize("page", [*PAGES, "docs/index.md"])
 def test_every_link_leads_to_a_file(page):
     for link in re.findall(r"\]\(([^)#]+)", (ROOT / page).read_text(encoding="utf-8")):
         assert link.startswith("https://") or ((ROOT / page).parent / link).exists(), link

@@ -184,7 +184,7 @@ def test_pull_requests_whose_build_file_is_anyones_run_as_an_account_that_may_on
 
 
 def test_every_right_is_in_the_documentation():
-    page = (ROOT.parent / "docs" / "continuous-training.md").read_text()
+    page = (ROOT.parent / "docs" / "how-to" / "continuous-training.md").read_text()
     whole = "\n".join(text(folder) for folder in FOLDERS)
     assert {role for role in re.findall(r"roles/[\w.]+", whole) if role not in page} == set()
 

@@ -1,4 +1,4 @@
-"""What docs/kubeflow.md tells to apply fits what infra/kubernetes has."""
+"""What docs/how-to/kubeflow.md tells to apply fits what infra/kubernetes has."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "kubeflow.md").read_text()
+PAGE = (ROOT / "docs" / "how-to" / "kubeflow.md").read_text()
 ACCOUNTS = list(yaml.safe_load_all((ROOT / "infra" / "kubernetes" / "accounts.yaml").read_text()))
 
 

@@ -577,7 +577,7 @@ def test_retries_that_the_installation_overrules_are_told(server, target):
     assert target.run(plain.id).notes == ()
     (note,) = target.run(asking.id).notes
     assert "templateDefaults.retryStrategy" in note
-    assert "docs/kubeflow.md" in note
+    assert "docs/how-to/kubeflow.md" in note
 
 
 def test_a_failed_task_says_the_last_error_of_its_log_once_read(server, target):

@@ -1,4 +1,4 @@
-"""The artifacts of a run, small and in the formats of docs/design.md, for the report to be rendered from."""
+"""The artifacts of a run, small and in the formats of docs/explanation/design.md, for the report to be rendered from."""
 
 import json
 import math

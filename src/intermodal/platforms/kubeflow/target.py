@@ -30,7 +30,7 @@ _LOGS = ("/apis/v1alpha1/runs/{run}/nodes/{pod}/log", "/apis/v2beta1/runs/{run}/
 
 _RETRIES = (
     "this installation's workflow controller sets templateDefaults.retryStrategy, which overrules the retries that the tasks ask for: a task that "
-    'exits with an error is not tried again; docs/kubeflow.md, "Retries", says how to set it right'
+    'exits with an error is not tried again; docs/how-to/kubeflow.md, "Retries", says how to set it right'
 )
 
 

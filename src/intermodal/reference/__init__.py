@@ -1,0 +1,1 @@
+"""The generated part of the documentation: docs/reference/, written from contracts, types, commands and rules."""

@@ -1,0 +1,63 @@
+"""Pages of the components, written from their contracts."""
+
+import json
+from typing import Any
+
+from intermodal.authoring.catalog import component_names, load_component
+from intermodal.authoring.decorator import UNCACHED
+from intermodal.authoring.images import IMAGES, image_of
+from intermodal.reference.markdown import notice, table
+
+FOLDER = "components"
+
+
+def component_pages() -> dict[str, str]:
+    """Return the pages, file name to text: one a component, and the index."""
+    names = component_names()
+    index = [
+        "# Components",
+        table(
+            ("Component", "Image", "What it does"),
+            ((f"[{name}]({name}.md)", f"`{_image(name)}`", load_component(name).description.strip().split("\n\n")[0]) for name in names),
+        ),
+        "## Images",
+        "\n".join(f"- `{image}`: {text}" for image, text in IMAGES.items()),
+    ]
+    pages = {"index.md": notice("the components' contracts") + "\n\n".join(index) + "\n"}
+    return {f"{FOLDER}/{name}": text for name, text in (pages | {f"{name}.md": _page(name) for name in names}).items()}
+
+
+def _page(name: str) -> str:
+    component = load_component(name)
+    specification = component.component_spec
+    policy = (
+        "never reused from an earlier run: it reads or changes a store that outlives the run"
+        if component.name in UNCACHED
+        else "reused when its inputs are equal"
+    )
+    parts = [f"# {name}", component.description.strip(), f"Runs in the image `{_image(name)}`. Its result is {policy}."]
+    if specification.inputs:
+        rows = ((f"`{key}`", _type(value), _default(value), value.description or "") for key, value in specification.inputs.items())
+        parts.append("## Inputs\n\n" + table(("Name", "Type", "Default", ""), rows))
+    if specification.outputs:
+        made = ((f"`{key}`", _type(value), value.description or "") for key, value in specification.outputs.items())
+        parts.append("## Outputs\n\n" + table(("Name", "Type", ""), made))
+    parts.append(f"More, with an example: [the component's own page](../../../components/{name}/README.md).")
+    return notice("the component's contract") + "\n\n".join(parts) + "\n"
+
+
+def _image(name: str) -> str:
+    return str(image_of(load_component(name).component_spec.implementation.container.image))
+
+
+def _type(value: Any) -> str:
+    """Return a type's name without its schema's version."""
+    return str(value.type).partition("@")[0].removeprefix("system.")
+
+
+def _default(value: Any) -> str:
+    """Return how an input's default is shown; for a required one, that it is required."""
+    if not getattr(value, "optional", False):
+        return "*required*"
+    default = getattr(value, "default", None)
+    return "*none*" if default is None else f"`{json.dumps(default, ensure_ascii=False)}`"
