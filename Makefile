@@ -23,14 +23,14 @@ check: .venv/.ready ## Static checks: format, lint, types, layers, generated fil
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/intermodal compile --check
-	.venv/bin/python -m intermodal.authoring.reference --check
+	.venv/bin/python -m intermodal.reference --check
 	.venv/bin/python tests/fault_matrix.py --check
 
 compile: .venv/.ready ## Write compiled/
 	.venv/bin/intermodal compile
 
 reference: .venv/.ready ## Write docs/reference/
-	.venv/bin/python -m intermodal.authoring.reference
+	.venv/bin/python -m intermodal.reference
 	.venv/bin/python tests/fault_matrix.py
 
 images: ## Build all images with Docker; BASE, INDEX, REPOSITORY, TAG as images/build says

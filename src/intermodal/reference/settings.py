@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, get_args
 
@@ -9,20 +10,22 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from intermodal.authoring.pipeline import GROUP, find_pipeline
 from intermodal.configuration.targets import Targets
-from intermodal.configuration.training import TrainingConfiguration
 from intermodal.reference.markdown import notice, table
 
 
 def settings_pages() -> dict[str, str]:
     """Return the pages, file name to text."""
     configuration = (
-        "# Configuration\n\nEvery key of a configuration file such as `pipelines/flights.yaml`. A key that is not here is an error, which names the key "
-        "that was probably meant. `--set section.key=value` overrides one.\n\n"
+        "# Configuration\n\nEvery key of a configuration file, by the pipeline that it names in `pipeline:`. A key that is not here is an error, which "
+        "names the key that was probably meant. `--set section.key=value` overrides one.\n\n"
     )
+    pipelines = [find_pipeline(each.name) for each in sorted(entry_points(group=GROUP), key=lambda each: each.name)]
+    configuration += "\n\n".join(f"## {each.name}\n\n{_keys(each.configuration)}" for each in pipelines)
     targets = "# targets.toml\n\nEvery key of `targets.toml`. `targets.example.toml` is one to start from. No key holds a secret.\n\n"
     return {
-        "configuration.md": notice("the configuration's types") + configuration + _keys(TrainingConfiguration) + "\n",
+        "configuration.md": notice("the configuration's types") + configuration + "\n",
         "targets.md": notice("src/intermodal/configuration/targets.py") + targets + _keys(Targets) + "\n",
     }
 
