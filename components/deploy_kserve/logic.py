@@ -49,7 +49,7 @@ def deploy_kserve(
         DeploymentError: The service was refused, did not become ready or answered wrong; another attempt is at it; or the task was asked to end.
     """
     if not serving.get("image"):
-        raise ConfigurationError("serving.image: missing; name the predictor's image (docs/images.md says how it is built)")
+        raise ConfigurationError("serving.image: missing; name the predictor's image (docs/how-to/images.md says how it is built)")
     check_name(service_name)
     version = str(read_json(Path(registration_path) / "registration.json")["version"])
     smoke_test = SmokeTest.read(evaluation_path, model_path, serving.get("tolerance"))

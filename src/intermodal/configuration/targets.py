@@ -133,7 +133,7 @@ class KubeflowSettings(_Remote):
         if isinstance(root, str) and root.startswith("minio://"):
             raise ValueError(
                 f"{root!r}: KServe fetches no model from minio://; write s3://{root.removeprefix('minio://')}, the store's address as "
-                "`storage_endpoint`, and the same in the ConfigMap kfp-launcher (docs/kubeflow.md)"
+                "`storage_endpoint`, and the same in the ConfigMap kfp-launcher (docs/how-to/kubeflow.md)"
             )
         return root
 

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from intermodal.authoring.catalog import component_names, load_component
-from intermodal.authoring.decorator import UNCACHED
+from intermodal.authoring.decorator import CACHED_WITH, UNCACHED
 from intermodal.authoring.images import IMAGES, image_of
 from intermodal.reference.markdown import notice, table
 
@@ -30,11 +30,11 @@ def component_pages() -> dict[str, str]:
 def _page(name: str) -> str:
     component = load_component(name)
     specification = component.component_spec
-    policy = (
-        "never reused from an earlier run: it reads or changes a store that outlives the run"
-        if component.name in UNCACHED
-        else "reused when its inputs are equal"
-    )
+    policy = "reused when its inputs are equal"
+    if component.name in UNCACHED:
+        policy = "never reused from an earlier run: it reads or changes a store that outlives the run"
+    elif component.name in CACHED_WITH:
+        policy += f" and `{CACHED_WITH[component.name]}` is given"
     parts = [f"# {name}", component.description.strip(), f"Runs in the image `{_image(name)}`. Its result is {policy}."]
     if specification.inputs:
         rows = ((f"`{key}`", _type(value), _default(value), value.description or "") for key, value in specification.inputs.items())

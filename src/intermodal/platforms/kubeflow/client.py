@@ -180,7 +180,7 @@ class KubeflowClient:
         if error.status == 403:
             return PlatformError(
                 f"{self.where}: not allowed: {_reason(error)}; check `namespace` and `service_account` in targets.toml, and the rights "
-                "(docs/kubeflow.md)"
+                "(docs/how-to/kubeflow.md)"
             )
         if 300 <= error.status < 400:
             return PlatformError(f"{self.where}: sends on to another address (a login page?); correct `endpoint` or `token` in targets.toml")
