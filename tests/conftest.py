@@ -16,7 +16,7 @@ SEED = "INTERMODAL_FAULT_SEED"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "fault(area, tried, promise): a row of the fault matrix (docs/reference/faults.md, written by tests/fault_matrix.py)")
+    config.addinivalue_line("markers", "fault(area, tried, promise): a row of the fault matrix (tests/fault_matrix.py writes its page)")
 
 
 @pytest.fixture
