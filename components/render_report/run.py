@@ -26,7 +26,7 @@ _REGISTERED: Final = ("statistics", "training", "evaluation", "decision", "table
 
 @dataclass(frozen=True)
 class Run:
-    """The artifacts of one run, as `docs/explanation/design.md` describes them; each is None, and `features` and `metrics` are empty, where there was none."""
+    """The artifacts of one run, as the design says; each is None, and `features` and `metrics` are empty, where there was none."""
 
     title: str
     registration: dict[str, Any] | None

@@ -31,4 +31,3 @@ def _row(parameter: Any) -> tuple[str, str, str]:
     names = [*parameter.opts, *parameter.secondary_opts] if parameter.param_type_name == "option" else [parameter.metavar or parameter.name.upper()]
     default = "*required*" if parameter.required else "" if parameter.default in (None, "", False, ()) else f"`{parameter.default}`"
     return ", ".join(f"`{each}`" for each in names), default, getattr(parameter, "help", None) or ""
-

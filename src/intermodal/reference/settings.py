@@ -14,6 +14,8 @@ from intermodal.authoring.pipeline import GROUP, find_pipeline
 from intermodal.configuration.targets import Targets
 from intermodal.reference.markdown import notice, table
 
+_WORDS = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path", "dict": "object", "list": "list"}
+
 
 def settings_pages() -> dict[str, str]:
     """Return the pages, file name to text."""
@@ -59,9 +61,7 @@ def _inner(annotation: Any) -> tuple[type[BaseModel] | None, str]:
 def _type(annotation: Any) -> str:
     """Return a type as a person would say it."""
     if isinstance(annotation, type) and not get_args(annotation):
-        return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path", "dict": "object", "list": "list"}.get(
-            annotation.__name__, annotation.__name__
-        )
+        return _WORDS.get(annotation.__name__, annotation.__name__)
     origin, arguments = getattr(annotation, "__origin__", None), get_args(annotation)
     if origin is list:
         return f"list of {_type(arguments[0])}"
