@@ -20,7 +20,7 @@ _WORDS = {"str": "text", "int": "whole number", "float": "number", "bool": "true
 def settings_pages() -> dict[str, str]:
     """Return the pages, file name to text."""
     configuration = (
-        "# Configuration\n\nEvery key of a configuration file, by the pipeline that it names in `pipeline:`. A key that is not here is an error, which "
+        "# Configuration\n\nEvery key of a configuration file, by the pipeline that it names in `pipeline:`. A key that is not here is an error: it "
         "names the key that was probably meant. `--set section.key=value` overrides one.\n\n"
     )
     pipelines = [find_pipeline(each.name) for each in sorted(entry_points(group=GROUP), key=lambda each: each.name)]
