@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from intermodal.runner.code import code_digest
-from intermodal.runner.environments import lock_digest
+from intermodal.runner.environments import image_digest
 from intermodal.runner.inputs import Values
 from intermodal.runtime.artifacts import write_json
 from intermodal.runtime.tree import file_hash, files_below
@@ -71,10 +71,10 @@ class Cache:
     Args:
         folder: Where entries lie, one file each.
         reading: Whether entries are looked up; finished tasks are entered in any case.
-        image_content: Names what an image reference stands for; in containers the content behind a tag can change. Default: the reference.
+        image_content: Names what a task of an image runs in, whatever the image is called. Default: the image's environment on this machine.
     """
 
-    def __init__(self, folder: Path, *, reading: bool = True, image_content: Callable[[str], str] = str) -> None:
+    def __init__(self, folder: Path, *, reading: bool = True, image_content: Callable[[str], str] = image_digest) -> None:
         self.digests = Digests(folder / "digests")
         self._folder, self._reading = folder, reading
         self._image_content = functools.cache(image_content)
@@ -92,7 +92,6 @@ class Cache:
         """
         seen = {
             "image": self._image_content(image),
-            "lock": lock_digest(),
             "code": code_digest(command),
             "command": command,
             "parameters": inputs.parameters,

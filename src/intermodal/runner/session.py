@@ -20,6 +20,7 @@ from intermodal.runner import containers
 from intermodal.runner.cache import Cache
 from intermodal.runner.commands import Commands
 from intermodal.runner.engine import Engine, Outcome, task_names
+from intermodal.runner.environments import image_digest
 from intermodal.runner.inputs import Artifact, Values
 from intermodal.runner.processes import Processes
 from intermodal.runner.progress import Progress
@@ -77,7 +78,7 @@ class Session:
         commands.prepare(_images(self._specification), self._console.print)
         self._run.directory.mkdir(parents=True)
         self._console.print(f"[bold]{escape(self._title)}[/]  [dim]{escape(str(path_shown(self._run.directory)))}[/]", soft_wrap=True)
-        cache = Cache(self._home / "cache", reading=cached, image_content=str if self._mounts is None else containers.image_content)
+        cache = Cache(self._home / "cache", reading=cached, image_content=image_digest if self._mounts is None else containers.image_content)
         progress = Progress(self._console, [*task_names(self._specification).values()])
         tasks = Tasks(self._run, cache, commands, self._processes, progress, self._placeholders())
         engine = Engine(self._specification, inputs, tasks.execute, parallelism=self._parallelism, stopping=lambda: self._processes.stopping)
