@@ -11,7 +11,7 @@ import pytest
 
 from intermodal.runner import environments
 from intermodal.runner.cache import Cache
-from intermodal.runner.environments import environment, environment_digest, environment_folder, runner_digest
+from intermodal.runner.environments import environment, environment_digest, runner_digest
 from intermodal.runner.inputs import Values
 from intermodal.runtime.errors import MachineError
 
@@ -116,7 +116,8 @@ def change(tmp_path, monkeypatch, request, locks):
 
 
 def installed(python):
-    return subprocess.run([str(python), "-c", "from importlib.metadata import version; print(version('iniconfig'))"], capture_output=True, text=True, check=True).stdout
+    program = "from importlib.metadata import version; print(version('iniconfig'))"
+    return subprocess.run([str(python), "-c", program], capture_output=True, text=True, check=True).stdout
 
 
 def test_a_change_of_no_package_of_the_group_renews_nothing_and_voids_no_cache(change, tmp_path):
