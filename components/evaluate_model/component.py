@@ -8,41 +8,47 @@ from intermodal.authoring.decorator import component
 @component(image="train")
 def evaluate_model(
     model: dsl.Input[dsl.Model],
-    champion: dsl.Input[dsl.Model],
     examples: dsl.Input[dsl.Dataset],
     label: str,
-    block: str,
-    slices: list,
-    seed: int,
     evaluation: dsl.Output[dsl.Artifact],
     predictions: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
     curves: dsl.Output[dsl.ClassificationMetrics],
+    champion: dsl.Input[dsl.Model] = None,
+    part: str = "test",
+    block: str = "",
+    slices: list = [],
+    seed: int = 0,
 ):
-    """Score the held-out part `test` with the new model and the champion, and measure both on the same rows.
+    """Score rows that were held out with a model, and with the champion, and measure both on the same rows.
 
     Args:
-        model: A SavedModel as `train_model` writes it.
-        champion: As `fetch_champion` writes it; it may hold no model.
-        examples: A directory with the part `test`.
+        model: A SavedModel directory or a Keras file, which gives one probability a row. With `signature.json`, as `train_model` writes it, the
+            columns it names are the inputs. Without, an input takes the column of its name, and a model with one matrix as input takes all numeric
+            columns but the label, in the table's order. An output whose name has `logit` in it, or a linear last layer of a Keras file, is a logit.
+        examples: A Parquet or CSV file, a directory of them, or a directory with one directory for each split. Data without splits is cut as
+            `train_model` cuts it, so that no row was trained on.
         label: The label's column, 0 or 1.
-        block: The column whose values group rows that depend on each other (a timestamp groups by day, UTC); intervals resample whole
-            blocks. Empty: rows are independent.
-        slices: Columns by whose values the numbers are also given.
-        seed: Of the bootstrap.
         evaluation: A directory: `evaluation.json` (numbers with 95% intervals of challenger and champion: AUC, PR-AUC, log loss, Brier;
             calibration, threshold table, ROC, slices) and `smoke.json` (raw rows and the probabilities they must give when served).
         predictions: A directory: `predictions.parquet` with `label`, `block`, the slices, `challenger` and `champion` (null without one).
         metrics: The overall numbers.
-        curves: ROC curve and confusion matrix, in the platforms' own views.
+        curves: ROC curve and confusion matrix at 0.5, drawn by the platforms' pages.
+        champion: What the model is compared with: as `fetch_champion` writes it (it may hold no model), or any model as above.
+        part: The split to score; empty: all rows, for a model that was trained on others.
+        block: The column whose values group rows that depend on each other (a timestamp groups by day, UTC); intervals resample whole
+            blocks. Empty: rows are independent.
+        slices: Columns by whose values the numbers are also given.
+        seed: Of the resampling.
     """
     from intermodal.components.evaluate_model.logic import evaluate_model
 
     evaluated = evaluate_model(
         model_path=model.path,
-        champion_path=champion.path,
         examples_path=examples.path,
         label=label,
+        champion_path=champion.path if champion else None,
+        part=part,
         block=block,
         slices=slices,
         seed=seed,

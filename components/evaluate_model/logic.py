@@ -1,4 +1,4 @@
-"""Score the held-out part with a SavedModel and the champion, and measure both on the same rows."""
+"""Score the held-out part with a model and the champion, and measure both on the same rows."""
 
 import math
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import tensorflow as tf
 from numpy.typing import NDArray
 
+from intermodal.components.evaluate_model.arguments import check_arguments
 from intermodal.components.evaluate_model.measures import confusion, measure
 from intermodal.evaluation.intervals import Floats, interval, resample
-from intermodal.inference.raw_rows import binary_labels, raw_columns, read_part
-from intermodal.inference.saved_model import load_saved_model
+from intermodal.inference.raw_rows import binary_labels
+from intermodal.inference.scoring import Scorer, score_rows
 from intermodal.runtime.artifacts import read_json, whole_directory, write_json
+from intermodal.runtime.datasets import open_dataset
 from intermodal.runtime.errors import DataError
 
-BATCH = 16_384
 SMOKE_ROWS = 5
 
 
@@ -35,9 +35,10 @@ class Evaluated:
 def evaluate_model(
     *,
     model_path: str,
-    champion_path: str,
     examples_path: str,
     label: str,
+    champion_path: str | None,
+    part: str,
     block: str,
     slices: list[str],
     seed: int,
@@ -45,22 +46,26 @@ def evaluate_model(
     predictions_path: str,
     metrics_path: str,
 ) -> Evaluated:
-    """Measure a model and the champion on the part `test`. See the component's contract.
+    """Measure a model and the champion on a part. See the component's contract.
 
     A champion that cannot score these rows (a column it takes is gone) is named in `champion_error`, and is not compared.
 
     Raises:
+        ConfigurationError: An argument is wrong.
         DataError: The model or the examples cannot be read, or the label is not 0 and 1.
     """
-    table = read_part(examples_path, "test")
+    check_arguments(label=label, slices=slices)
+    table = _read(examples_path, part)
+    rows = f"the part {part!r}" if part else "the examples"
     absent = [name for name in [label, *([block] if block else []), *slices] if name not in table.column_names]
     if absent:
-        raise DataError(f"the part 'test' has no column {', '.join(absent)}; there are {', '.join(table.column_names)}")
-    truth = binary_labels(table, label, "test").astype(np.float64)
-    blocks = _blocks(table, block)
+        raise DataError(f"{rows}: no column {', '.join(absent)}; there are {', '.join(table.column_names)}")
+    truth = binary_labels(table, label, part or "all").astype(np.float64)
+    blocks = _blocks(table, block, rows)
     groups = {name: np.asarray(pc.fill_null(table.column(name).cast(pa.string()), "").to_pylist(), dtype=object) for name in slices}
-    challenger = score_rows(Path(model_path), table)
-    champion, version, trouble = _champion(Path(champion_path), table)
+    scorer = Scorer(Path(model_path), table, label)
+    challenger = scorer.score(table)
+    champion, version, trouble = _champion(Path(champion_path) if champion_path else None, table, label)
 
     resampling = resample(blocks, seed)
     first, drawn = measure(truth, challenger, resampling, groups)
@@ -69,6 +74,7 @@ def evaluate_model(
         second, against = measure(truth, champion, resampling, groups)
         difference = {name: interval(drawn[name] - against[name]) for name in drawn}
     evaluation = {
+        "part": part,
         "rows": len(truth),
         "positives": int(truth.sum()),
         "blocks": resampling.blocks,
@@ -83,7 +89,7 @@ def evaluate_model(
     with whole_directory(predictions_path) as folder, whole_directory(evaluation_path) as written:
         pq.write_table(predictions, folder / "predictions.parquet")
         write_json(written / "evaluation.json", evaluation)
-        write_json(written / "smoke.json", _smoke(Path(model_path), table, challenger))
+        write_json(written / "smoke.json", _smoke(scorer.columns, table, challenger))
     metrics = {name: each["value"] for name, each in first["metrics"].items() if each["value"] is not None}
     write_json(metrics_path, metrics)
     at_half = confusion(truth, challenger, 0.5)
@@ -91,59 +97,45 @@ def evaluate_model(
     return Evaluated(metrics, (false, true, thresholds), (["0", "1"], [[at_half["tn"], at_half["fp"]], [at_half["fn"], at_half["tp"]]]))
 
 
-def score_rows(model_path: Path, table: pa.Table) -> Floats:
-    """Return the probabilities, shape (rows,), that a SavedModel gives raw rows.
-
-    Raises:
-        DataError: The model cannot be loaded, a column it takes is missing or of another type, or a probability is no number.
-    """
-    inputs = read_json(model_path / "signature.json")["inputs"]
-    missing = [each["name"] for each in inputs if each["name"] not in table.column_names]
-    if missing:
-        raise DataError(f"{model_path}: the model takes {', '.join(missing)}, which the rows lack; bring the columns back or train without them")
-    try:
-        loaded = load_saved_model(model_path)
-    except OSError as error:
-        raise DataError(f"{model_path}: not a SavedModel ({error}); train it again") from error
-    serve = loaded.signatures["serving_default"]
-    types = {name: spec.dtype for name, spec in serve.structured_input_signature[1].items()}
-    scores = np.empty(table.num_rows, np.float64)
-    for start in range(0, table.num_rows, BATCH):
-        rows = raw_columns(table.slice(start, BATCH), inputs)
-        scores[start : start + BATCH] = serve(**{name: tf.constant(each, types[name]) for name, each in rows.items()})["probability"].numpy()
-    broken = int((~np.isfinite(scores)).sum())
-    if broken:
-        raise DataError(f"{model_path}: {broken} of {len(scores)} probabilities are no numbers; look at the model's weights")
-    return scores
+def _read(examples_path: str, part: str) -> pa.Table:
+    with open_dataset(examples_path) as examples:
+        if part:
+            return examples.with_held_out().read(part)
+        return pa.concat_tables([examples.read(split) for split in examples.splits], promote_options="permissive")
 
 
-def _champion(path: Path, table: pa.Table) -> tuple[Floats | None, str | None, str | None]:
-    version = read_json(path / "champion.json").get("version")
+def _champion(path: Path | None, table: pa.Table, label: str) -> tuple[Floats | None, str | None, str | None]:
+    """Return the champion's scores, its version, and why it cannot score these rows."""
+    if path is None:
+        return None, None, None
+    version: Any = "given"
+    if (path / "champion.json").is_file():
+        version = read_json(path / "champion.json").get("version")
+        path = path / "model"
     if version is None:
         return None, None, None
     try:
-        return score_rows(path / "model", table), str(version), None
+        return score_rows(path, table, label), str(version), None
     except DataError as error:
         return None, str(version), str(error)
 
 
-def _blocks(table: pa.Table, block: str) -> NDArray[Any]:
+def _blocks(table: pa.Table, block: str, rows: str) -> NDArray[Any]:
     if not block:
         return np.arange(table.num_rows)
     column = table.column(block)
     if column.null_count:
-        raise DataError(f"block {block!r} is null in {column.null_count} rows of the part 'test'; fill it or name another column")
+        raise DataError(f"block {block!r} is null in {column.null_count} rows of {rows}; fill it or name another column")
     if pa.types.is_timestamp(column.type):
         return np.asarray(column.cast(pa.timestamp("us"), safe=False).to_numpy().astype("datetime64[D]").astype(str))
     return np.asarray(column.cast(pa.string()).to_pylist())
 
 
-def _smoke(model_path: Path, table: pa.Table, scores: Floats) -> dict[str, Any]:
+def _smoke(columns: list[str], table: pa.Table, scores: Floats) -> dict[str, Any]:
     """Return rows spread over the range of scores, as JSON, with the probabilities they must give."""
-    names = [each["name"] for each in read_json(model_path / "signature.json")["inputs"]]
     order = np.argsort(scores, kind="stable")
     rows = np.unique(order[np.linspace(0, len(order) - 1, SMOKE_ROWS).round().astype(int)])
-    instances = [{name: _plain(value) for name, value in row.items()} for row in table.select(names).take(pa.array(rows)).to_pylist()]
+    instances = [{name: _plain(value) for name, value in row.items()} for row in table.select(columns).take(pa.array(rows)).to_pylist()]
     return {"instances": instances, "probabilities": [float(scores[row]) for row in rows]}
 
 

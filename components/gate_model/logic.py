@@ -1,6 +1,7 @@
 """Decide whether a model may replace the champion, and write down why."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from intermodal.components.gate_model.rules import Rules, parse_rules
-from intermodal.evaluation.intervals import BINS, RISING, Floats, Resampling, interval, resample, resampled_metrics
+from intermodal.components.gate_model.arguments import check_arguments
+from intermodal.evaluation.intervals import BINS, Floats, Resampling, interval, resample, resampled_metrics
+from intermodal.evaluation.metrics import RISING
 from intermodal.runtime.artifacts import read_json, whole_directory, write_json
 from intermodal.runtime.errors import DataError
 
@@ -18,36 +20,88 @@ _TITLES = {"auc": "AUC", "pr_auc": "PR-AUC", "log_loss": "log loss", "brier": "B
 _OWN = ("label", "block", "challenger", "champion")
 
 
-def gate_model(*, evaluation_path: str, predictions_path: str, rules: dict[str, Any], seed: int, decision_path: str) -> bool:
+@dataclass(frozen=True)
+class Rules:
+    """The component's arguments of the same names, of the comparison with the champion; see its contract."""
+
+    metric: str
+    tolerance: float
+    confidence: float
+    slice_minimum_rows: int
+    slice_maximum_drop: float
+
+
+def gate_model(
+    *,
+    evaluation_path: str,
+    predictions_path: str | None,
+    minimum: dict[str, float],
+    maximum: dict[str, float],
+    metric: str,
+    tolerance: float,
+    confidence: float,
+    slice_minimum_rows: int,
+    slice_maximum_drop: float,
+    incomparable: str,
+    seed: int,
+    decision_path: str,
+) -> bool:
     """Judge a model by the rules and write `decision.json`. See the component's contract.
 
     Returns:
         Whether every rule passed.
 
     Raises:
-        ConfigurationError: A rule or metric is unknown or out of range.
-        DataError: The evaluation or the predictions cannot be read.
+        ConfigurationError: A metric is unknown, or an argument out of range.
+        DataError: The evaluation or the predictions cannot be read, or are not what `evaluate_model` writes.
     """
-    parsed = parse_rules(rules)
-    files = [Path(evaluation_path) / "evaluation.json", Path(predictions_path) / "predictions.parquet"]
-    evaluation, predictions = read_json(files[0]), _read(files[1])
-    version = evaluation.get("champion_version")
-    outcomes = _absolute(evaluation["models"]["challenger"]["metrics"], parsed)
-    if evaluation["models"]["champion"] is not None:
-        outcomes += _relative(predictions, parsed, seed, str(version))
-    elif evaluation.get("champion_error"):
-        outcomes.append(_incomparable(str(evaluation["champion_error"]), parsed))
+    check_arguments(
+        minimum=minimum,
+        maximum=maximum,
+        metric=metric,
+        tolerance=tolerance,
+        confidence=confidence,
+        slice_minimum_rows=slice_minimum_rows,
+        slice_maximum_drop=slice_maximum_drop,
+        incomparable=incomparable,
+    )
+    rules = Rules(metric, tolerance, confidence, int(slice_minimum_rows), slice_maximum_drop)
+    files = [Path(evaluation_path) / "evaluation.json"]
+    evaluation = read_json(files[0])
+    models = evaluation.get("models") if isinstance(evaluation, dict) else None
+    if not isinstance(models, dict) or "metrics" not in models.get("challenger", {}):
+        raise DataError(f"{files[0]}: not what evaluate_model writes; give its output `evaluation`")
+    version, error = evaluation.get("champion_version"), evaluation.get("champion_error")
+    outcomes = _absolute(models["challenger"]["metrics"], minimum, maximum)
+    uncompared = _uncompared(predictions_path, models.get("champion"), error)
+    if predictions_path:
+        files.append(Path(predictions_path) / "predictions.parquet")
+    if uncompared is None:
+        outcomes += _relative(_read(files[1]), rules, seed, str(version))
+    elif error:
+        outcomes.append(_incomparable(str(error), incomparable))
     passed = all(each["passed"] for each in outcomes)
+    reasons = [each["text"] for each in outcomes if each["passed"] == passed]
     decision = {
         "verdict": "passed" if passed else "blocked",
         "rules": outcomes,
-        "reasons": [each["text"] for each in outcomes if each["passed"] == passed],
+        "reasons": reasons or [uncompared or "there is no rule"],
+        "uncompared": uncompared,
         "champion_version": version,
         "inputs": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
     }
     with whole_directory(decision_path) as folder:
         write_json(folder / "decision.json", decision)
     return passed
+
+
+def _uncompared(predictions_path: str | None, champion: Any, error: Any) -> str | None:
+    """Return why the model is not compared with a champion; None: it is."""
+    if error:
+        return str(error)
+    if champion is None:
+        return "there is no champion to compare with: only minimum and maximum count"
+    return None if predictions_path else "there are no predictions to compare with the champion's: only minimum and maximum count"
 
 
 def _read(path: Path) -> pa.Table:
@@ -58,24 +112,26 @@ def _read(path: Path) -> pa.Table:
 
 
 def _outcome(name: str, passed: bool, text: str, value: float | None, bound: float | None, span: dict[str, float | None]) -> dict[str, Any]:
-    return {"name": name, "passed": bool(passed), "text": text, "value": value, "bound": bound, "interval": [span["low"], span["high"]]}
+    return {"name": name, "passed": bool(passed), "text": text, "value": value, "bound": bound, "interval": [span.get("low"), span.get("high")]}
 
 
-def _absolute(metrics: dict[str, dict[str, float | None]], rules: Rules) -> list[dict[str, Any]]:
+def _absolute(metrics: dict[str, dict[str, float | None]], minimum: dict[str, float], maximum: dict[str, float]) -> list[dict[str, Any]]:
     outcomes = []
-    for side, bounds, sign, good, bad in (("minimum", rules.minimum, 1, "at least", "below"), ("maximum", rules.maximum, -1, "at most", "above")):
+    for side, bounds, sign, good, bad in (("minimum", minimum, 1, "at least", "below"), ("maximum", maximum, -1, "at most", "above")):
         for metric, bound in bounds.items():
-            number = metrics[metric]
+            number = metrics.get(metric)
+            if number is None:
+                raise DataError(f"the evaluation has no metric {metric!r}, which {side} bounds; it has {', '.join(metrics) or 'none'}")
             value = number["value"]
             # An undefined metric (one class only) cannot be shown to meet a bound.
             passed = value is not None and sign * (value - bound) >= 0
-            told = f"is {good if passed else bad} {bound:g}" if value is not None else f"is undefined and must be {good} {bound:g}"
-            outcomes.append(_outcome(f"{side} {metric}", passed, f"{_TITLES[metric]} {_span(number)} {told}", value, bound, number))
+            verdict = f"is {good if passed else bad} {bound:g}" if value is not None else f"is undefined and must be {good} {bound:g}"
+            outcomes.append(_outcome(f"{side} {metric}", passed, f"{_TITLES[metric]} {_span(number)} {verdict}", value, bound, number))
     return outcomes
 
 
 def _span(number: dict[str, float | None]) -> str:
-    value, low, high = (f"{each:.3f}" if (each := number[name]) is not None else "n/a" for name in ("value", "low", "high"))
+    value, low, high = (f"{each:.3f}" if (each := number.get(name)) is not None else "n/a" for name in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
 
 
@@ -117,7 +173,7 @@ def _slices(
     """Judge the slices of one column: one collapses when its AUC falls by more than allowed, and by more than chance gives."""
     names, counts = np.unique(values, return_counts=True)
     falls: dict[str, dict[str, float | None]] = {}
-    for name in names[counts >= rules.minimum_rows]:
+    for name in names[counts >= rules.slice_minimum_rows]:
         rows = values == name
         part = Resampling(resampling.codes[rows], resampling.weights)
         fall = interval(_worsening("auc", label[rows], challenger[rows], champion[rows], part, 512), rules.confidence)
@@ -125,22 +181,22 @@ def _slices(
             falls[str(name)] = fall
     rule = f"slices {column}"
     if not falls:
-        text = f"no {column} has {rules.minimum_rows} rows with both classes, so none is judged"
-        return _outcome(rule, True, text, None, rules.maximum_drop, {"low": None, "high": None})
+        text = f"no {column} has {rules.slice_minimum_rows} rows with both classes, so none is judged"
+        return _outcome(rule, True, text, None, rules.slice_maximum_drop, {"low": None, "high": None})
     worst = max(falls, key=lambda name: falls[name]["value"] or 0.0)
     value = falls[worst]["value"] or 0.0
-    collapsed = [name for name, fall in falls.items() if (fall["value"] or 0.0) > rules.maximum_drop and (fall["low"] or 0.0) > 0]
+    collapsed = [name for name, fall in falls.items() if (fall["value"] or 0.0) > rules.slice_maximum_drop and (fall["low"] or 0.0) > 0]
     if collapsed:
-        told = ", ".join(f"{name} (by {falls[name]['value']:.3f})" for name in collapsed)
-        text = f"AUC falls by more than {rules.maximum_drop:g} where {column} is {told}"
+        listed = ", ".join(f"{name} (by {falls[name]['value']:.3f})" for name in collapsed)
+        text = f"AUC falls by more than {rules.slice_maximum_drop:g} where {column} is {listed}"
     else:
-        text = f"no {column} collapses: the largest fall of AUC is {value:.3f} at {worst}, allowed is {rules.maximum_drop:g}"
-    return _outcome(rule, not collapsed, text, value, rules.maximum_drop, falls[worst])
+        text = f"no {column} collapses: the largest fall of AUC is {value:.3f} at {worst}, allowed is {rules.slice_maximum_drop:g}"
+    return _outcome(rule, not collapsed, text, value, rules.slice_maximum_drop, falls[worst])
 
 
-def _incomparable(error: str, rules: Rules) -> dict[str, Any]:
-    passed = rules.incomparable == "pass"
-    remedy = "the rules let that pass" if passed else "set the gate's incomparable to pass to replace it"
+def _incomparable(error: str, incomparable: str) -> dict[str, Any]:
+    passed = incomparable == "pass"
+    remedy = "`incomparable` lets that pass" if passed else "set `incomparable` to pass to replace it"
     return _outcome(
         "champion comparable", passed, f"the champion cannot score these rows: {error}; {remedy}", None, None, {"low": None, "high": None}
     )

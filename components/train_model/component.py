@@ -8,49 +8,71 @@ from intermodal.authoring.decorator import component
 @component(image="train")
 def train_model(
     examples: dsl.Input[dsl.Dataset],
-    schema: dsl.Input[dsl.Artifact],
-    statistics: dsl.Input[dsl.Artifact],
-    repository: dsl.Input[dsl.Artifact],
     label: str,
-    model_function: str,
-    hyperparameters: dict,
-    seed: int,
     model: dsl.Output[dsl.Model],
     training: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
+    schema: dsl.Input[dsl.Artifact] = None,
+    statistics: dsl.Input[dsl.Artifact] = None,
+    code: dsl.Input[dsl.Artifact] = None,
+    model_function: str = "",
+    hidden_units: list = [128],
+    dropout: float = 0.1,
+    learning_rate: float = 0.001,
+    batch_size: int = 1024,
+    epochs: int = 12,
+    patience: int = 2,
+    hyperparameters: dict = {},
+    seed: int = 0,
 ):
-    """Train a Keras model whose preprocessing is derived from the schema and lives inside the SavedModel, which takes raw rows.
+    """Train a Keras model for a label of 0 and 1. Its preprocessing is part of the SavedModel, which takes raw rows.
 
     Args:
-        examples: A directory with the parts `train` and `validation`.
-        schema: `schema.pbtxt`, as `validate_data` writes it: the model's inputs are its features, without the label.
-        statistics: `train.pb`: vocabularies, means and deviations come from it.
-        repository: A directory that may hold the file of `model_function`.
+        examples: A Parquet or CSV file, a directory of them, or a directory with one directory for each split. `train` is trained on, and
+            `validation` decides when to stop; where they are not there they are cut from the rows by a hash of each (0.8 train, 0.1 validation,
+            0.1 test).
         label: The label's column, 0 or 1.
-        model_function: `file.py:function` in the repository, called with the number of preprocessed features and the hyperparameters,
-            returning a Keras model with one output logit; empty: a multilayer perceptron.
-        hyperparameters: `hidden_units`, `dropout`, `learning_rate`, `batch_size`, `epochs`, `patience`, and whatever the model function
-            reads.
-        seed: Makes a run repeatable on the same machine.
-        model: A SavedModel directory: signature `serving_default` takes one tensor a raw column, shape (rows,), and returns
-            `probability`, shape (rows,); `signature.json` names the columns, their types and an example.
-        training: A directory: `history.json` (a list of values per epoch for each curve), `logs/` (TensorBoard) and `checkpoints/`.
+        model: A SavedModel directory: signature `serving_default` takes one tensor a raw column, shape (rows,), and returns `probability`, shape
+            (rows,); `signature.json` names the columns, their types and an example. Metadata: framework, framework_version, label.
+        training: A directory: `history.json` (a list of values per epoch for each curve), `hyperparameters.json`, `logs/` (TensorBoard) and
+            `checkpoints/`.
         metrics: The best epoch's numbers, and the seconds it took.
+        schema: `schema.pbtxt`, as `validate_data` writes it: the model's inputs are its features. Default: the columns of `train` that are numbers,
+            booleans or text.
+        statistics: `train.pb`, as `validate_data` writes it, of the same columns as the schema: vocabularies, means and deviations come from it.
+            Given with `schema` or not at all. Default: they are computed from `train`.
+        code: A directory with the file of `model_function`.
+        model_function: `file.py:function` in `code`: called with the number of preprocessed features and a dictionary of all hyperparameters, it
+            returns a Keras model with one logit. Empty: a multilayer perceptron.
+        hidden_units: Units of each hidden layer.
+        dropout: Share of units dropped after each hidden layer, from 0 to below 1.
+        learning_rate: Of Adam.
+        batch_size: Rows of one step.
+        epochs: Passes over the rows at most.
+        patience: Epochs without a lower validation loss after which training stops; the best epoch's weights are kept.
+        hyperparameters: What a `model_function` of your own reads beside these: name to value.
+        seed: Makes a run repeatable on the same machine.
     """
     from intermodal.components.train_model.logic import train_model
 
-    metrics.metadata.update(
-        train_model(
-            examples_path=examples.path,
-            schema_path=schema.path,
-            statistics_path=statistics.path,
-            repository_path=repository.path,
-            label=label,
-            model_function=model_function,
-            hyperparameters=hyperparameters,
-            seed=seed,
-            model_path=model.path,
-            training_path=training.path,
-            metrics_path=metrics.path,
-        )
+    trained = train_model(
+        examples_path=examples.path,
+        label=label,
+        schema_path=schema.path if schema else None,
+        statistics_path=statistics.path if statistics else None,
+        code_path=code.path if code else None,
+        model_function=model_function,
+        hidden_units=hidden_units,
+        dropout=dropout,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        epochs=epochs,
+        patience=patience,
+        hyperparameters=hyperparameters,
+        seed=seed,
+        model_path=model.path,
+        training_path=training.path,
+        metrics_path=metrics.path,
     )
+    metrics.metadata.update(trained.metrics)
+    model.metadata.update(trained.model)

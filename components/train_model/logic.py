@@ -1,7 +1,9 @@
 """Train a Keras model and export it, with its preprocessing, as one SavedModel."""
 
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,48 +15,77 @@ from google.protobuf.message import DecodeError
 from tensorflow import keras
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from intermodal.components.train_model.preprocessing import Input, Preprocessing, derive_inputs, tensor_specs
-from intermodal.inference.raw_rows import binary_labels, raw_columns, read_part
+from intermodal.components.train_model.arguments import check_arguments
+from intermodal.components.train_model.inputs import Input, derive_inputs, inputs_of_table, usable
+from intermodal.components.train_model.preprocessing import Preprocessing, tensor_specs
+from intermodal.inference.raw_rows import binary_labels, raw_columns
 from intermodal.runtime.artifacts import whole_directory, write_json
+from intermodal.runtime.datasets import Dataset, open_dataset
+from intermodal.runtime.datasets.listing import TRAIN, VALIDATION
 from intermodal.runtime.errors import ConfigurationError, DataError
 from intermodal.runtime.tree import check_staged
 from intermodal.runtime.user_code import exit_refused, load_module
 
-DEFAULTS: dict[str, Any] = {"hidden_units": [128], "dropout": 0.1, "learning_rate": 1e-3, "batch_size": 1024, "epochs": 12, "patience": 2}
 _CHUNK = 65_536
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the artifacts' metadata get: the numbers of `metrics`, and what kind of model it is."""
+
+    metrics: dict[str, float]
+    model: dict[str, str]
 
 
 def train_model(
     *,
     examples_path: str,
-    schema_path: str,
-    statistics_path: str,
-    repository_path: str,
     label: str,
+    schema_path: str | None,
+    statistics_path: str | None,
+    code_path: str | None,
     model_function: str,
+    hidden_units: list[int],
+    dropout: float,
+    learning_rate: float,
+    batch_size: int,
+    epochs: int,
+    patience: int,
     hyperparameters: dict[str, Any],
     seed: int,
     model_path: str,
     training_path: str,
     metrics_path: str,
-) -> dict[str, float]:
+) -> Trained:
     """Train on `train`, stop early on `validation`, and write the model, the curves and the metrics. See the component's contract.
 
     Returns:
-        The best epoch's `loss`, `val_loss`, `auc` and `val_auc`, the number of `epochs` and the `seconds` of the fit.
+        Metrics: the best epoch's `loss`, `val_loss`, `auc` and `val_auc`, the number of `epochs` and the `seconds` of the fit.
 
     Raises:
         ConfigurationError: A hyperparameter or the model function cannot be used, or the training diverged.
         DataError: The examples, schema or statistics cannot be read, or the label is not 0 and 1 with both in each part.
     """
-    settings = _settings(hyperparameters)
+    named = {
+        "hidden_units": hidden_units,
+        "dropout": dropout,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "epochs": epochs,
+        "patience": patience,
+    }
+    check_arguments(label=label, model_function=model_function, **named, hyperparameters=hyperparameters)  # type: ignore[arg-type]
+    whole = {"hidden_units": [int(units) for units in hidden_units], "batch_size": int(batch_size), "epochs": int(epochs), "patience": int(patience)}
+    settings = named | whole | hyperparameters
     keras.utils.set_random_seed(int(seed))
     tf.config.experimental.enable_op_determinism()
-    inputs = _inputs(schema_path, statistics_path, label)
-    preprocess = Preprocessing(inputs)
-    train, example = _load(examples_path, "train", inputs, label, preprocess)
-    validation, _ = _load(examples_path, "validation", inputs, label, preprocess)
-    head = _head(repository_path, model_function, preprocess.width, settings)
+    with open_dataset(examples_path) as opened:
+        examples = opened.with_held_out()
+        inputs = _inputs(schema_path, statistics_path, label) or _inputs_of(examples, label)
+        preprocess = Preprocessing(inputs)
+        train, example = _load(examples, TRAIN, inputs, label, preprocess)
+        validation, _ = _load(examples, VALIDATION, inputs, label, preprocess)
+    head = _head(code_path, model_function, preprocess.width, settings)
 
     with whole_directory(training_path) as training, whole_directory(model_path) as exported:
         started = time.perf_counter()
@@ -62,6 +93,7 @@ def train_model(
             history = _fit(head, train, validation, settings, training)
         seconds = time.perf_counter() - started
         write_json(training / "history.json", history)
+        write_json(training / "hyperparameters.json", settings)
         _export(head, preprocess, inputs, exported)
         write_json(
             exported / "signature.json",
@@ -70,22 +102,16 @@ def train_model(
     best = int(np.argmin(history["val_loss"]))
     metrics = {name: values[best] for name, values in history.items()} | {"epochs": float(len(history["loss"])), "seconds": round(seconds, 3)}
     write_json(metrics_path, metrics)
-    return metrics
+    return Trained(metrics, {"framework": "tensorflow", "framework_version": tf.__version__, "label": label})
 
 
-def _settings(hyperparameters: dict[str, Any]) -> dict[str, Any]:
-    settings = DEFAULTS | hyperparameters
-    for name in ("batch_size", "epochs", "patience"):
-        value = settings[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 1:
-            raise ConfigurationError(f"hyperparameter {name} is {value!r}; it must be a whole number from 1")
-        settings[name] = int(value)
-    if not isinstance(settings["learning_rate"], int | float) or settings["learning_rate"] <= 0:
-        raise ConfigurationError(f"hyperparameter learning_rate is {settings['learning_rate']!r}; it must be a number above 0")
-    return settings
-
-
-def _inputs(schema_path: str, statistics_path: str, label: str) -> list[Input]:
+def _inputs(schema_path: str | None, statistics_path: str | None, label: str) -> list[Input] | None:
+    """Return the inputs that schema and statistics describe; None where neither was given."""
+    if schema_path is None and statistics_path is None:
+        return None
+    if schema_path is None or statistics_path is None:
+        there, missing = ("statistics", "schema") if schema_path is None else ("schema", "statistics")
+        raise ConfigurationError(f"there is the input {there!r} and no {missing!r}; give both, as validate_data writes them, or neither")
     schema_file, statistics_file = Path(schema_path) / "schema.pbtxt", Path(statistics_path) / "train.pb"
     try:
         schema = text_format.Parse(schema_file.read_text(encoding="utf-8"), schema_pb2.Schema())
@@ -95,11 +121,24 @@ def _inputs(schema_path: str, statistics_path: str, label: str) -> list[Input]:
     return derive_inputs(schema, statistics, label)
 
 
+def _inputs_of(examples: Dataset, label: str) -> list[Input]:
+    """Return the inputs that the rows of `train` describe, and print which columns are left out."""
+    columns = [field.name for field in examples.schema(TRAIN) if field.name != label and usable(field.type)]
+    inputs = inputs_of_table(examples.read(TRAIN, columns)) if columns else []
+    names = {each.name for each in inputs}
+    unused = [field.name for field in examples.schema(TRAIN) if field.name not in names and field.name != label]
+    if not inputs:
+        raise DataError(f"{examples.path}: no column beside the label {label!r} has numbers or text; there are {', '.join(unused) or 'none'}")
+    if unused:
+        sys.stdout.write(f"left out, for they are neither number nor text, or have no value: {', '.join(unused)}\n")
+    return inputs
+
+
 def _load(
-    examples_path: str, part: str, inputs: list[Input], label: str, preprocess: Preprocessing
+    examples: Dataset, part: str, inputs: list[Input], label: str, preprocess: Preprocessing
 ) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, Any]]:
     """Return the dense features (rows, width) and labels (rows,) of a part, and its first row as JSON."""
-    table = read_part(examples_path, part, [each.name for each in inputs] + [label])
+    table = examples.read(part, [*(each.name for each in inputs), label])
     labels = binary_labels(table, label, part)
     if labels.min() == labels.max():
         raise DataError(f"label {label!r} of the part {part!r} is {labels[0]:g} in all {len(labels)} rows; a model needs both classes there")
@@ -107,7 +146,8 @@ def _load(
     specs = tensor_specs(inputs)
     for start in range(0, len(labels), _CHUNK):
         rows = raw_columns(table.slice(start, _CHUNK), [each.signature() for each in inputs])
-        dense[start : start + _CHUNK] = preprocess({name: tf.constant(values, specs[name].dtype) for name, values in rows.items()})
+        tensors = {each.tensor: tf.constant(rows[each.name], specs[each.tensor].dtype) for each in inputs}
+        dense[start : start + _CHUNK] = preprocess(tensors)
     return (dense, labels), _example(table, inputs)
 
 
@@ -116,8 +156,8 @@ def _example(table: pa.Table, inputs: list[Input]) -> dict[str, Any]:
     return {each.name: None if isinstance(row[each.name], float) and not np.isfinite(row[each.name]) else row[each.name] for each in inputs}
 
 
-def _head(repository_path: str, model_function: str, width: int, settings: dict[str, Any]) -> keras.Model:
-    build = _function(repository_path, model_function) if model_function else multilayer_perceptron
+def _head(code_path: str | None, model_function: str, width: int, settings: dict[str, Any]) -> keras.Model:
+    build = _function(code_path, model_function) if model_function else multilayer_perceptron
     with exit_refused(f"model_function {model_function!r}"):
         model = build(width, settings)
     if not isinstance(model, keras.Model) or model.output_shape != (None, 1):
@@ -126,14 +166,14 @@ def _head(repository_path: str, model_function: str, width: int, settings: dict[
     return model
 
 
-def _function(repository_path: str, model_function: str) -> Callable[[int, dict[str, Any]], Any]:
+def _function(code_path: str | None, model_function: str) -> Callable[[int, dict[str, Any]], Any]:
+    if code_path is None:
+        raise ConfigurationError(f"model_function is {model_function!r}, and there is no input 'code'; give the folder of its file")
     file, _, name = model_function.partition(":")
-    check_staged(Path(repository_path))
-    path = Path(repository_path) / file
-    if not name or path.suffix != ".py":
-        raise ConfigurationError(f"model_function is {model_function!r}; write it as file.py:function")
+    check_staged(Path(code_path))
+    path = Path(code_path) / file
     if not path.is_file():
-        raise ConfigurationError(f"model_function {model_function!r}: {path} does not exist; put it in the feature repository")
+        raise ConfigurationError(f"model_function {model_function!r}: {path} does not exist; put it into the folder given as `code`")
     function = getattr(load_module(path), name, None)
     if not callable(function):
         raise ConfigurationError(f"model_function {model_function!r}: {path} has no function {name!r}")

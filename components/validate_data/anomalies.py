@@ -13,9 +13,9 @@ from intermodal.components.validate_data import tfdv
 _REMEDIES: Final = {
     "FLOAT_TYPE_HAS_NAN": "write missing values as nulls, not NaN",
     "FLOAT_TYPE_HAS_INF": "write values that are not finite as nulls",
-    "SCHEMA_NEW_COLUMN": "add it to the schema or to `ignored`, or let the schema evolve (rules.evolve)",
-    "SCHEMA_MISSING_COLUMN": "bring it back, or let it leave the schema with rules.warn SCHEMA_MISSING_COLUMN",
-    "ENUM_TYPE_UNEXPECTED_STRING_VALUES": "correct the values, extend the domain, or lower rules.min_domain_mass",
+    "SCHEMA_NEW_COLUMN": "add it to the schema or to `ignored`, or let the schema evolve (`evolve`)",
+    "SCHEMA_MISSING_COLUMN": "bring it back, or let it leave the schema: name SCHEMA_MISSING_COLUMN in `warn`",
+    "ENUM_TYPE_UNEXPECTED_STRING_VALUES": "correct the values, extend the domain, or lower `min_domain_mass`",
     "UNEXPECTED_DATA_TYPE": "write the column in the schema's type",
 }
 
@@ -27,7 +27,7 @@ class Anomaly:
     Attributes:
         part: The part, for instance `train`.
         feature: The column; empty when it is the part as a whole.
-        kind: A name of TFMD's `AnomalyInfo.Type`, or one of `rules.OWN_KINDS`.
+        kind: A name of TFMD's `AnomalyInfo.Type`, or one of `kinds.OWN_KINDS`.
         severity: `error` or `warning`.
         text: A sentence.
     """
@@ -46,7 +46,7 @@ class Anomaly:
 def find_anomalies(
     part: str, statistics: statistics_pb2.DatasetFeatureStatisticsList, schema: schema_pb2.Schema, label: str, complete: Iterable[str]
 ) -> list[Anomaly]:
-    """Hold one part to the schema with TFDV.
+    """Validate one part against the schema with TFDV.
 
     Args:
         part: The part's name.
@@ -104,7 +104,7 @@ def _broken(
     part: str, statistics: statistics_pb2.DatasetFeatureStatisticsList, schema: schema_pb2.Schema, label: str, severity: str
 ) -> list[Anomaly]:
     result = []
-    for info in validate(statistics, schema).anomaly_info.values():
+    for info in tfdv.validate_statistics(statistics, schema).anomaly_info.values():
         feature = ".".join(info.path.step)
         if feature == label:
             continue
@@ -117,28 +117,8 @@ def _broken(
     return sorted(result, key=lambda anomaly: (anomaly.feature, anomaly.kind))
 
 
-def validate(
-    statistics: statistics_pb2.DatasetFeatureStatisticsList,
-    schema: schema_pb2.Schema,
-    previous: statistics_pb2.DatasetFeatureStatisticsList | None = None,
-) -> anomalies_pb2.Anomalies:
-    """Call TFDV's validation, in the environment TRAINING: `tfdv.validate_statistics(statistics, schema, "TRAINING", previous)`."""
-    serialised = tfdv.validation.ValidateFeatureStatistics(
-        statistics.datasets[0].SerializeToString(),
-        schema.SerializeToString(),
-        b"TRAINING",
-        previous.datasets[0].SerializeToString() if previous else b"",
-        b"",  # Statistics at serving.
-        b"",  # Statistics of a previous version.
-        b"",  # Features needed.
-        b"",  # Validation configuration.
-        False,  # No differences between this and a mended schema.
-    )
-    return anomalies_pb2.Anomalies.FromString(serialised)
-
-
 def find_label_anomalies(part: str, statistics: statistics_pb2.DatasetFeatureStatisticsList, label: str) -> list[Anomaly]:
-    """Hold one part's label to the contract: there, without nulls, 0 or 1, and both of them. Always errors."""
+    """Check one part's label: there, without nulls, 0 or 1, and both of them. Always errors."""
     dataset = statistics.datasets[0]
     if not dataset.num_examples:
         return []

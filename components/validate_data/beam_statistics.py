@@ -1,4 +1,4 @@
-"""The same statistics, computed by Apache Beam: on Dataflow, Flink, Spark or in this process, as its pipeline options say."""
+"""The same statistics, computed by Apache Beam: on Dataflow, Flink, Spark or this machine, by its pipeline options."""
 
 import pickle
 import tempfile
@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
 
-from intermodal.components.validate_data.statistics import Accumulator, divided, read_batches, row_groups, whole_parquet
+from intermodal.components.validate_data.statistics import Accumulator, divided, read_batches
+from intermodal.runtime.datasets.parquet_files import row_groups, whole_parquet
 from intermodal.runtime.disk import room
 from intermodal.runtime.errors import ConfigurationError
 
@@ -60,14 +61,15 @@ def read_with_beam(
         beam_options: Apache Beam pipeline options, for instance `--runner=DataflowRunner`, `--temp_location=gs://bucket/tmp`.
 
     Raises:
-        ConfigurationError: There is no such runner, or a runner with workers elsewhere lacks a `--temp_location` for what they find.
+        ConfigurationError: There is no such runner, or a runner with workers elsewhere lacks a `--temp_location`, or is given CSV.
         DataError: A file is not whole Parquet.
     """
     groups = list(_row_groups(files, examples_path, examples_uri.removeprefix("file://") or str(examples_path), blocks))
+    shared = all(file.is_relative_to(examples_path) for paths in files.values() for file in paths)
     with tempfile.TemporaryDirectory() as here:
         try:
             options = PipelineOptions([str(option) for option in beam_options])
-            found = FileSystems.join(_temporary(options, here), f"statistics-{Path(here).name}")
+            found = FileSystems.join(_temporary(options, here, shared), f"statistics-{Path(here).name}")
             pipeline = beam.Pipeline(options=options)
         except ValueError as error:
             raise ConfigurationError(f"beam_options {list(beam_options)}: {str(error).partition(chr(10))[0]}") from error
@@ -87,9 +89,11 @@ def read_with_beam(
             FileSystems.delete([found])
 
 
-def _temporary(options: PipelineOptions, here: str) -> str:
+def _temporary(options: PipelineOptions, here: str, shared: bool) -> str:
     runner = options.view_as(StandardOptions).runner or "DirectRunner"
     given: str | None = options.view_as(GoogleCloudOptions).temp_location
+    if runner.rpartition(".")[2] not in _LOCAL and not shared:
+        raise ConfigurationError(f"beam_options: {runner} has workers elsewhere, which cannot read CSV examples; write them as Parquet")
     if given is None and runner.rpartition(".")[2] not in _LOCAL:
         raise ConfigurationError(f"beam_options: {runner} needs --temp_location, a directory that its workers and this task can write and read")
     return given or here
@@ -100,8 +104,15 @@ def _row_groups(files: Mapping[str, Sequence[Path]], path: Path, uri: str, block
         counted = [(file, group, rows) for file in paths for group, rows in enumerate(row_groups(file))]
         total, first = sum(rows for _, _, rows in counted), 0
         for file, group, rows in counted:
-            yield _RowGroup(part, f"{uri.rstrip('/')}/{file.relative_to(path).as_posix()}", group, first, total, blocks[part])
+            yield _RowGroup(part, _opened_as(file, path, uri), group, first, total, blocks[part])
             first += rows
+
+
+def _opened_as(file: Path, path: Path, uri: str) -> str:
+    """Return a file's name as the workers open it: below the examples' URI, or, where it was made here from CSV, its own."""
+    if not file.is_relative_to(path):
+        return str(file)
+    return uri if file == path else f"{uri.rstrip('/')}/{file.relative_to(path).as_posix()}"
 
 
 def _read(group: _RowGroup, ignored: Sequence[str]) -> Iterator[tuple[tuple[str, int], Accumulator]]:
@@ -127,7 +138,7 @@ def _load(directory: str, part: str, block: int) -> Accumulator:
     if not FileSystems.exists(name):
         return Accumulator()  # The block has no rows.
     with FileSystems.open(name) as file:
-        loaded: Accumulator = pickle.loads(file.read())  # noqa: S301 - our own workers wrote it, under a name made a moment ago.
+        loaded: Accumulator = pickle.loads(file.read())  # noqa: S301 - our own workers wrote it, under a name made here.
         return loaded
 
 

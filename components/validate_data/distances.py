@@ -1,4 +1,4 @@
-"""How far two samples of the same columns lie apart, and how far is too far."""
+"""Distances between two samples of the same columns, and how far is too far."""
 
 import math
 from collections.abc import Sequence
@@ -9,9 +9,10 @@ from typing import Final
 import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from intermodal.components.validate_data.anomalies import Anomaly, validate
+from intermodal.components.validate_data import tfdv
+from intermodal.components.validate_data.anomalies import Anomaly
 from intermodal.components.validate_data.rules import Rules
-from intermodal.components.validate_data.schema import TRAINING, present_shares
+from intermodal.components.validate_data.schema import present_shares
 
 #: Into how many runs of consecutive rows the training part is divided to see how far its own blocks lie apart.
 BLOCKS: Final = 8
@@ -42,7 +43,7 @@ def measure(sample: statistics_pb2.DatasetFeatureStatisticsList, control: statis
     """Measure with TFDV, feature by feature, the features that both samples have values of, of one type."""
     kinds = _kinds(control)
     shared = {name: kind for name, kind in _kinds(sample).items() if kinds.get(name) == kind}
-    found = validate(sample, _compare_all(shared), control)
+    found = tfdv.validate_statistics(sample, _compare_all(shared), control)
     result = {}
     for info in found.drift_skew_info:
         for drift in info.drift_measurements:
@@ -66,7 +67,7 @@ def _kinds(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> dict[str,
 
 def _compare_all(kinds: dict[str, int]) -> schema_pb2.Schema:
     """Return a schema that says nothing but that these features are to be compared."""
-    schema = schema_pb2.Schema(default_environment=[TRAINING])
+    schema = schema_pb2.Schema(default_environment=[tfdv.TRAINING])
     for name, kind in kinds.items():
         feature = schema.feature.add(name=name, type=kind)
         comparator = feature.drift_comparator
@@ -75,8 +76,8 @@ def _compare_all(kinds: dict[str, int]) -> schema_pb2.Schema:
 
 
 @dataclass(frozen=True)
-class Fluctuation:
-    """How much each feature moves by itself within the training part.
+class Noise:
+    """How much each feature varies within the training part.
 
     Attributes:
         distance: The distance that is to be expected.
@@ -87,8 +88,8 @@ class Fluctuation:
     present: dict[str, float]
 
 
-def calibrate(blocks: Sequence[statistics_pb2.DatasetFeatureStatisticsList]) -> Fluctuation:
-    """Learn from consecutive blocks of the training part how much each feature's distribution moves by itself.
+def calibrate(blocks: Sequence[statistics_pb2.DatasetFeatureStatisticsList]) -> Noise:
+    """Measure between consecutive blocks of the training part how much each feature's distribution varies by itself.
 
     Data gathered over time is dependent, and no one threshold fits all features: the 0.95 quantile of the distances between all pairs of
     blocks is each feature's own. This is subsampling for dependent data (Politis, Romano and Wolf, Subsampling, Springer 1999, chapter 3) with
@@ -100,7 +101,7 @@ def calibrate(blocks: Sequence[statistics_pb2.DatasetFeatureStatisticsList]) -> 
             distances.setdefault(feature, []).append(value)
     shares = [present_shares(block) for block in blocks]
     names = {name for share in shares for name in share}
-    return Fluctuation(
+    return Noise(
         distance={feature: float(np.quantile(values, QUANTILE)) for feature, values in distances.items()},
         present={name: min(share.get(name, 0.0) for share in shares) for name in names},
     )
@@ -111,7 +112,7 @@ def compare(
     part: str,
     sample: statistics_pb2.DatasetFeatureStatisticsList,
     control: statistics_pb2.DatasetFeatureStatisticsList,
-    fluctuation: Fluctuation,
+    noise: Noise,
     rules: Rules,
 ) -> tuple[list[Distance], list[Anomaly]]:
     """Compare a part with its control, feature by feature.
@@ -121,8 +122,8 @@ def compare(
         part: The part's name.
         sample: Its statistics.
         control: What it is compared with.
-        fluctuation: What `train` explains by itself.
-        rules: Whose `skew` and `drift` come first.
+        noise: What `train` explains by itself.
+        rules: Thresholds that were given come before calibrated ones.
 
     Returns:
         All distances, the farthest beyond its threshold first, and an anomaly for each that is beyond it.
@@ -130,12 +131,12 @@ def compare(
     distances, anomalies = [], []
     against = "train" if comparison == "skew" else "the baseline's train"
     for feature, (name, value) in measure(sample, control).items():
-        given = rules.given(comparison, feature)
-        threshold = fluctuation.distance.get(feature) if given is None else given
+        given = rules.threshold(comparison, feature)
+        threshold = noise.distance.get(feature) if given is None else given
         distances.append(Distance(part, feature, name, value, threshold))
         if threshold is not None and value > threshold:
-            why = f"the threshold {threshold:.3g}" if given is not None else f"{threshold:.3g}, which its own fluctuation within train explains"
-            text = f"{part}: {feature!r} is distributed otherwise than in {against}: {name} distance {value:.3g}, above {why}"
+            why = f"the threshold {threshold:.3g}" if given is not None else f"{threshold:.3g}, which its own noise within train explains"
+            text = f"{part}: {feature!r} is distributed differently than in {against}: {name} distance {value:.3g}, above {why}"
             anomalies.append(Anomaly(part, feature, comparison.upper(), "error", text))
     distances.sort(key=lambda distance: -distance.value / max(distance.threshold or 1.0, 1e-12))
     return distances, anomalies

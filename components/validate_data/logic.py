@@ -3,83 +3,120 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TypeAlias
 
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from intermodal.components.validate_data.anomalies import Anomaly, find_anomalies, find_label_anomalies, judged, to_proto
+from intermodal.components.validate_data.arguments import check_arguments
 from intermodal.components.validate_data.baseline import Baseline, read_baseline
 from intermodal.components.validate_data.beam_statistics import read_with_beam
-from intermodal.components.validate_data.distances import BLOCKS, Distance, Fluctuation, calibrate, compare
-from intermodal.components.validate_data.parts import find_unused, part_files
+from intermodal.components.validate_data.columns import find_unused
+from intermodal.components.validate_data.distances import BLOCKS, Distance, Noise, calibrate, compare
 from intermodal.components.validate_data.rules import Rules
 from intermodal.components.validate_data.schema import extend_schema, infer_schema, parse_schema, present_shares, without_features
 from intermodal.components.validate_data.statistics import Accumulator
 from intermodal.components.validate_data.view import render_view
 from intermodal.components.validate_data.workers import fork, read_parts, worthwhile
 from intermodal.runtime.artifacts import whole_directory, whole_file, write_json
-from intermodal.runtime.errors import BlockedError, ConfigurationError, DataError
+from intermodal.runtime.datasets import open_dataset
+from intermodal.runtime.datasets.listing import TRAIN
+from intermodal.runtime.errors import DataError
 
 Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
 
-#: How many anomalies the error that blocks a run puts in words; the others are counted.
-_WORDS: Final = 5
-
 
 def validate_data(
+    *,
     examples_path: str,
-    baseline_path: str,
+    baseline_path: str | None,
     label: str,
     schema_text: str,
     ignored: Sequence[str],
-    rules: dict[str, Any],
+    skew: float | None,
+    drift: float | None,
+    feature_skew: Mapping[str, float],
+    feature_drift: Mapping[str, float],
+    warn: Sequence[str],
+    evolve: bool,
+    min_domain_mass: float,
+    missing: float,
+    domain_size: int,
     beam_options: Sequence[str],
     statistics_path: str,
     schema_path: str,
     anomalies_path: str,
     view_path: str,
-    examples_uri: str = "",
-) -> None:
-    """Compute statistics of every part, infer or extend the schema, hold the parts to it, and stop when they break it.
+    examples_uri: str,
+) -> bool:
+    """Compute statistics of every part, infer or extend the schema, and write down what is wrong. See the component's contract.
 
     Args:
-        examples_path: A directory: `<part>/*.parquet`; the part `train` must be there.
-        baseline_path: A directory that may hold an earlier run's `statistics/train.pb`, `schema.pbtxt` and `champion.json`.
-        label: The label's column.
+        examples_path: A dataset (see `runtime.datasets`) with a split `train`, or without splits.
+        baseline_path: A directory that may hold an earlier run's `statistics/train.pb`, `schema.pbtxt` and `champion.json`; or None.
+        label: The label's column; empty: none.
         schema_text: A TFMD schema in text form; empty: the baseline's, or else inferred from `train`.
         ignored: Columns that are neither feature nor label.
-        rules: See `rules.Rules`.
-        beam_options: Apache Beam pipeline options; empty: computed in this process.
+        skew: See `rules.Rules`, as for the arguments that follow.
+        drift: A threshold.
+        feature_skew: Thresholds by feature.
+        feature_drift: Thresholds by feature.
+        warn: Kinds of anomaly.
+        evolve: Whether the schema may grow.
+        min_domain_mass: A share.
+        missing: A share.
+        domain_size: A number of values.
+        beam_options: Apache Beam pipeline options; empty: computed on this machine.
         statistics_path: Where the statistics go.
         schema_path: Where the schema goes.
         anomalies_path: Where the anomalies go.
         view_path: Where the page goes.
         examples_uri: Where Apache Beam's workers find the examples; empty: at `examples_path`.
 
-    Raises:
-        DataError: The examples cannot be read, or have no part `train` or no rows in it.
-        ConfigurationError: `rules`, `schema_text`, `ignored` or `beam_options` is wrong.
-        BlockedError: There are anomalies of severity `error`; all outputs were written before.
-    """
-    held = Rules.parse(rules)
-    if label in ignored:
-        raise ConfigurationError(f"ignored names the label {label!r}; take it out of `ignored`, or name another label")
-    baseline = read_baseline(Path(baseline_path))
-    kept = parse_schema(schema_text, "schema_text") if schema_text else baseline.schema
-    examples = Path(examples_path)
-    files = part_files(examples)
-    counts = {part: BLOCKS if part == "train" else 1 for part in files}
-    blocks = read_with_beam(files, examples, examples_uri, ignored, counts, beam_options) if beam_options else read_parts(files, ignored, counts)
-    if not any(block.rows for block in blocks["train"]):
-        raise DataError(f"{examples / 'train'}: no rows; check the bounds of the split")
-    statistics, fluctuation = _read_out(blocks)
+    Returns:
+        Whether there is no anomaly of severity `error`.
 
-    held.check_features(present_shares(statistics["train"]))
-    findings = Findings(find_unused(files, ignored))
-    schema = findings.hold_to_schema(statistics, kept, fluctuation, label, held)
-    findings.compare_parts(statistics, baseline.statistics, fluctuation, held)
-    findings.judge(held)
+    Raises:
+        DataError: The examples cannot be read, or have no split `train` or no rows in it.
+        ConfigurationError: An argument is wrong.
+    """
+    check_arguments(
+        label=label,
+        ignored=ignored,
+        skew=skew,
+        drift=drift,
+        feature_skew=feature_skew,
+        feature_drift=feature_drift,
+        warn=warn,
+        min_domain_mass=min_domain_mass,
+        missing=missing,
+        domain_size=domain_size,
+        beam_options=beam_options,
+    )
+    rules = Rules(skew, drift, feature_skew, feature_drift, tuple(warn), evolve, min_domain_mass, missing, int(domain_size))
+    baseline = read_baseline(Path(baseline_path)) if baseline_path else Baseline(None, None, None)
+    kept = parse_schema(schema_text, "schema_text") if schema_text else baseline.schema
+    with open_dataset(examples_path) as examples:
+        if TRAIN not in examples.splits:
+            raise DataError(
+                f"{examples_path}: there is no split {TRAIN!r}, only {', '.join(examples.splits)}; name the folder to infer the schema from {TRAIN}"
+            )
+        files = {part: examples.files(part) for part in examples.splits}
+        counts = {part: BLOCKS if part == TRAIN else 1 for part in files}
+        if beam_options:
+            blocks = read_with_beam(files, Path(examples_path), examples_uri, ignored, counts, beam_options)
+        else:
+            blocks = read_parts(files, ignored, counts)
+        findings = Findings(find_unused(files, ignored))
+    if not any(block.rows for block in blocks[TRAIN]):
+        raise DataError(f"{Path(examples_path) / TRAIN}: no rows; check the bounds of the split")
+    statistics, noise = _read_out(blocks)
+
+    rules.check_features(present_shares(statistics[TRAIN]))
+    schema = findings.check_schema(statistics, kept, noise, label, rules)
+    findings.compare_parts(statistics, baseline.statistics, noise, rules)
+    findings.judge(rules)
     schema = without_features(schema, findings.gone())
 
     _write_statistics(statistics_path, statistics)
@@ -87,20 +124,19 @@ def validate_data(
     _write_anomalies(anomalies_path, findings, schema, baseline)
     with whole_file(view_path) as page:
         page.write_text(render_view(list(statistics.values())), encoding="utf-8")
-    if findings.blocking():
-        raise BlockedError(_blocked(findings.blocking()))
+    return not findings.blocking()
 
 
-def _read_out(blocks: Mapping[str, Sequence[Accumulator]]) -> tuple[dict[str, Statistics], Fluctuation]:
-    """Return the statistics of each part, and how far each feature fluctuates within `train`."""
+def _read_out(blocks: Mapping[str, Sequence[Accumulator]]) -> tuple[dict[str, Statistics], Noise]:
+    """Return the statistics of each part, and how much each feature varies within `train`."""
     merged = {part: Accumulator.merged(read) for part, read in blocks.items()}
 
-    def fluctuation() -> Fluctuation:
+    def noise() -> Noise:
         return calibrate([block.statistics("block", coarse=True) for block in blocks["train"] if block.rows])
 
-    waiting = fork(fluctuation) if worthwhile(sum(whole.values for whole in merged.values())) > 1 else fluctuation
+    wait = fork(noise) if worthwhile(sum(whole.values for whole in merged.values())) > 1 else noise
     statistics = {part: whole.statistics(part) for part, whole in merged.items()}
-    return statistics, waiting()
+    return statistics, wait()
 
 
 @dataclass
@@ -111,36 +147,37 @@ class Findings:
     skew: list[Distance] = field(default_factory=list)
     drift: list[Distance] = field(default_factory=list)
 
-    def hold_to_schema(
-        self, statistics: Mapping[str, Statistics], kept: schema_pb2.Schema | None, fluctuation: Fluctuation, label: str, rules: Rules
+    def check_schema(
+        self, statistics: Mapping[str, Statistics], kept: schema_pb2.Schema | None, noise: Noise, label: str, rules: Rules
     ) -> schema_pb2.Schema:
-        """Infer a schema, or extend the kept one, hold every part and its label to it, and return it."""
-        train = statistics["train"]
+        """Infer a schema, or extend the kept one, validate every part and its label against it, and return it."""
+        train = statistics[TRAIN]
         if kept is None:
-            schema = infer_schema(train, label, rules, fluctuation.present)
+            schema = infer_schema(train, label, rules, noise.present)
         else:
-            schema, extensions = extend_schema(kept, train, label, rules, fluctuation.present)
+            schema, extensions = extend_schema(kept, train, label, rules, noise.present)
             self.anomalies += extensions
         complete = {feature for feature, share in present_shares(train).items() if share == 1.0}
         for part, counted in statistics.items():
-            self.anomalies += find_label_anomalies(part, counted, label)
+            if label:
+                self.anomalies += find_label_anomalies(part, counted, label)
             self.anomalies += find_anomalies(part, counted, schema, label, complete)
         return schema
 
-    def compare_parts(self, statistics: Mapping[str, Statistics], baseline: Statistics | None, fluctuation: Fluctuation, rules: Rules) -> None:
+    def compare_parts(self, statistics: Mapping[str, Statistics], baseline: Statistics | None, noise: Noise, rules: Rules) -> None:
         """Compare the other parts with `train`, and `train` with the baseline's."""
-        train = statistics["train"]
+        train = statistics[TRAIN]
         for part, counted in statistics.items():
-            if part != "train":
-                distances, anomalies = compare("skew", part, counted, train, fluctuation, rules)
+            if part != TRAIN:
+                distances, anomalies = compare("skew", part, counted, train, noise, rules)
                 self.skew += distances
                 self.anomalies += anomalies
         if baseline is not None:
-            self.drift, anomalies = compare("drift", "train", train, baseline, fluctuation, rules)
+            self.drift, anomalies = compare("drift", "train", train, baseline, noise, rules)
             self.anomalies += anomalies
 
     def judge(self, rules: Rules) -> None:
-        """Make warnings of the anomalies that `rules.warn` names, and put the errors first."""
+        """Turn the anomalies whose kind is in `rules.warn` into warnings, and put the errors first."""
         self.anomalies = judged(self.anomalies, rules.warn)
 
     def blocking(self) -> list[Anomaly]:
@@ -174,9 +211,3 @@ def _write_anomalies(path: str, findings: Findings, schema: schema_pb2.Schema, b
     with whole_directory(path) as directory:
         write_json(directory / "anomalies.json", value)
         (directory / "anomalies.pbtxt").write_text(text_format.MessageToString(to_proto(findings.anomalies, schema)), encoding="utf-8")
-
-
-def _blocked(blocking: Sequence[Anomaly]) -> str:
-    listed = "; ".join(anomaly.text for anomaly in blocking[:_WORDS])
-    more = f"; and {len(blocking) - _WORDS} more" if len(blocking) > _WORDS else ""
-    return f"the data is not fit to train on, {len(blocking)} {'anomaly' if len(blocking) == 1 else 'anomalies'}: {listed}{more}"

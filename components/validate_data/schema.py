@@ -11,7 +11,6 @@ from intermodal.components.validate_data.anomalies import Anomaly
 from intermodal.components.validate_data.rules import Rules
 from intermodal.runtime.errors import ConfigurationError
 
-TRAINING: Final = "TRAINING"
 SERVING: Final = "SERVING"
 
 
@@ -46,8 +45,7 @@ def infer_schema(
         rules: How much room to leave.
         present: The lowest share of rows with a value that each feature has had, below which `rules.missing` counts.
     """
-    dataset = statistics.datasets[0]
-    schema = schema_pb2.Schema.FromString(tfdv.validation.InferSchema(dataset.SerializeToString(), rules.domain_size, False))
+    schema = tfdv.infer_schema(statistics, rules.domain_size)
     for feature in schema.feature:
         if feature.name == label:
             continue
@@ -66,7 +64,7 @@ def with_environments(schema: schema_pb2.Schema, label: str) -> schema_pb2.Schem
     """Return the schema with the environments TRAINING and SERVING, and the label not expected at serving."""
     result = schema_pb2.Schema()
     result.CopyFrom(schema)
-    for environment in (TRAINING, SERVING):
+    for environment in (tfdv.TRAINING, SERVING):
         if environment not in result.default_environment:
             result.default_environment.append(environment)
     for feature in result.feature:
@@ -93,7 +91,7 @@ def extend_schema(
         schema.feature.add().CopyFrom(feature)
         schema.string_domain.extend(domain for domain in inferred.string_domain if domain.name == feature.domain)
         if feature.name != label:
-            text = f"train: {feature.name!r} is a new column; it now belongs to the schema (rules.evolve)"
+            text = f"train: {feature.name!r} is a new column; it now belongs to the schema (`evolve`)"
             warnings.append(Anomaly("train", feature.name, "SCHEMA_NEW_COLUMN", "warning", text))
     return schema, warnings + (_extend_domains(schema, statistics, known) if rules.evolve else [])
 
@@ -112,7 +110,7 @@ def _extend_domains(schema: schema_pb2.Schema, statistics: statistics_pb2.Datase
         mass = 1 - sum(new.values()) / sum(bucket.sample_count for bucket in buckets)
         if new and mass >= feature.distribution_constraints.min_domain_mass:
             domain.value.extend(sorted(new))
-            text = f"train: {feature.name!r} has new values, which now belong to its domain (rules.evolve): {some(sorted(new))}"
+            text = f"train: {feature.name!r} has new values, which now belong to its domain (`evolve`): {some(sorted(new))}"
             warnings.append(Anomaly("train", feature.name, "ENUM_TYPE_UNEXPECTED_STRING_VALUES", "warning", text))
     return warnings
 

@@ -2,9 +2,8 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -12,22 +11,7 @@ import pyarrow.parquet as pq
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from intermodal.components.validate_data import tfdv
-from intermodal.runtime.errors import DataError
-
-if int(pa.__version__.partition(".")[0]) < 14:  # CVE-2023-47248: opening a file runs the pickle that an extension type brings.
-    import pyarrow_hotfix  # noqa: F401 - importing it, here and in every Beam worker, is what refuses such a type.
-
-_PICKLED_TYPE = "arrow.py_extension_type"
-
-#: Rows a batch at most; cost a row falls until about here.
-BATCH_ROWS = 65_536
-
-#: Bytes a batch, about: what bounds the rows where they are long.
-_BATCH_BYTES = 64 << 20
-
-#: TFDV's in-memory mode counts with 1,024 buckets, and above so many distinct values its top values are wrong and depend on how the table is
-#: cut. With these many the counts are exact up to 131,072 distinct values, and cost nothing that can be seen.
-_COUNT_BUCKETS = 131_072
+from intermodal.runtime.datasets.parquet_files import batch_rows, file_schema, row_groups, whole_parquet
 
 
 class Accumulator:
@@ -36,13 +20,13 @@ class Accumulator:
     def __init__(self) -> None:
         self.rows = 0
         self.values = 0  # Rows times columns.
-        self._partial = [generator.create_accumulator() for generator in _generators()]
+        self._partial = [generator.create_accumulator() for generator in tfdv.statistics_generators()]
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Add the rows of a batch as `read_batches` gives it."""
         lists = pa.RecordBatch.from_arrays([tfdv.ToSingletonListArray(column) for column in batch.columns], batch.schema.names)
         with np.errstate(all="ignore"):  # Moments of infinity are NaN.
-            self._partial = [g.add_input(partial, lists) for g, partial in zip(_generators(), self._partial, strict=True)]
+            self._partial = [g.add_input(partial, lists) for g, partial in zip(tfdv.statistics_generators(), self._partial, strict=True)]
         self.rows += batch.num_rows
         self.values += batch.num_rows * batch.num_columns
 
@@ -53,7 +37,9 @@ class Accumulator:
         partials = zip(*(accumulator._partial for accumulator in accumulators), strict=True)
         # TFDV merges into the first, whence the copy.
         with np.errstate(all="ignore"):
-            result._partial = [g.merge_accumulators([copy.deepcopy(first), *rest]) for g, (first, *rest) in zip(_generators(), partials, strict=True)]
+            result._partial = [
+                g.merge_accumulators([copy.deepcopy(first), *rest]) for g, (first, *rest) in zip(tfdv.statistics_generators(), partials, strict=True)
+            ]
         result.rows = sum(accumulator.rows for accumulator in accumulators)
         result.values = sum(accumulator.values for accumulator in accumulators)
         return result
@@ -66,26 +52,13 @@ class Accumulator:
             coarse: Compute histograms from 100 quantiles instead of 1,000, at a third of the cost and as fine as the sketches (which are
                 good to 1%): enough for distances.
         """
-        generators = _generators(quantiles=1 if coarse else 10)
+        generators = tfdv.statistics_generators(quantiles=1 if coarse else 10)
         with np.errstate(all="ignore"):
             outputs = [g.extract_output(g.compact(partial)) for g, partial in zip(generators, self._partial, strict=True)]
         result = tfdv.merge_dataset_feature_statistics(outputs)
         result.datasets[0].name = name
         result.datasets[0].num_examples = self.rows
         return result
-
-
-def _generators(quantiles: int = 10) -> list[Any]:
-    """Return what TFDV computes by default: `stats_impl.get_generators(StatsOptions(), in_memory=True)`, but for the bucket count."""
-    return [
-        tfdv.BasicStatsGenerator(num_quantiles_histogram_buckets=quantiles),
-        tfdv.TopKUniquesSketchStatsGenerator(
-            num_top_values=20,
-            num_rank_histogram_buckets=1000,
-            num_misragries_buckets=_COUNT_BUCKETS,
-            num_kmv_buckets=16_384,
-        ),
-    ]
 
 
 def readable(kind: pa.DataType) -> bool:
@@ -154,44 +127,17 @@ def _block_end(rows: int, blocks: int, block: int) -> int:
 
 def read_batches(parquet: pq.ParquetFile, ignored: Sequence[str], group: int) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a row group in batches that are bounded in rows and bytes, its columns as integers, floats or bytes."""
-    metadata = parquet.metadata.row_group(group)
-    batch_rows = max(1, min(BATCH_ROWS, _BATCH_BYTES * metadata.num_rows // max(metadata.total_byte_size, 1)))
     columns = [column.name for column in parquet.schema_arrow if column.name not in ignored and readable(column.type)]
-    for batch in parquet.iter_batches(batch_size=batch_rows, columns=columns, row_groups=[group]):
+    for batch in parquet.iter_batches(batch_size=batch_rows(parquet, group), columns=columns, row_groups=[group]):
         yield _converted(batch)
-
-
-def row_groups(file: Path) -> list[int]:
-    """Return the rows of each row group of a Parquet file."""
-    with whole_parquet(str(file)):
-        metadata = pq.ParquetFile(file).metadata
-        return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-
-
-@contextmanager
-def whole_parquet(name: str) -> Iterator[None]:
-    """Turn what PyArrow says of a damaged file into a `DataError` that names the file."""
-    try:
-        yield
-    except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).partition("\n")[0].rstrip(". ")[:200]
-        raise DataError(f"{name}: not whole Parquet ({reason}); run the task that writes it again") from error
-    except RuntimeError as error:
-        if _PICKLED_TYPE not in str(error):
-            raise
-        # Not chained: the cause shows the pickle itself.
-        raise DataError(
-            f"{name}: a column has a type that is a Python pickle ({_PICKLED_TYPE}), and a pickle can run any program; write it as a plain column"
-        ) from None
 
 
 def column_types(files: Sequence[Path]) -> dict[str, pa.DataType]:
     """Return the columns of some Parquet files, each with its type in the first file that has it, from their footers alone."""
     types: dict[str, pa.DataType] = {}
     for file in files:
-        with whole_parquet(str(file)):
-            for column in pq.ParquetFile(file).schema_arrow:
-                types.setdefault(column.name, column.type)
+        for column in file_schema(file):
+            types.setdefault(column.name, column.type)
     return types
 
 

@@ -1,17 +1,25 @@
-"""TFDV, without what only its notebooks and file writers need.
+"""The one door to TFDV: no other module imports it or tfx_bsl.
 
-TFDV's package imports TensorFlow for little more than `tf.io.gfile`, which costs 400 MB and two of its three seconds. Here its modules are
-imported one by one (its own package initialiser does not run) and `tensorflow` is loaded when something first reads an attribute of it, which
-nothing on our path does. These modules are not public API: the versions are pinned, and the tests hold the results to the public API's.
+TFDV's public functions are not used, for two measured reasons (`benchmarks/README.md`). Its accumulators, fed Arrow batches, take 26 times as many
+rows a second as its public path from files (Beam), and twice as many as the one from a DataFrame, whose memory grows with the rows; the numbers are
+equal. And its package imports TensorFlow for little more than `tf.io.gfile`, which costs 400 MB and two of its three seconds: here its modules are
+imported one by one (the package initialiser does not run) and `tensorflow` is loaded when something first reads an attribute of it, which nothing on
+our path does.
+
+These modules are not public API: the version is pinned, and the tests compare their results with the public API's.
 """
 
+import contextlib
 import importlib
 import importlib.util
+import io
 import logging
 import sys
 import types
 import warnings
-from typing import Any
+from typing import Any, Final, TypeAlias
+
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
 
 class _DeferredModule(types.ModuleType):
@@ -57,4 +65,67 @@ with warnings.catch_warnings():
     from tfx_bsl.statistics.merge_util import merge_dataset_feature_statistics
 logging.disable(logging.NOTSET)
 
-__all__ = ["BasicStatsGenerator", "ToSingletonListArray", "TopKUniquesSketchStatsGenerator", "merge_dataset_feature_statistics", "validation"]
+Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
+
+#: The schema environment in which statistics are validated.
+TRAINING: Final = "TRAINING"
+
+#: TFDV's in-memory mode counts with 1,024 buckets; above so many distinct values its top values are wrong and depend on how the table is cut. With
+#: these many the counts are exact up to 131,072 distinct values, at no measurable cost.
+_COUNT_BUCKETS: Final = 131_072
+
+__all__ = [
+    "TRAINING",
+    "ToSingletonListArray",
+    "infer_schema",
+    "merge_dataset_feature_statistics",
+    "statistics_generators",
+    "statistics_html",
+    "validate_statistics",
+]
+
+
+def statistics_generators(quantiles: int = 10) -> list[Any]:
+    """Return what TFDV computes by default: `stats_impl.get_generators(StatsOptions(), in_memory=True)`, with more buckets to count in.
+
+    Args:
+        quantiles: Of each histogram; default: TFDV's 10.
+    """
+    return [
+        BasicStatsGenerator(num_quantiles_histogram_buckets=quantiles),
+        TopKUniquesSketchStatsGenerator(
+            num_top_values=20,
+            num_rank_histogram_buckets=1000,
+            num_misragries_buckets=_COUNT_BUCKETS,
+            num_kmv_buckets=16_384,
+        ),
+    ]
+
+
+def infer_schema(statistics: Statistics, domain_size: int) -> schema_pb2.Schema:
+    """Do what `tfdv.infer_schema(statistics, infer_feature_shape=False, max_string_domain_size=domain_size)` does."""
+    return schema_pb2.Schema.FromString(validation.InferSchema(statistics.datasets[0].SerializeToString(), domain_size, False))
+
+
+def validate_statistics(statistics: Statistics, schema: schema_pb2.Schema, previous: Statistics | None = None) -> anomalies_pb2.Anomalies:
+    """Do what `tfdv.validate_statistics(statistics, schema, "TRAINING", previous)` does."""
+    serialised = validation.ValidateFeatureStatistics(
+        statistics.datasets[0].SerializeToString(),
+        schema.SerializeToString(),
+        TRAINING.encode(),
+        previous.datasets[0].SerializeToString() if previous else b"",
+        b"",  # Statistics at serving.
+        b"",  # Statistics of a previous version.
+        b"",  # Features needed.
+        b"",  # Validation configuration.
+        False,  # No differences between this and a mended schema.
+    )
+    return anomalies_pb2.Anomalies.FromString(serialised)
+
+
+def statistics_html(statistics: Statistics) -> str:
+    """Return the HTML of `tfdv.visualize_statistics`, for one data set, under its name."""
+    with contextlib.redirect_stderr(io.StringIO()):  # It complains that IPython is not there, which it does not need for this.
+        from tensorflow_data_validation.utils.display_util import get_statistics_html
+    html: str = get_statistics_html(statistics, lhs_name=statistics.datasets[0].name)
+    return html

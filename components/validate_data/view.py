@@ -1,14 +1,13 @@
-"""The page on which statistics are looked at: TFDV's own view, and beneath it a table that needs nothing but the file."""
+"""The page of statistics: TFDV's own view in a frame, and beneath it a table that needs no network."""
 
 import base64
-import contextlib
-import io
 from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Final, TypeAlias
 
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
+from intermodal.components.validate_data import tfdv
 from intermodal.components.validate_data.schema import common_statistics, present_share
 
 Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
@@ -41,10 +40,8 @@ def render_view(statistics: Sequence[Statistics]) -> str:
 
 def _facets(statistics: Sequence[Statistics]) -> str:
     """Return TFDV's own HTML. TFDV takes two data sets and Facets takes any number, so the message in TFDV's HTML is replaced by one of all parts."""
-    with contextlib.redirect_stderr(io.StringIO()):  # It complains that IPython is not there, which it does not need for this.
-        from tensorflow_data_validation.utils.display_util import get_statistics_html
     first = next((one for one in statistics if one.datasets[0].num_examples), statistics[0])
-    html: str = get_statistics_html(first, lhs_name=first.datasets[0].name)
+    html = tfdv.statistics_html(first)
     together = Statistics(datasets=[one.datasets[0] for one in statistics])
     return html.replace(_encoded(first), _encoded(together))
 

@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-METRICS = ("auc", "pr_auc", "log_loss", "brier", "accuracy")
-#: Metrics of which more is better; of the others, less is.
-RISING = frozenset({"auc", "pr_auc", "accuracy"})
 RESAMPLES = 500
 #: Scores are ranked into this many bins of equal size before resampling; rows of one bin count as ties.
 BINS = 4096

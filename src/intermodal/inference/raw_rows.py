@@ -1,43 +1,11 @@
-"""Rows of examples as a SavedModel takes them: one array a column, before any preprocessing."""
+"""Rows of examples as a model takes them: one array a column, before any preprocessing."""
 
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from intermodal.runtime.errors import DataError
-from intermodal.runtime.tree import check_whole
-
-
-def read_part(examples_path: str | os.PathLike[str], part: str, columns: list[str] | None = None) -> pa.Table:
-    """Read a part of examples.
-
-    Args:
-        examples_path: A directory with one directory of Parquet files a part.
-        part: For instance ``train``.
-        columns: The columns to read. Default: all.
-
-    Raises:
-        DataError: The part is missing, unreadable, empty, or lacks a column.
-    """
-    check_whole(examples_path)
-    folder = Path(examples_path) / part
-    if not folder.is_dir():
-        raise DataError(f"{folder}: the examples have no part {part!r}; give the split a part of that name")
-    try:
-        data = ds.dataset(folder, format="parquet")
-        missing = [name for name in columns or [] if name not in data.schema.names]
-        if missing:
-            raise DataError(f"{folder}: no column {', '.join(missing)}; there are {', '.join(data.schema.names)}")
-        table = data.to_table(columns=columns)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{folder}: not readable as Parquet ({error}); run the task that writes it again") from error
-    if not table.num_rows:
-        raise DataError(f"{folder}: the part {part!r} has no rows; widen its window or fraction")
-    return table
 
 
 def raw_columns(table: pa.Table, inputs: list[dict[str, Any]]) -> dict[str, np.ndarray]:

@@ -6,12 +6,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from intermodal.components.gate_model.logic import gate_model
-from intermodal.runtime.errors import ConfigurationError
+from intermodal.runtime.errors import ConfigurationError, DataError
 
 
 @pytest.fixture
-def judge(tmp_path):
-    def run(noise=0.0, rules=None, champion=True, error=None, auc=0.76, spoiled=None):
+def judge(tmp_path, defaults_of):
+    def run(noise=0.0, champion=True, error=None, auc=0.76, spoiled=None, predictions=True, **given):
         generator = np.random.default_rng(0)
         truth = generator.normal(size=12_000)
         label = (generator.random(12_000) < 1 / (1 + np.exp(-truth))).astype(float)
@@ -32,7 +32,13 @@ def judge(tmp_path):
         }
         (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
         out = tmp_path / "decision"
-        passed = gate_model(evaluation_path=str(tmp_path), predictions_path=str(tmp_path), rules=rules or {}, seed=1.0, decision_path=str(out))
+        defaults = {name: value for name, value in defaults_of("gate_model").items() if name != "predictions"}
+        passed = gate_model(
+            evaluation_path=str(tmp_path),
+            predictions_path=str(tmp_path) if predictions else None,
+            decision_path=str(out),
+            **{**defaults, "seed": 1.0, **given},
+        )
         decision = json.loads((out / "decision.json").read_text())
         assert decision["verdict"] == ("passed" if passed else "blocked")
         return passed, decision
@@ -45,6 +51,7 @@ def test_a_better_challenger_passes(judge):
     assert passed
     assert "better than that of champion 4" in " ".join(decision["reasons"])
     assert set(decision["inputs"]) == {"evaluation.json", "predictions.parquet"}
+    assert decision["uncompared"] is None
 
 
 def test_a_worse_challenger_is_blocked_with_the_reason(judge):
@@ -54,41 +61,68 @@ def test_a_worse_challenger_is_blocked_with_the_reason(judge):
 
 
 def test_worse_within_the_tolerance_passes(judge):
-    assert judge(noise=1.5, rules={"tolerance": 0.5, "slices": {"maximum_drop": 0.5}})[0]
+    assert judge(noise=1.5, tolerance=0.5, slice_maximum_drop=0.5)[0]
 
 
 def test_a_slice_that_collapses_blocks(judge):
-    passed, decision = judge(spoiled="b", rules={"tolerance": 9})
+    passed, decision = judge(spoiled="b", tolerance=9)
     assert not passed
     assert "group is b" in decision["reasons"][0]
 
 
 def test_without_a_champion_only_the_bounds_count(judge):
-    assert judge(champion=False, rules={"minimum": {"auc": 0.7}})[0]
-    passed, decision = judge(champion=False, rules={"minimum": {"auc": 0.8}})
+    assert judge(champion=False, minimum={"auc": 0.7})[0]
+    passed, decision = judge(champion=False, minimum={"auc": 0.8})
     assert not passed
     assert decision["reasons"] == ["AUC 0.760 [0.700, 0.800] is below 0.8"]
+    assert "no champion" in decision["uncompared"]
 
 
 def test_an_undefined_metric_does_not_pass(judge):
-    assert not judge(champion=False, auc=None, rules={"minimum": {"auc": 0.1}})[0]
+    assert not judge(champion=False, auc=None, minimum={"auc": 0.1})[0]
 
 
-def test_a_champion_that_cannot_score_blocks_unless_told_otherwise(judge):
+def test_a_champion_that_cannot_score_blocks_unless_it_may_pass(judge):
     assert not judge(champion=False, error="column x is gone")[0]
-    assert judge(champion=False, error="column x is gone", rules={"incomparable": "pass"})[0]
+    assert judge(champion=False, error="column x is gone", incomparable="pass")[0]
 
 
 @pytest.mark.parametrize(
-    ("rules", "message"),
+    ("given", "message"),
     [
-        ({"minimun": {}}, "'minimum'"),
         ({"minimum": {"aucc": 0.7}}, "'auc'"),
         ({"metric": "logloss"}, "'log_loss'"),
         ({"minimum": {"auc": "high"}}, "must be a number"),
-        ({"confidence": 95}, "between"),
+        ({"confidence": 95}, "confidence: 95 must be above 0.5 and below 1"),
+        ({"incomparable": "let"}, "incomparable"),
+        ({"slice_minimum_rows": 0}, "whole number, at least 1"),
     ],
 )
-def test_a_wrong_rule_is_refused(judge, rules, message):
+def test_a_wrong_argument_is_refused(judge, given, message):
     with pytest.raises(ConfigurationError, match=message):
-        judge(rules=rules)
+        judge(**given)
+
+
+def test_without_predictions_only_the_bounds_count_and_the_decision_says_so(judge):
+    passed, decision = judge(noise=1.5, predictions=False, minimum={"auc": 0.7})
+    assert passed
+    assert decision["uncompared"] == "there are no predictions to compare with the champion's: only minimum and maximum count"
+    assert set(decision["inputs"]) == {"evaluation.json"}
+    assert [rule["name"] for rule in decision["rules"]] == ["minimum auc"]
+
+
+def test_an_evaluation_of_ones_own_needs_the_metrics_that_are_bounded_alone(tmp_path, defaults_of):
+    defaults = {name: value for name, value in defaults_of("gate_model").items() if name != "predictions"}
+    given = {**defaults, "evaluation_path": str(tmp_path), "predictions_path": None, "decision_path": str(tmp_path / "out")}
+    (tmp_path / "evaluation.json").write_text('{"models": {"challenger": {"metrics": {"auc": {"value": 0.9}}}}}')
+    assert gate_model(**{**given, "minimum": {"auc": 0.8}})
+    assert not gate_model(**{**given, "minimum": {"auc": 0.95}})
+    with pytest.raises(DataError, match="no metric 'brier', which maximum bounds; it has auc"):
+        gate_model(**{**given, "maximum": {"brier": 0.2}})
+
+
+def test_an_evaluation_that_is_none_is_refused(tmp_path, defaults_of):
+    (tmp_path / "evaluation.json").write_text("[]")
+    defaults = {name: value for name, value in defaults_of("gate_model").items() if name != "predictions"}
+    with pytest.raises(DataError, match="not what evaluate_model writes"):
+        gate_model(evaluation_path=str(tmp_path), predictions_path=None, decision_path=str(tmp_path / "out"), **defaults)

@@ -14,8 +14,9 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from intermodal.components.evaluate_model.logic import evaluate_model, score_rows
+from intermodal.components.evaluate_model.logic import evaluate_model
 from intermodal.components.train_model.logic import train_model
+from intermodal.inference.scoring import score_rows
 from intermodal.runtime.errors import ConfigurationError, DataError
 
 
@@ -23,11 +24,11 @@ def rows(count, seed):
     generator = np.random.default_rng(seed)
     x, color = generator.normal(5, 2, count), generator.choice(["red", "green", "blue"], count)
     y = (generator.random(count) < 1 / (1 + np.exp(-(x - 5) - (color == "red")))).astype(int)
-    moments = (np.datetime64("2020-01-01") + (np.arange(count) // 50)).astype("datetime64[us]")  # PyArrow misreads days
+    times = (np.datetime64("2020-01-01") + (np.arange(count) // 50)).astype("datetime64[us]")  # PyArrow misreads days
     x[:3] = [np.nan, np.inf, -np.inf]
     whole = pa.array(generator.integers(0, 9, count), mask=np.arange(count) % 11 == 0)
     colors = pa.array(color, mask=np.arange(count) % 13 == 0)
-    return pa.table({"when": pa.array(moments, pa.timestamp("us", tz="UTC")), "x": x, "whole": whole, "color": colors, "y": y})
+    return pa.table({"when": pa.array(times, pa.timestamp("us", tz="UTC")), "x": x, "whole": whole, "color": colors, "y": y})
 
 
 @pytest.fixture
@@ -52,20 +53,18 @@ def data(tmp_path):
     return tmp_path
 
 
-def arguments(data, name="one", hyperparameters=None, function="", seed=7):
-    return {
-        "examples_path": str(data / "examples"),
-        "schema_path": str(data),
-        "statistics_path": str(data),
-        "repository_path": str(data),
-        "label": "y",
-        "model_function": function,
-        "hyperparameters": {"epochs": 3.0, "batch_size": 256.0, "hidden_units": [16.0], "learning_rate": 0.01} | (hyperparameters or {}),
-        "seed": seed,
-        "model_path": str(data / name / "model"),
-        "training_path": str(data / name / "training"),
-        "metrics_path": str(data / name / "metrics"),
-    }
+@pytest.fixture
+def arguments(data, defaults_of):
+    """Arguments of `train_model`: its defaults, a small network, and outputs in a folder of a name."""
+
+    def make(name="one", **given):
+        defaults = {key: value for key, value in defaults_of("train_model").items() if key not in ("schema", "statistics", "code")}
+        small = {"epochs": 3.0, "batch_size": 256.0, "hidden_units": [16.0], "learning_rate": 0.01, "seed": 7}
+        paths = {f"{each}_path": str(data) for each in ("schema", "statistics", "code")}
+        outputs = {f"{each}_path": str(data / name / each) for each in ("model", "training", "metrics")}
+        return {**defaults, **small, **paths, **outputs, "examples_path": str(data / "examples"), "label": "y", **given}
+
+    return make
 
 
 def spoil(data, part, column, values):
@@ -74,9 +73,9 @@ def spoil(data, part, column, values):
     pq.write_table(table.set_column(table.column_names.index(column), column, values), path)
 
 
-def test_the_saved_model_takes_raw_rows_and_learns_the_same_twice(data):
-    metrics = train_model(**arguments(data))
-    train_model(**arguments(data, "two"))
+def test_the_saved_model_takes_raw_rows_and_learns_the_same_twice(data, arguments):
+    metrics = train_model(**arguments()).metrics
+    train_model(**arguments("two"))
     test = pq.read_table(data / "examples" / "test")
     first, second = (score_rows(data / name / "model", test) for name in ("one", "two"))
     assert metrics["val_auc"] > 0.75
@@ -108,24 +107,24 @@ def test_the_saved_model_takes_raw_rows_and_learns_the_same_twice(data):
     ]
 
 
-def test_training_stops_early_and_exports_the_best_epoch(data):
+def test_training_stops_early_and_exports_the_best_epoch(data, arguments):
     generator = np.random.default_rng(0)
     spoil(data, "train", "y", pa.array(generator.integers(0, 2, 1500)))
-    metrics = train_model(**arguments(data, hyperparameters={"epochs": 60, "patience": 1, "learning_rate": 0.05}))
+    metrics = train_model(**arguments(epochs=60, patience=1, learning_rate=0.05)).metrics
     assert metrics["epochs"] < 60
     history = json.loads((data / "one" / "training" / "history.json").read_text())
     assert metrics["val_loss"] == min(history["val_loss"]) < history["val_loss"][-1]
 
 
-def test_a_function_of_the_repository_builds_the_model(data):
+def test_a_function_of_the_repository_builds_the_model(data, arguments):
     (data / "nets.py").write_text(
         "import keras\ndef linear(width, settings):\n    return keras.Sequential([keras.Input((width,)), keras.layers.Dense(1)])\n"
     )
-    train_model(**arguments(data, function="nets.py:linear", hyperparameters={"epochs": 1}))
+    train_model(**arguments(model_function="nets.py:linear", epochs=1))
     with pytest.raises(ConfigurationError, match=r"no function 'lnear'"):
-        train_model(**arguments(data, function="nets.py:lnear"))
+        train_model(**arguments(model_function="nets.py:lnear"))
     with pytest.raises(ConfigurationError, match="does not exist"):
-        train_model(**arguments(data, function="net.py:linear"))
+        train_model(**arguments(model_function="net.py:linear"))
 
 
 @pytest.mark.fault(
@@ -144,10 +143,10 @@ def test_a_function_of_the_repository_builds_the_model(data):
         ("1 / 0\n", r"exits\.py, line 1: ZeroDivisionError"),
     ],
 )
-def test_an_exit_in_a_model_function_is_an_error(data, code, words):
+def test_an_exit_in_a_model_function_is_an_error(data, arguments, code, words):
     (data / "exits.py").write_text(code)
     with pytest.raises(ConfigurationError, match=words):
-        train_model(**arguments(data, function="exits.py:build"))
+        train_model(**arguments(model_function="exits.py:build"))
 
 
 @pytest.mark.parametrize(
@@ -158,32 +157,32 @@ def test_an_exit_in_a_model_function_is_an_error(data, code, words):
         (pa.array([0, 2] * 750), "must be 0 or 1"),
     ],
 )
-def test_a_label_that_cannot_be_learnt_is_refused(data, values, message):
+def test_a_label_that_cannot_be_learnt_is_refused(data, arguments, values, message):
     spoil(data, "train", "y", values)
     with pytest.raises(DataError, match=message):
-        train_model(**arguments(data))
+        train_model(**arguments())
     assert not (data / "one" / "model").exists()
 
 
-def test_an_empty_part_and_a_column_of_another_type_are_refused(data):
+def test_an_empty_part_and_a_column_of_another_type_are_refused(data, arguments):
     spoil(data, "validation", "x", pa.array(["a"] * 1500))
     with pytest.raises(DataError, match="column 'x' is string"):
-        train_model(**arguments(data))
+        train_model(**arguments())
     pq.write_table(rows(10, 0).slice(0, 0), data / "examples" / "train" / "0.parquet")
     with pytest.raises(DataError, match="no rows"):
-        train_model(**arguments(data))
+        train_model(**arguments())
 
 
-def test_a_training_that_diverges_is_an_error_and_leaves_nothing(data):
+def test_a_training_that_diverges_is_an_error_and_leaves_nothing(data, arguments):
     with pytest.raises(ConfigurationError, match="lower learning_rate"):
-        train_model(**arguments(data, hyperparameters={"learning_rate": 1e38}))
+        train_model(**arguments(learning_rate=1e38))
     assert not (data / "one" / "model").exists()
     assert not (data / "one" / "training").exists()
 
 
-def test_a_killed_trainer_leaves_no_model(data):
+def test_a_killed_trainer_leaves_no_model(data, arguments):
     code = "import json, sys\nfrom intermodal.components.train_model.logic import train_model\ntrain_model(**json.loads(sys.argv[1]))"
-    given = json.dumps(arguments(data, hyperparameters={"epochs": 100_000, "patience": 100_000}))
+    given = json.dumps(arguments(epochs=100000, patience=100000))
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "src")}
     process = subprocess.Popen([sys.executable, "-c", code, given], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
@@ -197,8 +196,8 @@ def test_a_killed_trainer_leaves_no_model(data):
     assert not (data / "one" / "training").exists()
 
 
-def test_evaluation_scores_both_models_on_the_same_rows(data):
-    train_model(**arguments(data))
+def test_evaluation_scores_both_models_on_the_same_rows(data, arguments):
+    train_model(**arguments())
     champion = data / "champion"
     champion.mkdir()
     (champion / "champion.json").write_text('{"version": "3"}')
@@ -212,6 +211,7 @@ def test_evaluation_scores_both_models_on_the_same_rows(data):
             label="y",
             block="when",
             slices=["color"],
+            part="test",
             seed=1.0,
             evaluation_path=str(data / "evaluation"),
             predictions_path=str(data / "predictions"),
@@ -237,7 +237,10 @@ def test_evaluation_scores_both_models_on_the_same_rows(data):
 
     (champion / "model").unlink()
     (champion / "model").mkdir()
-    (champion / "model" / "signature.json").write_text('{"inputs": [{"name": "gone", "type": "number"}]}')
+    for file in (data / "one" / "model").iterdir():
+        if file.name != "signature.json":
+            (champion / "model" / file.name).symlink_to(file)
+    (champion / "model" / "signature.json").write_text('{"inputs": [{"name": "gone", "type": "number"}], "output": "probability"}')
     _, found = evaluate()
     assert found["models"]["champion"] is None
     assert "gone" in found["champion_error"]

@@ -11,6 +11,7 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
+from intermodal.components.require_valid_data.logic import require_valid_data
 from intermodal.components.validate_data.logic import validate_data
 
 ROWS = 400
@@ -28,10 +29,10 @@ def columns(rows: int = ROWS, **changed: Any) -> dict[str, Any]:
 
 
 class Run:
-    """One call of `validate_data`, and what it wrote."""
+    """One call of `validate_data` and, as in a pipeline, of `require_valid_data`, which raises BlockedError; and what was written."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, defaults: dict[str, Any]) -> None:
+        self.path, self.defaults = path, defaults
         self.examples = path / "examples"
         self.examples.mkdir(parents=True)
 
@@ -41,10 +42,15 @@ class Run:
         pq.write_table(pa.table(columns(**changed)), path)
         return path
 
-    def __call__(self, **changed: Any) -> dict[str, Any]:
-        given = {"baseline_path": self.path / "none", "label": "label", "schema_text": "", "ignored": [], "rules": {}, "beam_options": [], **changed}
+    def __call__(self, *, examples_path: Path | None = None, **changed: Any) -> dict[str, Any]:
+        given = {**self.defaults, "label": "label", "baseline_path": None, "examples_uri": "", **changed}
         outputs = {f"{name}_path": str(self.path / name) for name in ("statistics", "schema", "anomalies", "view")}
-        validate_data(examples_path=str(self.examples), **{**given, "baseline_path": str(given["baseline_path"])}, **outputs)
+        baseline = given.pop("baseline_path")
+        passed = validate_data(
+            examples_path=str(examples_path or self.examples), baseline_path=str(baseline) if baseline else None, **{**given, **outputs}
+        )
+        assert passed == (self.found()["verdict"] == "passed")
+        require_valid_data(anomalies_path=outputs["anomalies_path"])
         return self.found()
 
     def found(self) -> dict[str, Any]:
@@ -76,8 +82,9 @@ class Run:
 
 
 @pytest.fixture
-def new_run(tmp_path: Path) -> Callable[[str], Run]:
-    return lambda name: Run(tmp_path / name)
+def new_run(tmp_path: Path, defaults_of: Callable[[str], dict[str, Any]]) -> Callable[[str], Run]:
+    defaults = {name: value for name, value in defaults_of("validate_data").items() if name != "baseline"}
+    return lambda name: Run(tmp_path / name, defaults)
 
 
 @pytest.fixture

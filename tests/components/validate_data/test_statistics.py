@@ -16,10 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
-from intermodal.components.validate_data.anomalies import validate
+from intermodal.components.validate_data import tfdv
 from intermodal.components.validate_data.rules import Rules
 from intermodal.components.validate_data.schema import infer_schema, present_shares
-from intermodal.components.validate_data.statistics import Accumulator, divided, read_blocks
+from intermodal.components.validate_data.statistics import Accumulator, divided, read_batches, read_blocks
+from intermodal.runtime.datasets import parquet_files
+
+RULES = Rules(None, None, {}, {}, (), True, 0.9, 0.1, 100)
 
 PUBLIC = """
 import sys, types
@@ -110,11 +113,11 @@ def assert_equal(ours: statistics_pb2.FeatureNameStatistics, theirs: statistics_
 
 def test_schema_and_anomalies_equal_those_of_the_public_api(public):
     statistics = read(statistics_pb2.DatasetFeatureStatisticsList, public / "statistics.pb")
-    inferred = infer_schema(statistics, "integer", Rules(), present_shares(statistics))
+    inferred = infer_schema(statistics, "integer", RULES, present_shares(statistics))
     theirs = read(schema_pb2.Schema, public / "schema.pb")
     assert [(feature.name, feature.type, feature.domain) for feature in inferred.feature] == [(f.name, f.type, f.domain) for f in theirs.feature]
     assert inferred.string_domain == theirs.string_domain
-    found = validate(read(statistics_pb2.DatasetFeatureStatisticsList, public / "spoilt.pb"), theirs, statistics)
+    found = tfdv.validate_statistics(read(statistics_pb2.DatasetFeatureStatisticsList, public / "spoilt.pb"), theirs, statistics)
     expected = read(anomalies_pb2.Anomalies, public / "anomalies.pb")
     assert expected.anomaly_info
     assert expected.drift_skew_info
@@ -164,9 +167,7 @@ def test_blocks_are_consecutive_equal_and_lose_no_row(rows, blocks, batch):
 
 def test_files_are_read_a_batch_at_a_time(tmp_path, monkeypatch):
     """Twenty batches, of which no two are ever held at once."""
-    from intermodal.components.validate_data import statistics
-
-    monkeypatch.setattr(statistics, "BATCH_ROWS", 1000)
+    monkeypatch.setattr(parquet_files, "_BATCH_ROWS", 1000)
     pq.write_table(table(20_000), tmp_path / "0.parquet", row_group_size=4000)
     seen: list[int] = []
     add: Callable[..., None] = Accumulator.add
@@ -182,10 +183,8 @@ def test_files_are_read_a_batch_at_a_time(tmp_path, monkeypatch):
 
 
 def test_long_rows_make_small_batches(tmp_path, monkeypatch):
-    from intermodal.components.validate_data import statistics
-
-    monkeypatch.setattr(statistics, "_BATCH_BYTES", 1 << 20)
+    monkeypatch.setattr(parquet_files, "_BATCH_BYTES", 1 << 20)
     pq.write_table(pa.table({"text": [f"{row:0100000}" for row in range(60)]}), tmp_path / "0.parquet")
-    batches = list(statistics.read_batches(pq.ParquetFile(tmp_path / "0.parquet"), [], 0))
+    batches = list(read_batches(pq.ParquetFile(tmp_path / "0.parquet"), [], 0))
     assert sum(batch.num_rows for batch in batches) == 60
     assert max(batch.num_rows for batch in batches) <= 11

@@ -30,9 +30,9 @@ def test_processes_give_the_same_outputs(run, rows):
     blocks = {"train": 8, "validation": 1, "test": 3}
     together = workers.read_parts(files, [], blocks)
     for part, count in blocks.items():
-        alone = statistics.read_blocks(files[part], [], count)
-        assert [one.rows for one in together[part]] == [one.rows for one in alone]
-        assert [one.statistics(part) for one in together[part]] == [one.statistics(part) for one in alone]
+        single = statistics.read_blocks(files[part], [], count)
+        assert [one.rows for one in together[part]] == [one.rows for one in single]
+        assert [one.statistics(part) for one in together[part]] == [one.statistics(part) for one in single]
 
 
 @pytest.mark.usefixtures("four_processes")

@@ -1,0 +1,1 @@
+"""The `require_valid_data` component."""
