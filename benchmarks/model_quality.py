@@ -23,8 +23,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from intermodal.components.evaluate_model.logic import score_rows
 from intermodal.evaluation.intervals import interval, resample, resampled_metrics
+from intermodal.inference.scoring import score_rows
 
 
 def columns(table: pa.Table, inputs: list[dict[str, str]]) -> tuple[np.ndarray, np.ndarray]:

@@ -53,12 +53,14 @@ PLAIN = [
         "from intermodal.components.validate_data.logic import validate_data as f\n"
         "f(examples_path=p('examples'), baseline_path=p('champion'), label=a['label'], **a['validation'],\n"
         "  statistics_path=p('statistics'), schema_path=p('schema'),\n"
-        "  anomalies_path=p('anomalies'), view_path=p('view'))",
+        "  anomalies_path=p('anomalies'), view_path=p('view'), examples_uri='')\n"
+        "from intermodal.components.require_valid_data.logic import require_valid_data as g\n"
+        "g(anomalies_path=p('anomalies'))",
     ),
     (
         "train",
         "from intermodal.components.train_model.logic import train_model as f\n"
-        "f(examples_path=p('examples'), schema_path=p('schema'), statistics_path=p('statistics'), repository_path=a['repository'],\n"
+        "f(examples_path=p('examples'), schema_path=p('schema'), statistics_path=p('statistics'), code_path=a['repository'],\n"
         "  label=a['label'], **a['training'], seed=a['seed'], model_path=p('model'),\n"
         "  training_path=p('training'), metrics_path=p('train_metrics'))\n"
         "from intermodal.components.evaluate_model.logic import evaluate_model as g\n"

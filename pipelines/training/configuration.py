@@ -6,9 +6,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from intermodal.components.evaluate_model.component import evaluate_model
+from intermodal.components.gate_model.component import gate_model
 from intermodal.components.ingest_tables.component import ingest_tables
 from intermodal.components.retrieve_features.component import retrieve_features
+from intermodal.components.train_model.arguments import NAMED
 from intermodal.components.train_model.component import train_model
+from intermodal.components.validate_data.component import validate_data
 from intermodal.configuration.sections import Configuration, Folder, Section, SourceUri, platform_sections, section
 from intermodal.runtime.secret_values import named_variables
 
@@ -71,66 +74,16 @@ class Features(section(retrieve_features, data_version=(str, ""))):  # type: ign
         return {"project": whole.name.replace("-", "_")} | self.feature_store if name == "feature_store" else super().argument_of(name, whole)
 
 
-class ValidationRules(Part):
-    """What stops a run, and how far distributions may move. None: calibrated per feature from the noise within the window."""
+class Validation(section(validate_data, without=("label",), ignored=list[str], warn=list[str], beam_options=list[str])):  # type: ignore[misc]
+    """What counts as wrong with the data."""
 
-    skew: float | None = Field(None, gt=0)
-    drift: float | None = Field(None, gt=0)
-    warn: list[str] | None = Field(None, description="Kinds of anomaly that do not stop a run; default: SKEW and DRIFT")
-    evolve: bool | None = Field(None, description="Whether new columns extend a kept schema; default: yes")
-    min_domain_mass: Fraction | None = Field(None, description="Share of known values below which a text column is an anomaly")
-    missing: Fraction | None = Field(None, description="Room for missing values beyond what was seen")
-    domain_size: int | None = Field(None, ge=1, description="Distinct texts above which no domain is inferred")
+    schema_text: Path | None = Field(None, description="File of a TFMD schema in text form, relative to the configuration; else inferred and kept")
 
 
-class Validation(Section):
-    """How the data is held to a schema."""
-
-    passed_as: ClassVar[dict[str, Any]] = {"schema_text": str, "ignored": list, "rules": dict, "beam_options": list}
-
-    schema_file: Path | None = Field(None, description="A TFMD schema in text form, relative to the configuration; else inferred and kept")
-    ignored: list[str] = Field(["event_timestamp"], description="Columns that are neither features nor label")
-    rules: ValidationRules = ValidationRules()
-    beam_options: list[str] = Field([], description="Apache Beam options; empty: in one process, streaming")
-
-    def argument_of(self, name: str, whole: Any) -> Any:
-        """Return a parameter's value: of the schema's file the text."""
-        if name == "schema_text":
-            return self.schema_file or ""
-        return self.rules.model_dump(exclude_none=True) if name == "rules" else super().argument_of(name, whole)
-
-
-class Training(
-    section(train_model, without=("label", "seed"), model_function=(str, ""), hyperparameters=(dict[str, Any], {}))  # type: ignore[misc]
-):
+class Training(section(train_model, without=("label", "seed"))):  # type: ignore[misc]
     """What is trained."""
 
     code: Folder | None = Field(None, description="Folder with the file of `model_function`, relative to the configuration")
-
-
-class SliceRule(Part):
-    """How far a slice may fall."""
-
-    minimum_rows: int = Field(200, ge=1)
-    maximum_drop: Fraction = 0.05
-
-
-class Gate(Section):
-    """What a model must show to be served."""
-
-    passed_as: ClassVar[dict[str, Any]] = {"rules": dict}
-
-    minimum: dict[Metric, float] = Field({})
-    maximum: dict[Metric, float] = Field({})
-    metric: Metric = "log_loss"
-    tolerance: float = Field(0.0, ge=0)
-    confidence: float = Field(0.95, gt=0.5, lt=1)
-    slices: SliceRule = SliceRule()
-    incomparable: Literal["block", "pass"] = Field("block", description="What a champion that cannot score the rows means")
-
-    def argument_of(self, name: str, whole: Any) -> Any:
-        """Return the rules as `gate_model` takes them."""
-        return self.model_dump()
 
 
 class LocalServing(Section):
@@ -198,8 +151,8 @@ class TrainingConfiguration(Configuration):
     features = Features
     validation = Validation
     training = Training
-    evaluation = section(evaluate_model, without=("label", "seed"), block=(str, ""), slices=(list[str], []))
-    gate = Gate
+    evaluation = section(evaluate_model, without=("label", "seed"), slices=list[str])
+    gate = section(gate_model, without=("seed",), minimum=dict[Metric, float], maximum=dict[Metric, float], metric=Metric)
     serving = platform_sections(local=LocalServing, kubeflow=KubeflowServing, vertex=VertexServing)
 
     renamed: ClassVar[dict[str, str]] = (
@@ -208,7 +161,9 @@ class TrainingConfiguration(Configuration):
             "model.label": "label",
             "model.seed": "seed",
             "model.function": "training.model_function, with the folder of its file as training.code",
-            "model.hyperparameters": "training.hyperparameters",
+            "model.hyperparameters": "training.hidden_units, training.epochs and so on; your own model_function's: training.hyperparameters",
+            "validation.schema_file": "validation.schema_text",
+            "gate.slices": "gate.slice_minimum_rows and gate.slice_maximum_drop",
             "features.service": "features.feature_service",
             "features.store": "features.feature_store",
             "stores.model_registry": "registry",
@@ -219,6 +174,8 @@ class TrainingConfiguration(Configuration):
             "serving.machine_type": "serving.vertex.machine_type",
             "serving.parent_model": "serving.vertex.parent_model",
         }
+        | {f"training.hyperparameters.{key}": f"training.{key}" for key in NAMED}
+        | {f"validation.rules.{key}": f"validation.{key}" for key in ("skew", "drift", "warn", "evolve", "min_domain_mass", "missing", "domain_size")}
         | {f"serving.{key}": f"serving.local.{key}, serving.kubeflow.{key} or serving.vertex.{key}" for key in ("timeout", "tolerance")}
         | {f"serving.{key}": f"serving.kubeflow.{key} or serving.vertex.{key}" for key in ("service_account", "minimum_replicas", "maximum_replicas")}
     )

@@ -13,6 +13,7 @@ from intermodal.components.ingest_tables.component import ingest_tables
 from intermodal.components.materialize_features.component import materialize_features
 from intermodal.components.register_model.component import register_model
 from intermodal.components.render_report.component import render_report
+from intermodal.components.require_valid_data.component import require_valid_data
 from intermodal.components.retrieve_features.component import retrieve_features
 from intermodal.components.train_model.component import train_model
 from intermodal.components.transform_tables.component import transform_tables
@@ -38,22 +39,23 @@ def training(settings: Any, deploy: Any) -> None:
     transformed = transform_tables(tables=tables.output, repository=repository.output)
     examples = retrieve_features(tables=transformed.output, repository=repository.output, **features)
     data = validate_data(examples=examples.output, baseline=champion.output, label=settings.label, **settings.validation)
+    valid = require_valid_data(anomalies=data.outputs["anomalies"])
     materialized = materialize_features(
         tables=transformed.output,
         repository=repository.output,
         feature_service=features.feature_service,
         feature_store=features.feature_store,
-    ).after(data)
+    ).after(valid)
 
     trained = train_model(
         examples=examples.output,
         schema=data.outputs["schema"],
         statistics=data.outputs["statistics"],
-        repository=code.output,
+        code=code.output,
         label=settings.label,
         seed=settings.seed,
         **settings.training,
-    )
+    ).after(valid)
     model = trained.outputs["model"]
     evaluated = evaluate_model(
         model=model, champion=champion.output, examples=examples.output, label=settings.label, seed=settings.seed, **settings.evaluation

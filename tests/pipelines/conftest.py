@@ -92,7 +92,7 @@ def flights_slice(folder: Path) -> Workplace:
         "test": {"start": "2013-02-11T05:00:00Z"},
     }
     settings["features"]["repository"] = str(ROOT / "feature_repo")
-    settings["training"]["hyperparameters"] = {"epochs": 3}
+    settings["training"] = {"epochs": 3}
     settings["gate"] = {"minimum": {"auc": 0.6}, "maximum": {"log_loss": 0.7}}
     settings["serving"]["local"]["port"] = port
     (folder / "flights.yaml").write_text(yaml.safe_dump(settings))

@@ -132,6 +132,7 @@ def test_every_task_ran_that_a_blocked_model_leads_to(backend):
         "transform-tables",
         "retrieve-features",
         "validate-data",
+        "require-valid-data",
         "materialize-features",
         "train-model",
         "evaluate-model",
@@ -201,7 +202,7 @@ def test_a_second_run_computes_nothing_until_there_is_another_champion(backend, 
     urllib.request.urlopen(request, timeout=20).close()
     third = again(backend, "third")
     assert third.done["find-champion"]["version"] == "1"
-    assert third.ran == always | {"fetch-champion", "validate-data", "train-model", "evaluate-model", "gate-model"}
+    assert third.ran == always | {"fetch-champion", "validate-data", "require-valid-data", "train-model", "evaluate-model", "gate-model"}
     assert again(backend, "fourth").ran == always
 
 

@@ -16,7 +16,7 @@ def example(make_workplace, tmp_path_factory):
 
 
 def test_another_table_ends_as_a_served_model_by_configuration_alone(example, say):
-    done = example.run("--set", f"serving.local.port={example.port}", "--set", "training.hyperparameters.epochs=30", "--set", "gate.minimum.auc=0.9")
+    done = example.run("--set", f"serving.local.port={example.port}", "--set", "training.epochs=30", "--set", "gate.minimum.auc=0.9")
     assert say(done, "Gate") == "passed"
     request = json.loads(next(example.home.glob("runs/*/request.json")).read_text())
     assert {"mean_radius", "worst_texture"} <= set(request["instances"][0])

@@ -25,7 +25,7 @@ def places(make_workplace, tmp_path):
 
 
 def options(place):
-    return ["--set", f"serving.local.port={place.port}", "--set", "training.hyperparameters.epochs=20", "--set", "gate.minimum.auc=0.9"]
+    return ["--set", f"serving.local.port={place.port}", "--set", "training.epochs=20", "--set", "gate.minimum.auc=0.9"]
 
 
 def descendants(pid: int) -> list[int]:

@@ -20,7 +20,7 @@ DIGESTS = {image: f"sha256:{number:064x}" for number, image in enumerate(IMAGES)
 NO_CHAMPION = {"version": "", "model_sha256": ""}
 CHAMPION = {"version": "1", "model_sha256": "a" * 64}
 TO_THE_TABLES = {"ingest-tables", "transform-tables", "retrieve-features"}
-FROM_THE_CHAMPION = {"fetch-champion", "validate-data", "train-model", "evaluate-model", "gate-model"}
+FROM_THE_CHAMPION = {"fetch-champion", "validate-data", "require-valid-data", "train-model", "evaluate-model", "gate-model"}
 #: What touches something that outlives the run, and what tells of it.
 ALWAYS = {"fingerprint-sources", "find-champion", "materialize-features", "register-model", "deploy-kserve", "render-report"}
 
@@ -85,7 +85,7 @@ def test_another_champion_is_compared_with(run):
     [
         ({"fingerprint": "g"}, TO_THE_TABLES | FROM_THE_CHAMPION - {"fetch-champion"}),
         ({"features_repository": "s3://pipelines/sources/2"}, TO_THE_TABLES - {"ingest-tables"} | FROM_THE_CHAMPION - {"fetch-champion"}),
-        ({"gate_rules": {"minimum": {"auc": 0.9}}}, {"gate-model"}),
+        ({"gate_minimum": {"auc": 0.9}}, {"gate-model"}),
     ],
     ids=["data", "code", "rules"],
 )

@@ -15,6 +15,7 @@ COMPUTED = [
     "transform-tables",
     "retrieve-features",
     "validate-data",
+    "require-valid-data",
     "train-model",
     "evaluate-model",
     "gate-model",

@@ -240,7 +240,7 @@ class Configuration(BaseModel, metaclass=_Types):
         """Return what a pipeline function gets as `settings`: a channel for each shared key, and a mapping for each section."""
         settings = types.SimpleNamespace(**{name: channels[name] for name in type(self).model_fields if self._shared(name)})
         for name, (key, kind, value) in self.parts(platform).items():
-            own = {each.key[-1]: channels[each.name] for each in kind.pipeline_parameters(key, value)}
+            own = {each.key[-1]: _channel(each, channels) for each in kind.pipeline_parameters(key, value)}
             missing = {name for name, field in kind.model_fields.items() if name not in own and _located(field)}
             setattr(settings, name, Wires(own, missing | (set(own) - set(_inputs(kind.made_from)) if kind.made_from else set())))
         return settings
@@ -293,6 +293,11 @@ class Wires(dict[str, Any]):
         if name in self._beside:
             return self._beside[name]
         raise AttributeError(f"the section has no key {name!r}; it has {', '.join([*self, *self._beside]) or 'none'}")
+
+
+def _channel(parameter: Parameter, channels: dict[str, Any]) -> Any:
+    """Return a parameter's channel, or, among plain values, the default of one that was not given."""
+    return channels[parameter.name] if parameter.name in channels or parameter.default is inspect.Parameter.empty else parameter.default
 
 
 def _inputs(component: Any) -> dict[str, tuple[Any, Any, str]]:

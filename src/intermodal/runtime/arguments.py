@@ -47,6 +47,8 @@ def in_range(
     """
     if value is None:
         return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ArgumentError(parameter, f"{value!r} must be a number")
     if (value > low if open_low else value >= low) and (value < high if open_high else value <= high):
         return
     bounds = [
@@ -54,6 +56,26 @@ def in_range(
         *([f"{'below' if open_high else 'at most'} {high:g}"] if high < math.inf else []),
     ]
     raise ArgumentError(parameter, f"{value!r} must be {' and '.join(bounds) or 'a number'}")
+
+
+def whole_number(parameter: str, value: float, low: int) -> None:
+    """Check that a number is whole and at least `low`; 8.0, as JSON brings it, is whole.
+
+    Raises:
+        ArgumentError: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < math.inf or value != value // 1:
+        raise ArgumentError(parameter, f"{value!r} must be a whole number, at least {low}")
+
+
+def texts(parameter: str, values: Collection[str]) -> None:
+    """Check that a value is a list of texts, and no single text.
+
+    Raises:
+        ArgumentError: It is not.
+    """
+    if not isinstance(values, list | tuple) or not all(isinstance(each, str) for each in values):
+        raise ArgumentError(parameter, f"{values!r} must be a list of texts")
 
 
 def one_of(parameter: str, value: str, choices: Collection[str]) -> None:
