@@ -177,7 +177,7 @@ def _run_here(
     from intermodal.linting.admission import is_compiled, read_pipeline
     from intermodal.platforms.interface import submission_key
     from intermodal.platforms.local.runs import LocalRuns
-    from intermodal.runner.keys import claimed
+    from intermodal.platforms.local.keys import claimed
     from intermodal.runner.local import LocalTarget, read_specification
     from intermodal.submission.parameters import check_parameters, read_parameters
     from intermodal.submission.prepare import run_name, settings_overrides
