@@ -56,9 +56,8 @@ class InProcess:
         started = time.perf_counter()
         if "--function_to_execute" not in command:
             self.commands[instance.name] = command
-            for file in [*given["outputs"]["parameters"].values(), *({"outputFile": f"{folder}/{name}"} for name in given["outputs"]["artifacts"])]:
-                with open(file["outputFile"], "w") as opened:
-                    opened.write("3")
+            for name in [*given["outputs"]["parameters"], *given["outputs"]["artifacts"]]:
+                (folder / name).write_text("3")
             return read_outputs(instance.component, folder, command)
         try:
             Executor(executor_input=given, function_to_execute=self.functions[command[command.index("--function_to_execute") + 1]]).execute()

@@ -48,11 +48,12 @@ def run(
     home: Home = _HOME,
     docker: Annotated[bool, typer.Option("--docker", help="Run each task in a container of its image.")] = False,
     cache: Annotated[bool, typer.Option(help="Reuse what earlier runs finished on equal inputs.")] = True,
+    parallelism: Annotated[int | None, typer.Option(min=1, help="How many tasks run at the same time. Default: as many as there are cores.")] = None,
 ) -> None:
     """Run the training pipeline on this machine, and serve the model if it passes its gate."""
     from intermodal.cli.run import run_configuration
 
-    run_configuration(configuration, overrides, home=home, docker=docker, cache=cache, console=console)
+    run_configuration(configuration, overrides, home=home, docker=docker, cache=cache, console=console, parallelism=parallelism)
 
 
 @app.command(name="compile")

@@ -176,8 +176,8 @@ def _run_here(
     from intermodal.cli.run import run_configuration
     from intermodal.linting.admission import is_compiled, read_pipeline
     from intermodal.platforms.interface import submission_key
-    from intermodal.platforms.local.runs import LocalRuns
     from intermodal.platforms.local.keys import claimed
+    from intermodal.platforms.local.runs import LocalRuns
     from intermodal.runner.local import LocalTarget, read_specification
     from intermodal.submission.parameters import check_parameters, read_parameters
     from intermodal.submission.prepare import run_name, settings_overrides
@@ -200,11 +200,21 @@ def _run_here(
         if compiled:
             specification = read_specification(pipeline)
             arguments = check_parameters(specification, given)
-            target = LocalTarget(local.home, console=console)
+            target = LocalTarget(local.home, console=console, parallelism=local.parallelism)
             finished = target.run(specification, arguments, cached=cache, name=run_name(name, pipeline.stem), identity=identity)
             console.print(f"Done     {escape(str(finished.directory))}", soft_wrap=True)
             return
-        run_configuration(pipeline, settings, home=local.home, docker=False, cache=cache, console=console, name=name or "", identity=identity)
+        run_configuration(
+            pipeline,
+            settings,
+            home=local.home,
+            docker=False,
+            cache=cache,
+            console=console,
+            name=name or "",
+            identity=identity,
+            parallelism=local.parallelism,
+        )
 
     if key is None:
         run()

@@ -18,6 +18,7 @@ def run_configuration(
     console: Console,
     name: str = "",
     identity: str = "",
+    parallelism: int | None = None,
 ) -> None:
     """Run the pipeline that a configuration names, and print its summary.
 
@@ -30,6 +31,7 @@ def run_configuration(
         console: Where it is shown.
         name: The run's name, for people. Default: the configuration's.
         identity: The run's id. Default: the configuration's name and the time.
+        parallelism: How many tasks run at the same time. Default: as many as there are cores.
 
     Raises:
         IntermodalError: What stopped the run; see `LocalTarget.run`.
@@ -39,7 +41,7 @@ def run_configuration(
 
     job = load_job(configuration, overrides)
     home = home.resolve()
-    target = LocalTarget(home, docker=docker, console=console)
+    target = LocalTarget(home, docker=docker, console=console, parallelism=parallelism)
     place = Place(job.base, folder=target.stage, source=lambda path, pattern: str(path / pattern), home=lambda key: str(home))
     finished = target.run(job.wire("local", serve_model), job.arguments("local", place), cached=cache, name=name, identity=identity)
     if job.pipeline.summary is None:

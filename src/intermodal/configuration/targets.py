@@ -106,6 +106,7 @@ class LocalSettings(_Table):
     """This machine."""
 
     home: Path = Field(default_factory=lambda: Path(os.environ.get("INTERMODAL_HOME") or ".intermodal"))
+    parallelism: int | None = Field(None, ge=1, description="How many tasks run at the same time; default: as many as there are cores")
     set: dict[str, Any] = {}
 
 
