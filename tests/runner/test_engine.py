@@ -205,7 +205,6 @@ def test_a_container_component_gets_its_placeholders_and_passes_on_what_it_wrote
     @dsl.container_component
     def shell(word: str, made: dsl.Output[dsl.Dataset], size: dsl.OutputPath(int), seen: dsl.Input[dsl.Dataset], note: Optional[str] = None):  # noqa: UP045
         note_given = dsl.IfPresentPlaceholder(input_name="note", then=["--note", note], else_=["--quiet"])
-        given = [note_given, made.uri, size, seen.path, seen.metadata["rows"]]
         return dsl.ContainerSpec(
             image="any",
             command=["run", dsl.ConcatPlaceholder(["--word=", word])],

@@ -74,9 +74,11 @@ _CUT = _End("skipped", cut=True)
 
 
 class _Domain:
-    """The part of a run that a failure stops; exit tasks have one of their own."""
+    """The part of a run that a failure stops; exit tasks have one of their own, and a failure in theirs stops the parts around it too."""
 
-    stopped = False
+    def __init__(self, around: "_Domain | None" = None) -> None:
+        self.around = around
+        self.stopped = False
 
 
 _Finish = Callable[[_End], None]
@@ -170,9 +172,11 @@ class Engine:
 
     def stop(self, domain: _Domain) -> None:
         """Start nothing more of a domain."""
-        if not domain.stopped:
-            domain.stopped = True
-            self._stirred.extend(part for part in self._open if part.domain is domain)
+        each: _Domain | None = domain
+        while each and not each.stopped:
+            each.stopped = True
+            self._stirred.extend(part for part in self._open if part.domain is each)
+            each = each.around
 
     def enqueue(self, instance: Instance, domain: _Domain, finish: _Finish) -> None:
         """Have a task run as soon as there is room."""
@@ -238,7 +242,7 @@ class _Graph:
             self._ended(name, _End("skipped"))
         else:
             self.started.add(name)
-            self._begin(name, task, _Domain() if whatever else self.domain)
+            self._begin(name, task, _Domain(self.domain) if whatever else self.domain)
 
     def _begin(self, name: str, task: dict[str, Any], domain: _Domain) -> None:
         def finish(end: _End) -> None:
