@@ -1,6 +1,7 @@
 """The command line as a person meets it: every command runs in a process of its own."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,11 +30,11 @@ def intermodal(*arguments: str, cwd: Path = ROOT, **variables: str) -> subproces
 def test_help_names_every_command():
     shown = intermodal("--help")
     assert shown.returncode == 0
-    for command in ("run", "compile", "list", "describe", "serve", "doctor", "new-component"):
+    for command in ("run", "compile", "list", "describe", "run-component", "serve", "doctor", "new-component"):
         assert command in shown.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "compile", "list", "describe", "serve", "doctor", "new-component"])
+@pytest.mark.parametrize("command", ["run", "compile", "list", "describe", "run-component", "serve", "doctor", "new-component"])
 def test_every_command_explains_itself(command):
     shown = intermodal(command, "--help")
     assert shown.returncode == 0
@@ -53,6 +54,12 @@ def test_describe_shows_inputs_outputs_and_image():
     assert shown.returncode == 0
     for word in ("evaluation", "rules", "decision", "intermodal-train", "cached"):
         assert word in shown.stdout
+
+
+def test_describe_shows_defaults_and_what_is_required():
+    shown = intermodal("describe", "register_model").stdout
+    for name, default in {"model": "required", "registry": "required", "training": "none", "parameters": "{}", "promote": "false"}.items():
+        assert re.search(rf"^{name} +\w+ +{re.escape(default)} ", shown, re.MULTILINE), name
 
 
 def test_describe_names_the_component_that_was_meant():

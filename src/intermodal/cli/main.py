@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from intermodal import __version__
-from intermodal.authoring.catalog import component_names, component_page, load_component, shipped_configurations
-from intermodal.cli import platforms
+from intermodal.authoring.catalog import component_names, load_component, shipped_configurations
+from intermodal.cli import components, platforms
 from intermodal.runtime.disk import full_disk, is_full
 from intermodal.runtime.errors import ConfigurationError, IntermodalError
 from intermodal.runtime.redaction import guard
@@ -26,6 +26,7 @@ app = typer.Typer(
 serve = typer.Typer(help="The models served on this machine: list them, or stop one.", invoke_without_command=True)
 app.add_typer(serve, name="serve")
 app.add_typer(platforms.app)
+app.add_typer(components.app)
 
 Home = Annotated[Path, typer.Option("--home", envvar="INTERMODAL_HOME", help="Folder for runs, cache, stores and deployments.")]
 _HOME = Path(".intermodal")
@@ -130,28 +131,6 @@ def list_(
         console.print("\n[bold]Configurations[/]  " + escape("  ".join(map(str, configurations))))
 
 
-@app.command()
-def describe(name: Annotated[str, typer.Argument(metavar="COMPONENT")]) -> None:
-    """Describe a component: its inputs, outputs, image and page."""
-    from intermodal.authoring.decorator import UNCACHED
-
-    component = load_component(name)
-    specification = component.component_spec
-    console.print(f"[bold]{name}[/]  image {_image(component)}, {'never cached' if component.name in UNCACHED else 'cached'}\n")
-    console.print(component.description, markup=False)
-    for heading, group in (("Inputs", specification.inputs), ("Outputs", specification.outputs)):
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in (heading, "Type", ""):
-            table.add_column(column, overflow="fold")
-        for key, value in (group or {}).items():
-            table.add_row(key, value.type.split("@")[0], escape(value.description or ""))
-        console.print("")
-        console.print(table)
-    page = component_page(name)
-    if page.exists():
-        console.print(f"\nMore: {escape(str(page))}", soft_wrap=True)
-
-
 def _image(component: Any) -> str:
     return str(component.component_spec.implementation.container.image)
 
@@ -202,19 +181,6 @@ def doctor() -> None:
             console.print(f"         {escape(finding.remedy)}", soft_wrap=True)
     if any(finding.required and not finding.ok for finding in findings):
         raise typer.Exit(1)
-
-
-@app.command(name="new-component")
-def new_component(
-    name: Annotated[str, typer.Argument(help="verb_noun, for instance `score_batch`.")],
-    image: Annotated[str, typer.Option(help="The image it runs in.")] = "data",
-    root: Annotated[Path, typer.Option(help="The checkout.")] = Path(),
-) -> None:
-    """Make the files of a new component: contract, logic, page and test."""
-    from intermodal.authoring.scaffold import scaffold_component
-
-    for path in scaffold_component(name, image, root):
-        console.print(escape(str(path)))
 
 
 def main() -> None:
