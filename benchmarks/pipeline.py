@@ -111,7 +111,7 @@ def plain(configuration: Path, folder: Path) -> float:
     """Run the plain script in an empty home; return its seconds."""
     job = load_job(configuration, [f"serving.local.port={free_port()}"])
     place = Place(job.base, folder=str, source=lambda path, pattern: str(path / pattern), home=lambda key: str(folder))
-    settings = job.settings.wired("local", job.arguments("local", place))
+    settings = job.sections("local", job.arguments("local", place))
     arguments = vars(settings) | {"repository": settings.features.repository}
     (folder / "arguments.json").write_text(json.dumps(arguments))
     prelude = f"import json\na = json.load(open({str(folder / 'arguments.json')!r}))\np = lambda name: {str(folder)!r} + '/' + name\n"

@@ -2,13 +2,19 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from intermodal.authoring.catalog import component_names
+from intermodal.cli.main import app
+from tests.continuous_training.commands import check
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = Path(sys.executable).parent / "intermodal"
@@ -39,6 +45,24 @@ def test_every_command_explains_itself(command):
     shown = intermodal(command, "--help")
     assert shown.returncode == 0
     assert len(shown.stdout.split("\n")[3]) > 20, "a sentence that says what it does"
+
+
+def commands(group: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, command in getattr(group, "commands", {}).items():
+        yield (*path, name), command
+        yield from commands(command, *path, name)
+
+
+COMMANDS = {path: command for path, command in commands(typer.main.get_command(app)) if not hasattr(command, "commands")}
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_has_an_example_that_the_command_line_accepts(path):
+    given = re.findall(r"`intermodal ([^`]+)`", COMMANDS[path].epilog or "")
+    assert given, "no example in its help"
+    for each in given:
+        assert tuple(shlex.split(each)[: len(path)]) == path
+        check(shlex.split(each))
 
 
 def test_list_names_every_component_and_the_shipped_configurations():
@@ -130,3 +154,9 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(tmp_path):
     shown = intermodal("doctor", PATH=str(tmp_path), KUBECONFIG=str(tmp_path / "absent"))
     assert "apt-get install git" in shown.stdout
     assert "set KUBECONFIG" in shown.stdout
+
+
+def test_a_pipeline_for_one_platform_says_so_where_it_is_compiled_for_another():
+    shown = intermodal("compile", "pipelines/batch_prediction.yaml", "--target", "kubeflow")
+    assert shown.returncode == 1
+    assert "the pipeline 'batch_prediction' runs on vertex only, not on kubeflow" in shown.stderr

@@ -10,70 +10,20 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-import boto3
 import pytest
 import yaml
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
 from kfp import dsl
-from typer.testing import CliRunner
 
-from intermodal.cli import main as cli
 from intermodal.compiler.build import compile_specification, write_specification
 from intermodal.platforms import following
-from intermodal.runtime.errors import IntermodalError
+from tests.cli.invoking import runs, said
 from tests.platforms.test_local_runs import greet, greeting
 from tests.servers.faults import Fault
-from tests.servers.kubeflow import KubeflowServer, node_id, workflow_nodes
-from tests.servers.storage import gcs_server, s3_server
-from tests.servers.vertex import VertexServer
+from tests.servers.kubeflow import node_id, workflow_nodes
 
 ROOT = Path(__file__).resolve().parents[2]
 FLIGHTS = str(ROOT / "pipelines" / "flights.yaml")
 EXAMPLE = (ROOT / "targets.example.toml").read_text()
-
-
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory):
-    """Object stores with the artifact roots of the example."""
-    folder = tmp_path_factory.mktemp("stores")
-    with s3_server(folder) as s3, gcs_server(folder) as gcs, pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "STORAGE_EMULATOR_HOST": gcs,
-            "GOOGLE_CLOUD_PROJECT": "my-project",
-        }.items():
-            patch.setenv(name, value)
-        boto3.Session().client("s3", endpoint_url=s3).create_bucket(Bucket="pipelines")
-        storage.Client(credentials=AnonymousCredentials(), project="my-project").create_bucket("my-project-dev-pipelines")
-        yield s3
-
-
-@pytest.fixture
-def platforms(stores, tmp_path, monkeypatch):
-    """Both platforms, and a targets file that leads to them."""
-    with KubeflowServer().running() as kubeflow, VertexServer().running() as vertex:
-        text = EXAMPLE.replace("http://127.0.0.1:8888", kubeflow.url).replace("http://127.0.0.1:9000", stores)
-        text = text.replace('region = "europe-west4"\n', f'region = "europe-west4"\nendpoint = "{vertex.url}"\n', 1)
-        (tmp_path / "targets.toml").write_text(text)
-        monkeypatch.setenv("INTERMODAL_TARGETS", str(tmp_path / "targets.toml"))
-        monkeypatch.setenv("COLUMNS", "200")
-        yield {"kubeflow": kubeflow, "vertex": vertex}
-
-
-def said(*arguments: str, code: int = 0) -> str:
-    """Run a command; return what it printed, or the sentence it failed with."""
-    result = CliRunner().invoke(cli.app, [*arguments])
-    if isinstance(result.exception, IntermodalError):
-        assert code == 1, result.exception
-        return str(result.exception)
-    assert result.exit_code == code, (result.output, result.exception)
-    return result.output
-
-
-def runs(platforms, target) -> dict:
-    return platforms["kubeflow"].state["runs"] if target == "kubeflow" else platforms["vertex"].state["jobs"]
 
 
 def submitted(target: str, *more: str) -> str:
@@ -120,12 +70,16 @@ def test_a_command_says_that_images_by_tag_are_not_cached_and_what_to_do(platfor
     assert "Cache" not in said("submit", FLIGHTS, "--target", "kubeflow", "--no-cache")
 
 
-def test_a_file_compiled_by_kfp_is_uploaded_without_caching_and_a_configuration_is_not_uploaded(platforms, tmp_path):
+def test_a_file_compiled_by_kfp_is_uploaded_without_caching(platforms, tmp_path):
     file = tmp_path / "greeting.yaml"
     write_specification(compile_specification(greeting), file)
     assert "Cache    off for intermodal-data:0.1.0:" in said("upload", str(file), "--name", "greeting", "--version", "1")
     assert "enableCache" not in json.dumps(platforms["kubeflow"].state["versions"])
-    assert "a configuration; `intermodal compile" in said("upload", FLIGHTS, "--name", "a", "--version", "b", code=1)
+
+
+def test_a_configuration_is_compiled_on_the_way_to_its_upload(platforms, tmp_path):
+    assert "Uploaded flight-delay 1" in said("upload", FLIGHTS, "--version", "1")
+    assert [each["display_name"] for each in platforms["kubeflow"].state["pipelines"].values()] == ["flight-delay"]
 
 
 def test_a_compiled_file_is_kept_on_kubeflow_as_a_version_once(platforms, tmp_path):
@@ -157,6 +111,18 @@ def test_an_event_delivered_twice_is_one_run_and_one_about_something_else_is_non
     assert len(runs(platforms, target)) == 1
     assert "Nothing to do" in said("trigger", FLIGHTS, "--target", target, "--event", str(event), "--match", "other/*")
     assert len(runs(platforms, target)) == 1
+
+
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+def test_one_event_starts_each_configuration_once(platforms, target, tmp_path):
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps({"specversion": "1.0", "id": "7", "source": "monitor", "type": "drift"}))
+    values = yaml.safe_load(Path(FLIGHTS).read_text()) | {"name": "flight-delay-2"}
+    values["features"]["repository"] = str(ROOT / "feature_repo")
+    (tmp_path / "second.yaml").write_text(yaml.safe_dump(values))
+    for configuration in (FLIGHTS, str(tmp_path / "second.yaml")) * 2:
+        said("trigger", configuration, "--target", target, "--event", str(event))
+    assert len(runs(platforms, target)) == 2
 
 
 @pytest.mark.parametrize("target", ["kubeflow", "vertex"])

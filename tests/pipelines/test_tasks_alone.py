@@ -55,7 +55,7 @@ def arguments(alone, workplace):
         port = probe.getsockname()[1]
     job = load_job(workplace.configuration, [f"serving.local.port={port}"])
     place = Place(job.base, folder=str, source=lambda path, pattern: str(path / pattern), home=lambda key: str(alone / "home"))
-    settings = job.settings.wired("local", job.arguments("local", place))
+    settings = job.sections("local", job.arguments("local", place))
     registry = {"model_registry": settings.registry, "model_name": settings.name}
     label, seed = {"label": settings.label}, {"seed": settings.seed}
 

@@ -11,10 +11,11 @@ import pytest
 from kfp import dsl
 
 from intermodal.authoring.images import image_of
+from intermodal.authoring.pipeline import load_job
 from intermodal.compiler.build import compile_specification, set_images
 from intermodal.compiler.resources import apply_retries
 from intermodal.compiler.specification import apply_cache_policy, graphs
-from intermodal.platforms.vertex.serving import batch_prediction, container_specification, deploy_on_vertex
+from intermodal.platforms.vertex.serving import container_specification, deploy_on_vertex
 from intermodal.runner.engine import Engine
 from intermodal.runner.environments import environment
 from intermodal.runner.inputs import Values, executor_input
@@ -172,8 +173,9 @@ def test_rows_are_scored_by_a_managed_job_without_a_deployment(run, tmp_path):
     server, port = ServingVertex(tmp_path), free_port()
     with server.running(), https_proxy(server, HOST, tmp_path, tunnel=port) as variables, job_service(tmp_path, port) as jobs:
         outputs = run(
-            batch_prediction,
+            load_job(Path("pipelines/batch_prediction.yaml")).wire("vertex", None),
             variables,
+            name="batch-prediction",
             model=f"{MODEL}@2",
             instances=["gs://bucket/rows-*.jsonl"],
             output="gs://bucket/scored",

@@ -16,8 +16,8 @@ from docstring_parser import parse
 from kfp import dsl
 
 from intermodal.configuration.loading import Values, fill_in, read_values, validated
-from intermodal.configuration.sections import Configuration, Parameter, Place
-from intermodal.runtime.errors import ConfigurationError, nearest
+from intermodal.configuration.sections import Configuration, Parameter, Place, pipeline_arguments, pipeline_parameters, wired
+from intermodal.runtime.errors import ConfigurationError, MachineError, nearest
 from intermodal.runtime.user_code import load_module
 
 GROUP = "intermodal.pipelines"
@@ -34,12 +34,14 @@ class Pipeline:
             where the platform has none.
         configuration: What a configuration of it holds: a class derived from `Configuration`.
         summary: Takes a finished run of this machine, and returns the lines that a person wants to read at its end. Default: none.
+        platforms: Where it runs: of `local`, `kubeflow`, `vertex`. Default: anywhere.
     """
 
     name: str
     build: Callable[..., Any]
     configuration: type[Configuration]
     summary: Callable[[Any], Iterable[str]] | None = None
+    platforms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,37 +63,57 @@ class Job:
         """The folder that relative paths in the configuration start from."""
         return self.path.parent.resolve()
 
+    def runs_on(self, platform: str) -> bool:
+        """Return whether the pipeline has what it needs on a platform."""
+        return not self.pipeline.platforms or platform in self.pipeline.platforms
+
     def wire(self, platform: str, deploy: Callable[..., Any] | None) -> Any:
         """Return the pipeline as kfp compiles it.
 
         Args:
             platform: Whose part of the configuration counts: `local`, `kubeflow`, `vertex`.
             deploy: The platform's step that brings a model to serve.
+
+        Raises:
+            ConfigurationError: The pipeline does not run on the platform.
+            MachineError: A package that it needs is not installed.
         """
-        parameters = self.settings.parameters(platform)
+        if not self.runs_on(platform):
+            only = " or ".join(self.pipeline.platforms)
+            raise ConfigurationError(f"{self.path}: the pipeline {self.pipeline.name!r} runs on {only} only, not on {platform}")
+        parameters = pipeline_parameters(self.settings, platform)
         build, settings = self.pipeline.build, self.settings
 
-        def wired(*channels: Any) -> Any:
+        def function(*channels: Any) -> Any:
             named = dict(zip((each.name for each in parameters), channels, strict=True))
             extra = {"deploy": deploy} if "deploy" in inspect.signature(build).parameters else {}
-            return build(settings.wired(platform, named), **extra)
+            return build(wired(settings, platform, named), **extra)
 
         about = (parse(build.__doc__ or "").short_description or self.pipeline.name).strip()
-        wired.__name__ = self.pipeline.name.replace("-", "_")
-        wired.__doc__ = _documentation(about, parameters)
+        function.__name__ = self.pipeline.name.replace("-", "_")
+        function.__doc__ = _documentation(about, parameters)
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         signature = [inspect.Parameter(each.name, kind, default=each.default, annotation=each.annotation) for each in parameters]
         returned = inspect.signature(build).return_annotation
-        wired.__signature__ = inspect.Signature(signature, return_annotation=returned)  # type: ignore[attr-defined]
-        return dsl.pipeline(name=self.settings.name, description=about)(wired)
+        function.__signature__ = inspect.Signature(signature, return_annotation=returned)  # type: ignore[attr-defined]
+        try:
+            return dsl.pipeline(name=self.settings.name, description=about)(function)
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0].replace("_", "-")
+            extra = f"'intermodal[{platform}]'" if package.startswith("google") else package
+            raise MachineError(f"{package} is not installed, and the pipeline {self.pipeline.name!r} needs it: pip install {extra}") from error
 
     def arguments(self, platform: str, place: Place, *, without: frozenset[str] = frozenset()) -> dict[str, Any]:
-        """Return the pipeline's arguments; see `Configuration.arguments`."""
-        return self.settings.arguments(platform, place, without=without)
+        """Return the pipeline's arguments; see `pipeline_arguments`."""
+        return pipeline_arguments(self.settings, platform, place, without=without)
+
+    def sections(self, platform: str, values: dict[str, Any]) -> Any:
+        """Return parameters by name as the pipeline function gets them, for instance `sections("local", arguments).gate`."""
+        return wired(self.settings, platform, values)
 
     def defaults(self, platform: str) -> dict[str, Any]:
         """Return the arguments that are the same wherever the file is submitted from: all but those that name files of this machine."""
-        every = frozenset(each.name for each in self.settings.parameters(platform))
+        every = frozenset(each.name for each in pipeline_parameters(self.settings, platform))
         place = Place(self.base, folder=_elsewhere, source=_elsewhere, home=_elsewhere)
         made: dict[str, Any] = {}
         for name in every:
@@ -134,22 +156,33 @@ def find_pipeline(name: str, base: Path = Path()) -> Pipeline:
     return found
 
 
-def load_job(path: Path, overrides: list[str] | None = None, known: dict[str, Any] | None = None) -> Job:
+def load_job(path: Path, overrides: list[str] | None = None, *, profile: list[str] | None = None, known: dict[str, Any] | None = None) -> Job:
     """Read a configuration, and the pipeline that it names.
 
     Args:
         path: A YAML file.
         overrides: `section.key=value` texts, each value YAML, applied over the file.
+        profile: The same, of a profile in `targets.toml`, which serves every pipeline: keys that only another installed pipeline has are left out.
         known: `section.key` to value, for keys that the file leaves open: what a platform knows of itself.
 
     Raises:
         ConfigurationError: The file is missing, is not YAML, or says something wrong; the message names the line, the key, and the key that
             was probably meant.
     """
-    values = read_values(path, overrides)
-    pipeline = _pipeline_of(values)
+    pipeline = _pipeline_of(read_values(path, overrides))
+    values = read_values(path, [*_meant_for(pipeline, profile or []), *(overrides or [])])
     fill_in(values, pipeline.configuration, known or {})
     return Job(pipeline, validated(values, pipeline.configuration), path)
+
+
+def _meant_for(pipeline: Pipeline, settings: list[str]) -> list[str]:
+    """Return the settings but those whose first key another installed pipeline has, and this one not; what nobody knows stays, and is refused."""
+    first = {each: each.partition("=")[0].partition(".")[0] for each in settings}
+    foreign = {key for key in first.values() if key not in pipeline.configuration.model_fields}
+    if foreign:
+        others = [entry.load().configuration.model_fields for entry in entry_points(group=GROUP)]
+        foreign = {key for key in foreign if any(key in fields for fields in others)}
+    return [each for each, key in first.items() if key not in foreign]
 
 
 def _pipeline_of(values: Values) -> Pipeline:

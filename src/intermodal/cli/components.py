@@ -6,16 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from intermodal.cli.options import HOME, Home, console, example, table_of
 from intermodal.runtime.errors import ConfigurationError, nearest
 
 app = typer.Typer()
-console = Console(highlight=False)
-
-Home = Annotated[Path, typer.Option("--home", envvar="INTERMODAL_HOME", help="Folder for runs, cache, stores and deployments.")]
 
 #: A parameter's type in a compiled file: what a person calls it, and the types that YAML gives.
 _TYPES: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
@@ -28,7 +24,7 @@ _TYPES: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
 }
 
 
-@app.command()
+@app.command(epilog=example("describe train_model"))
 def describe(name: Annotated[str, typer.Argument(metavar="COMPONENT")]) -> None:
     """Describe a component: its inputs with their defaults, its outputs, image and page."""
     from intermodal.authoring.catalog import component_page, load_component
@@ -41,7 +37,7 @@ def describe(name: Annotated[str, typer.Argument(metavar="COMPONENT")]) -> None:
         policy += f" where {CACHED_WITH[component.name]} is given"
     console.print(f"[bold]{name}[/]  image {specification.implementation.container.image}, {policy}\n")
     console.print(component.description, markup=False)
-    inputs, outputs = _table("Inputs", "Type", "Default", ""), _table("Outputs", "Type", "")
+    inputs, outputs = table_of("Inputs", "Type", "Default", ""), table_of("Outputs", "Type", "")
     for key, value in (specification.inputs or {}).items():
         inputs.add_row(key, _short_type(value), _default(value), escape(value.description or ""))
     for key, value in (specification.outputs or {}).items():
@@ -54,13 +50,6 @@ def describe(name: Annotated[str, typer.Argument(metavar="COMPONENT")]) -> None:
         console.print(f"\nMore: {escape(str(page))}", soft_wrap=True)
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
 def _short_type(value: Any) -> str:
     return str(value.type).partition("@")[0].removeprefix("system.")
 
@@ -71,12 +60,12 @@ def _default(value: Any) -> str:
     return "none" if value.default is None else escape(json.dumps(value.default, ensure_ascii=False))
 
 
-@app.command(name="run-component")
+@app.command(name="run-component", epilog=example("run-component validate_data --input examples=table.parquet --set label=late"))
 def run_component(
     name: Annotated[str, typer.Argument(metavar="COMPONENT", help="A component's name, or the path of a compiled component.yaml.")],
     inputs: Annotated[list[str] | None, typer.Option("--input", metavar="NAME=PATH", help="An input artifact; may be repeated.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter, as YAML; may be repeated.")] = None,
-    home: Home = Path(".intermodal"),
+    home: Home = HOME,
     docker: Annotated[bool, typer.Option("--docker", help="Run it in a container of its image.")] = False,
     cache: Annotated[bool, typer.Option(help="Reuse what an earlier run finished on equal inputs.")] = True,
 ) -> None:
@@ -101,7 +90,7 @@ def _specification(name: str) -> dict[str, Any]:
         return compile_specification(load_component(name))
     specification = read_specification(path)
     if (found := len(specification["root"]["dag"]["tasks"])) != 1:
-        raise ConfigurationError(f"{path}: a pipeline of {found} tasks, not a component; run it with `intermodal submit --target local`")
+        raise ConfigurationError(f"{path}: a pipeline of {found} tasks, not a component; run it with `intermodal run`")
     return specification
 
 
@@ -195,7 +184,7 @@ def _metadata(folder: Path, output: str) -> dict[str, Any]:
     return {key: value for metadata in found for key, value in metadata.items() if isinstance(value, str | int | float) and key != "display_name"}
 
 
-@app.command(name="new-component")
+@app.command(name="new-component", epilog=example("new-component score_batch --image serve"))
 def new_component(
     name: Annotated[str, typer.Argument(help="verb_noun, for instance `score_batch`.")],
     image: Annotated[str, typer.Option(help="The image it runs in.")] = "data",

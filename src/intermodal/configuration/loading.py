@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from intermodal.configuration.sections import Configuration
+from intermodal.configuration.sections import problems as problems_of
 from intermodal.runtime.errors import ConfigurationError
 from intermodal.runtime.safe_yaml import parse_documents, parse_value, read_text
 from intermodal.runtime.secret_values import refuse_secrets
@@ -103,7 +104,7 @@ def validated(values: Values, kind: type[Kind]) -> Kind:
     except ValidationError as error:
         problems = [_in_words(values.path, values.tree, kind, problem) for problem in error.errors()]
         raise ConfigurationError("\n".join(dict.fromkeys(problems))) from error
-    if problems := [f"{_where(values, key)}: {reason}" for key, reason in settings.check()]:
+    if problems := [f"{_where(values, key)}: {reason}" for key, reason in problems_of(settings)]:
         raise ConfigurationError("\n".join(problems))
     return settings
 

@@ -145,6 +145,11 @@ def section(component: Any, *, without: tuple[str, ...] = (), **fields: Any) -> 
     return model
 
 
+def given_at_submission(description: str) -> Any:
+    """Return a field that a configuration may leave open: the parameter is required where the pipeline starts."""
+    return Field(None, description=description, validate_default=False, json_schema_extra={"given_at_submission": True})
+
+
 def platform_sections(**sections: type[Section]) -> Any:
     """Return a section with a part for each platform: of these only the one of the platform that is compiled for becomes parameters.
 
@@ -192,88 +197,6 @@ class Configuration(BaseModel, metaclass=_Types):
     name: Name = Field(description="Names runs, jobs, the registered model and the service")
     events: Events = Events()
 
-    def parts(self, platform: str) -> dict[str, tuple[tuple[str, ...], type[Section], Any]]:
-        """Return the sections by name: where each stands, its type and its values. Of a platform's sections the one of `platform`."""
-        found: dict[str, tuple[tuple[str, ...], type[Section], Any]] = {}
-        for name in type(self).model_fields:
-            value = getattr(self, name)
-            if isinstance(value, PlatformSections):
-                if isinstance(part := getattr(value, platform, None), Section):
-                    found[name] = ((name, platform), type(part), part)
-                else:
-                    found[name] = ((name, platform), Section, Section())
-            elif isinstance(value, Section):
-                found[name] = ((name,), type(value), value)
-        return found
-
-    def parameters(self, platform: str) -> list[Parameter]:
-        """Return the pipeline's parameters on a platform, those without a default first."""
-        top = [_parameter(name, (name,), field) for name, field in type(self).model_fields.items() if self._shared(name)]
-        below = [each for key, kind, value in self.parts(platform).values() for each in kind.pipeline_parameters(key, value)]
-        return sorted([*top, *below], key=lambda each: each.default is not inspect.Parameter.empty)
-
-    def arguments(self, platform: str, place: Place, *, without: frozenset[str] = frozenset()) -> dict[str, Any]:
-        """Return the pipeline's arguments.
-
-        Args:
-            platform: Where it runs.
-            place: Resolves paths and `{home}`.
-            without: Parameters that are given otherwise: nothing is staged for them.
-
-        Raises:
-            ConfigurationError: A file is not there, or a value names something of this machine that the platform cannot reach.
-        """
-        parts = self.parts(platform)
-        made: dict[str, Any] = {}
-        for each in self.parameters(platform):
-            if each.name in without:
-                continue
-            *_, name = each.key
-            part = parts[each.key[0]][2] if len(each.key) > 1 else None
-            value = part.argument_of(name, self) if part is not None else getattr(self, name)
-            field = type(part if part is not None else self).model_fields.get(name)
-            if value is not None:
-                made[each.name] = _argument(value, field, place, ".".join(each.key))
-        return made
-
-    def wired(self, platform: str, channels: dict[str, Any]) -> types.SimpleNamespace:
-        """Return what a pipeline function gets as `settings`: a channel for each shared key, and a mapping for each section."""
-        settings = types.SimpleNamespace(**{name: channels[name] for name in type(self).model_fields if self._shared(name)})
-        for name, (key, kind, value) in self.parts(platform).items():
-            own = {each.key[-1]: _channel(each, channels) for each in kind.pipeline_parameters(key, value)}
-            missing = {name for name, field in kind.model_fields.items() if name not in own and _located(field)}
-            setattr(settings, name, Wires(own, missing | (set(own) - set(_inputs(kind.made_from)) if kind.made_from else set())))
-        return settings
-
-    def check(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield what the components say against the values: the key's place, and what is wrong."""
-        shared = {name: getattr(self, name) for name in type(self).model_fields if self._shared(name)}
-        sections = [((name,), getattr(self, name)) for name in type(self).model_fields if isinstance(getattr(self, name), Section)]
-        for key, value in sections:
-            parts: list[tuple[tuple[str, ...], Any]] = [(key, value)]
-            if isinstance(value, PlatformSections):
-                parts = [((*key, name), getattr(value, name)) for name in type(value).model_fields]
-            for place, part in parts:
-                if (check := _check_of(type(part).made_from)) is None:
-                    continue
-                values = {name: _dumped(getattr(part, name)) for name in type(part).model_fields}
-                takes = inspect.signature(check).parameters
-                given = {
-                    name: each for name, each in (shared | values).items() if name in takes and (each is not None or takes[name].default is None)
-                }
-                if missing := [name for name, each in takes.items() if each.default is inspect.Parameter.empty and name not in given]:
-                    if all(name in values for name in missing):  # a platform fills them in
-                        continue
-                    raise TypeError(f"check_arguments of {_name_of(type(part).made_from)}: no key gives {', '.join(missing)}; give it a default")
-                try:
-                    check(**given)
-                except ArgumentError as error:
-                    path = tuple(error.parameter.split("."))
-                    yield (path if path[0] not in values and path[0] in shared else (*place, *path)), error.reason
-
-    def _shared(self, name: str) -> bool:
-        return name not in ("pipeline", "events") and not isinstance(getattr(self, name), Section)
-
 
 class Wires(dict[str, Any]):
     """A section as a pipeline function sees it: `**settings.gate` are the component's parameters, `settings.gate.KEY` is any key's channel.
@@ -298,6 +221,93 @@ class Wires(dict[str, Any]):
 def _channel(parameter: Parameter, channels: dict[str, Any]) -> Any:
     """Return a parameter's channel, or, among plain values, the default of one that was not given."""
     return channels[parameter.name] if parameter.name in channels or parameter.default is inspect.Parameter.empty else parameter.default
+
+
+def _parts(settings: Configuration, platform: str) -> dict[str, tuple[tuple[str, ...], type[Section], Any]]:
+    """Return the sections by name: where each stands, its type and its values. Of a platform's sections the one of `platform`."""
+    found: dict[str, tuple[tuple[str, ...], type[Section], Any]] = {}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, PlatformSections):
+            if isinstance(part := getattr(value, platform, None), Section):
+                found[name] = ((name, platform), type(part), part)
+            else:
+                found[name] = ((name, platform), Section, Section())
+        elif isinstance(value, Section):
+            found[name] = ((name,), type(value), value)
+    return found
+
+
+def pipeline_parameters(settings: Configuration, platform: str) -> list[Parameter]:
+    """Return the pipeline's parameters on a platform, those without a default first."""
+    top = [_parameter(name, (name,), field) for name, field in type(settings).model_fields.items() if _shared(settings, name)]
+    below = [each for key, kind, value in _parts(settings, platform).values() for each in kind.pipeline_parameters(key, value)]
+    return sorted([*top, *below], key=lambda each: each.default is not inspect.Parameter.empty)
+
+
+def pipeline_arguments(settings: Configuration, platform: str, place: Place, *, without: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Return the pipeline's arguments.
+
+    Args:
+        settings: The configuration.
+        platform: Where it runs.
+        place: Resolves paths and `{home}`.
+        without: Parameters that are given otherwise: nothing is staged for them.
+
+    Raises:
+        ConfigurationError: A file is not there, or a value names something of this machine that the platform cannot reach.
+    """
+    parts = _parts(settings, platform)
+    made: dict[str, Any] = {}
+    for each in pipeline_parameters(settings, platform):
+        if each.name in without:
+            continue
+        *_, name = each.key
+        part = parts[each.key[0]][2] if len(each.key) > 1 else None
+        value = part.argument_of(name, settings) if part is not None else getattr(settings, name)
+        field = type(part if part is not None else settings).model_fields.get(name)
+        if value is not None:
+            made[each.name] = _argument(value, field, place, ".".join(each.key))
+    return made
+
+
+def wired(settings: Configuration, platform: str, channels: dict[str, Any]) -> types.SimpleNamespace:
+    """Return what a pipeline function gets as `settings`: a channel for each shared key, and a mapping for each section."""
+    made = types.SimpleNamespace(**{name: channels[name] for name in type(settings).model_fields if _shared(settings, name)})
+    for name, (key, kind, value) in _parts(settings, platform).items():
+        own = {each.key[-1]: _channel(each, channels) for each in kind.pipeline_parameters(key, value)}
+        missing = {name for name, field in kind.model_fields.items() if name not in own and _located(field)}
+        setattr(made, name, Wires(own, missing | (set(own) - set(_inputs(kind.made_from)) if kind.made_from else set())))
+    return made
+
+
+def problems(settings: Configuration) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield what the components say against the values: the key's place, and what is wrong."""
+    shared = {name: getattr(settings, name) for name in type(settings).model_fields if _shared(settings, name)}
+    sections = [((name,), getattr(settings, name)) for name in type(settings).model_fields if isinstance(getattr(settings, name), Section)]
+    for key, value in sections:
+        parts: list[tuple[tuple[str, ...], Any]] = [(key, value)]
+        if isinstance(value, PlatformSections):
+            parts = [((*key, name), getattr(value, name)) for name in type(value).model_fields]
+        for place, part in parts:
+            if (check := _check_of(type(part).made_from)) is None:
+                continue
+            values = {name: _dumped(getattr(part, name)) for name in type(part).model_fields}
+            takes = inspect.signature(check).parameters
+            given = {name: each for name, each in (shared | values).items() if name in takes and (each is not None or takes[name].default is None)}
+            if missing := [name for name, each in takes.items() if each.default is inspect.Parameter.empty and name not in given]:
+                if all(name in values for name in missing):  # a platform fills them in
+                    continue
+                raise TypeError(f"check_arguments of {_name_of(type(part).made_from)}: no key gives {', '.join(missing)}; give it a default")
+            try:
+                check(**given)
+            except ArgumentError as error:
+                path = tuple(error.parameter.split("."))
+                yield (path if path[0] not in values and path[0] in shared else (*place, *path)), error.reason
+
+
+def _shared(settings: Configuration, name: str) -> bool:
+    return name not in ("pipeline", "events") and not isinstance(getattr(settings, name), Section)
 
 
 def _inputs(component: Any) -> dict[str, tuple[Any, Any, str]]:
@@ -357,8 +367,12 @@ def _parameter(name: str, key: tuple[str, ...], field: FieldInfo) -> Parameter:
         raise TypeError(f"{'.'.join(key)}: {field.annotation} is no type of a pipeline's parameter; take str, int, float, bool, list or dict")
     default = field.get_default(call_default_factory=True)
     plain = default is None or isinstance(default, _PLAIN)
-    empty = field.is_required() or _located(field) is not None or not plain or HOME in str(default)
+    empty = _is_left_open(field) or field.is_required() or _located(field) is not None or not plain or HOME in str(default)
     return Parameter(name, key, kind, inspect.Parameter.empty if empty else default, field.description or "")
+
+
+def _is_left_open(field: FieldInfo) -> bool:
+    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("given_at_submission"))
 
 
 def _left_out(field: FieldInfo, value: Any) -> bool:
@@ -408,9 +422,7 @@ def _partial(part: type[Section]) -> type[Section]:
     if not any(field.is_required() for field in part.model_fields.values()):
         return part
     fields: dict[str, Any] = {
-        name: (field.annotation | None, Field(None, description=field.description))
-        for name, field in part.model_fields.items()
-        if field.is_required()
+        name: (field.annotation, given_at_submission(field.description or "")) for name, field in part.model_fields.items() if field.is_required()
     }
     made: Any = create_model(part.__name__, __base__=part, __module__=__name__, **fields)
     return cast(type[Section], made)

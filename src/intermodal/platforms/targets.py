@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+from intermodal.authoring.catalog import component_names
 from intermodal.authoring.images import GPU_IMAGES, image_of, image_reference
 from intermodal.authoring.pipeline import Job
 from intermodal.compiler.build import compile_specification, set_images
 from intermodal.compiler.resources import accelerator_of, apply_retries, apply_shape, container_of
-from intermodal.compiler.specification import Specification, apply_cache_policy
+from intermodal.compiler.specification import Specification, apply_cache_policy, graphs
 from intermodal.components.deploy_kserve.component import deploy_kserve
-from intermodal.configuration.targets import KubeflowSettings, Shape, VertexSettings
+from intermodal.components.serve_model.component import serve_model
+from intermodal.configuration.targets import KubeflowSettings, Shape, TaskSettings, VertexSettings
 from intermodal.platforms.kubeflow.options import platform_document
 from intermodal.runtime.errors import ConfigurationError, MachineError
 
@@ -50,7 +52,7 @@ class ClusterTarget:
         apply_cache_policy(specification)
         set_images(specification, repository=self.image_repository, digests=self.digests)
         if self.settings:
-            for task, settings in self.settings.tasks.items():
+            for task, settings in self._tasks(specification).items():
                 if settings.shape:
                     shape = self.shapes[settings.shape]
                     apply_shape(specification, task, settings.shape, shape, self.name)
@@ -58,6 +60,12 @@ class ClusterTarget:
                         self._use_gpu_image(specification, task)
             apply_retries(specification, self.settings.retries)
         return specification
+
+    def _tasks(self, specification: Specification) -> dict[str, TaskSettings]:
+        """Return the settings of tasks; a profile serves every pipeline, so those of components of ours that are not in this one are left out."""
+        ours = {name.replace("_", "-") for name in component_names()}
+        present = {name for graph in graphs(specification) for name in graph["tasks"]}
+        return {name: each for name, each in (self.settings.tasks if self.settings else {}).items() if name in present or name not in ours}
 
     def _use_gpu_image(self, specification: Specification, task: str) -> None:
         container = container_of(specification, task)
@@ -72,7 +80,7 @@ class ClusterTarget:
         """Return the second document of a compiled file, for Kubeflow; empty on Vertex AI, or when the settings ask for nothing."""
         if not isinstance(self.settings, KubeflowSettings):
             return {}
-        return platform_document(specification, self.settings.tasks, self.shapes, self.settings.labels)
+        return platform_document(specification, self._tasks(specification), self.shapes, self.settings.labels)
 
 
 def managed_pipelines() -> ModuleType:
@@ -96,3 +104,8 @@ CLUSTER_TARGETS = {
     "kubeflow": ClusterTarget("kubeflow", deploy=lambda: deploy_kserve),
     "vertex": ClusterTarget("vertex", deploy=lambda: managed_pipelines().deploy_on_vertex),
 }
+
+
+def deploy_step(platform: str) -> Callable[..., Any] | None:
+    """Return the step that brings a model to serve on a platform, or here (`local`)."""
+    return serve_model if platform == "local" else CLUSTER_TARGETS[platform].deploy()

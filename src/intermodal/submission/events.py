@@ -29,10 +29,13 @@ class Event:
     subject: str
     parameters: dict[str, Any]
 
-    @property
-    def key(self) -> str:
-        """The submission key: the same for every delivery of this event."""
-        return "event-" + hashlib.sha256(f"{self.source}\0{self.id}".encode()).hexdigest()[:24]
+    def key(self, name: str) -> str:
+        """Return the submission key: the same for every delivery of this event, another for each name, so that one event may start several runs.
+
+        Args:
+            name: What the run is called after: the configuration's `name`.
+        """
+        return "event-" + hashlib.sha256(f"{self.source}\0{self.id}\0{name}".encode()).hexdigest()[:24]
 
 
 def parse_event(text: str) -> Event:

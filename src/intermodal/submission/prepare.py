@@ -21,6 +21,8 @@ from intermodal.submission.events import Event, allowed_parameters
 from intermodal.submission.parameters import check_parameters
 
 _NAME_LENGTH = 60
+#: The label that bears the configuration's name, where a platform has labels.
+NAME_LABEL = "intermodal-name"
 RemoteSettings = KubeflowSettings | VertexSettings
 
 
@@ -114,7 +116,7 @@ def prepare(
     values = read_pipeline(pipeline)
     compiled = is_compiled(values)
     described = configuration if compiled else pipeline
-    job = load_job(described, [*settings_overrides(goal.settings.set), *(overrides or [])], goal.known(digests or {})) if described else None
+    job = load_job(described, overrides, profile=profile_settings(goal.settings.set), known=goal.known(digests or {})) if described else None
     title = run_name(name, job.settings.name if job else pipeline.stem)
     if compiled:
         specification, platform = values[0], values[1] if len(values) > 1 else {}
@@ -132,9 +134,40 @@ def prepare(
         by_tag=forbid_caching_by_tag(specification),
         parameters=checked,
         name=title,
+        labels={NAME_LABEL: job.settings.name} if job else {},
         key=key,
         cached=cached if goal.settings.cached else False,
     )
+
+
+def compiled_documents(pipeline: Path, goal: Destination, digests: dict[str, str] | None = None) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    """Return a pipeline's documents for a target, and the images whose tasks are not cached there, as they go by a tag.
+
+    Args:
+        pipeline: A configuration, compiled on the way, or a compiled file.
+        goal: Where it goes.
+        digests: Image name to digest; a compiled file keeps its own.
+
+    Raises:
+        ConfigurationError: The file is wrong, or the target would refuse the pipeline.
+    """
+    documents = read_pipeline(pipeline)
+    if not is_compiled(documents):
+        job = load_job(pipeline, profile=profile_settings(goal.settings.set), known=goal.known(digests or {}))
+        documents = [each for each in compile_for(goal.name, job, goal=goal, digests=digests) if each]
+    refuse_errors(documents, goal.name, str(pipeline))
+    return documents, forbid_caching_by_tag(documents[0])
+
+
+def targets_of(job: Job, wanted: list[str] | None) -> list[str]:
+    """Return the targets that a pipeline is compiled for: those wanted, by default each that it runs on.
+
+    Raises:
+        ConfigurationError: There is no such target.
+    """
+    if unknown := set(wanted or ()) - set(CLUSTER_TARGETS):
+        raise ConfigurationError(f"there is no target {', '.join(sorted(unknown))}; the targets are {', '.join(CLUSTER_TARGETS)}")
+    return wanted or [name for name in CLUSTER_TARGETS if job.runs_on(name)]
 
 
 def event_parameters(event: Event, pipeline: Path, configuration: Path | None) -> dict[str, Any]:
@@ -154,6 +187,16 @@ def event_parameters(event: Event, pipeline: Path, configuration: Path | None) -
     return allowed_parameters(event, allowed, str(described or ""))
 
 
+def event_key(event: Event, pipeline: Path, configuration: Path | None) -> str:
+    """Return the submission key of an event: one for each configuration's `name`, so that one event can start two pipelines."""
+    documents = read_pipeline(pipeline)
+    described = configuration if is_compiled(documents) else pipeline
+    if described:
+        return event.key(load_job(described).settings.name)
+    specification = documents[0].get("pipelineSpec", documents[0])
+    return event.key(str(specification["pipelineInfo"]["name"]))
+
+
 def run_name(name: str | None, default: str) -> str:
     """Return a run's name: the one given, or the default.
 
@@ -166,8 +209,14 @@ def run_name(name: str | None, default: str) -> str:
     return title
 
 
-def settings_overrides(changed: dict[str, Any]) -> list[str]:
-    """Return a target's `set` as `section.key=value` texts."""
+def profile_settings(changed: dict[str, Any]) -> list[str]:
+    """Return a target's `set` as `section.key=value` texts.
+
+    Raises:
+        ConfigurationError: It names another pipeline: targets.toml may lie in a bucket, while code is named by files that are reviewed with it.
+    """
+    if "pipeline" in changed:
+        raise ConfigurationError("targets.toml: `set` cannot change `pipeline`, which names code; write it in the configuration")
     return [f"{key}={yaml.safe_dump(value, default_flow_style=True).removesuffix('...' + chr(10)).strip()}" for key, value in changed.items()]
 
 

@@ -1,4 +1,4 @@
-"""Deployment and batch prediction on Vertex AI by its managed steps, google-cloud-pipeline-components, wired to our artifacts.
+"""Deployment on Vertex AI by its managed steps, google-cloud-pipeline-components, wired to our artifacts.
 
 `deploy_on_vertex` has the inputs and the output of `serve_model` and `deploy_kserve`, so that the same pipeline function takes it. Its tasks: our
 question what there is already, and our rehearsal of the predictor; Google's `model_upload` (a new version of the model labelled with the service's
@@ -11,7 +11,6 @@ This module imports google-cloud-pipeline-components: only import it where a pip
 from typing import Any, Final
 
 from google_cloud_pipeline_components.types.artifact_types import UnmanagedContainerModel, VertexEndpoint, VertexModel
-from google_cloud_pipeline_components.v1.batch_predict_job import ModelBatchPredictOp
 from google_cloud_pipeline_components.v1.endpoint import ModelDeployOp, ModelUndeployOp
 from google_cloud_pipeline_components.v1.model import ModelUploadOp
 from kfp import dsl
@@ -113,31 +112,3 @@ def deploy_on_vertex(*, model: Any, evaluation: Any, registration: Any, deployme
         earlier = dsl.importer(artifact_uri=f"{_API}/{before}", artifact_class=VertexModel, metadata={"resourceName": before})
         ModelUndeployOp(model=earlier.output, endpoint=endpoint.output).set_caching_options(False).after(asked)
     return asked
-
-
-@dsl.pipeline(name="batch-prediction", description="Score rows in Cloud Storage with an uploaded model; nothing has to be deployed.")
-def batch_prediction(model: str, instances: list, output: str, machine_type: str = "n1-standard-4", replicas: int = 1) -> dsl.Artifact:
-    """Score rows with a model of Vertex AI's registry, as a managed batch prediction job.
-
-    Args:
-        model: `projects/PROJECT/locations/REGION/models/ID`, with or without `@VERSION`.
-        instances: `gs://` URIs of JSON lines, an object a row, as the endpoint takes them.
-        output: `gs://` directory; a directory `prediction-MODEL-TIME` is made in it.
-        machine_type: The machine of a replica.
-        replicas: How many there may be.
-
-    Returns:
-        The directory made: JSON lines of `{"instance": ..., "prediction": ...}`, and what could not be scored.
-    """
-    uploaded = dsl.importer(artifact_uri=f"{_API}/{model}", artifact_class=VertexModel, metadata={"resourceName": model})
-    scored = ModelBatchPredictOp(
-        job_display_name="batch-prediction",
-        model=uploaded.output,
-        location=LOCATION,
-        gcs_source_uris=instances,
-        gcs_destination_output_uri_prefix=output,
-        machine_type=machine_type,
-        starting_replica_count=1,
-        max_replica_count=replicas,
-    ).set_caching_options(False)
-    return scored.outputs["gcs_output_directory"]
