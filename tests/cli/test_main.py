@@ -76,7 +76,7 @@ def test_list_names_every_component_and_the_shipped_configurations():
 def test_describe_shows_inputs_outputs_and_image():
     shown = intermodal("describe", "gate_model")
     assert shown.returncode == 0
-    for word in ("evaluation", "rules", "decision", "intermodal-train", "cached"):
+    for word in ("evaluation", "confidence", "decision", "intermodal-train", "cached"):
         assert word in shown.stdout
 
 

@@ -212,20 +212,20 @@ def test_a_planted_password_is_sent_nowhere(platforms, target, place, tmp_path, 
     uri = f"https://me:{CANARY}@mlflow.example"
     arguments = ["submit", FLIGHTS, "--target", target]
     if place == "params":
-        (tmp_path / "params.yaml").write_text(yaml.safe_dump({"model_registry": uri}))
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump({"registry": uri}))
         arguments += ["--params", str(tmp_path / "params.yaml")]
     elif place == "targets":
         targets = Path(os.environ["INTERMODAL_TARGETS"])
-        targets.write_text(re.sub(r'"registry" = "[^"]*"', f'"registry" = "{uri}"', targets.read_text()))
+        targets.write_text(re.sub(r'(?m)^registry = "[^"]*"', f'registry = "{uri}"', targets.read_text()))
     elif place == "event":
-        values = yaml.safe_load((ROOT / FLIGHTS).read_text()) | {"events": {"parameters": ["model_registry"]}}
+        values = yaml.safe_load((ROOT / FLIGHTS).read_text()) | {"events": {"parameters": ["registry"]}}
         values["features"]["repository"] = str(ROOT / "feature_repo")
         (tmp_path / "open.yaml").write_text(yaml.safe_dump(values))
-        arguments = ["trigger", str(tmp_path / "open.yaml"), "--target", target, "--event", drifted(tmp_path, model_registry=uri)]
+        arguments = ["trigger", str(tmp_path / "open.yaml"), "--target", target, "--event", drifted(tmp_path, registry=uri)]
     else:
         arguments += ["--set", f"registry={uri}"]
     message = said(*arguments, code=1)
-    assert "model_registry carries a password or token" in message
+    assert "registry carries a password or token" in message
     assert CANARY not in message
     assert runs(platforms, target) == {}
 
@@ -240,7 +240,7 @@ def test_a_submission_names_a_secret_and_does_not_carry_it(platforms, target, mo
     assert CANARY not in held + shown
 
 
-JOB = "projects/my-project/locations/europe-west4/pipelineJobs/training-w"
+JOB = "projects/my-project/locations/europe-west4/pipelineJobs/flight-delay-w"
 
 
 @pytest.mark.parametrize(("state", "code"), [("SUCCEEDED", 0), ("FAILED", 1), ("CANCELLED", 1)])
@@ -251,7 +251,7 @@ def test_wait_follows_a_run_to_its_end_and_fails_when_it_fails(platforms, state,
         {"taskId": "2", "parentTaskId": "1", "taskName": "ingest-tables", "state": state, "startTime": "2026-01-01T00:00:00Z"},
     ]
     platforms["vertex"].advance(JOB, f"PIPELINE_STATE_{state}", tasks, error="" if code == 0 else "a task said no")
-    platforms["vertex"].faults.append(Fault("cut", method="GET", path="pipelineJobs/training-w"))
+    platforms["vertex"].faults.append(Fault("cut", method="GET", path="pipelineJobs/flight-delay-w"))
     output = said("submit", FLIGHTS, "--target", "vertex", "--key", "w", "--wait", code=code)
     assert ("Done" in output) if code == 0 else ("a task said no" in output and "intermodal logs" in output)
 
@@ -291,7 +291,7 @@ def test_status_shows_seconds_so_far_the_last_error_what_waits_and_the_pages_add
     }
     nodes = [each | ({"start_time": begun} if each["display_name"] == "train-model" else {}) for each in workflow_nodes("w", tree)]
     platforms["kubeflow"].advance(run, "RUNNING", nodes)
-    log = "Traceback\nintermodal.errors.DataError: the table [flights] has no rows\n"
+    log = "Traceback\nintermodal.runtime.errors.DataError: the table [flights] has no rows\n"
     platforms["kubeflow"].state["archive"][node_id("w", "root.ingest-tables.executor")] = log
     output = said("status", run, "--target", "kubeflow")
     assert re.search(r"ingest-tables +failed +0 +the table \[flights\] has no rows", output)
