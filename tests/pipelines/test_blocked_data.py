@@ -20,7 +20,7 @@ from intermodal.components.train_model.component import train_model
 from intermodal.components.validate_data.component import validate_data
 from intermodal.runner.local import LocalTarget
 from intermodal.runtime.errors import TaskError
-from tests.backend.launcher import Backend, TaskFailedError
+from tests.backend.launcher import Backend
 from tests.servers.storage import s3_server
 
 pytestmark = pytest.mark.timeout(600)
@@ -67,6 +67,7 @@ def test_on_the_backend_the_findings_are_uploaded_and_nothing_is_trained(table, 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     tmp_path.chmod(0o755)
+    (tmp_path / "s3").mkdir()
     with s3_server(tmp_path / "s3") as url:
         client = boto3.Session().client("s3", endpoint_url=url)
         client.create_bucket(Bucket="pipelines")
@@ -75,7 +76,7 @@ def test_on_the_backend_the_findings_are_uploaded_and_nothing_is_trained(table, 
         for name in ("first", "second"):
             (tmp_path / name).mkdir()
             run = replace(run, root=f"s3://pipelines/{name}", folder=tmp_path / name, done={}, cached=set())
-            with pytest.raises(TaskFailedError, match=re.escape(SENTENCE)):
+            with pytest.raises(TaskError, match=re.escape(SENTENCE)):
                 run.run({"uri": "s3://pipelines/rows.csv"})
             assert set(run.done) == {"importer", "validate-data"}
             assert run.done["validate-data"]["passed"] is False
