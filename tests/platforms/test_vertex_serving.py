@@ -20,7 +20,7 @@ from intermodal.runner.engine import Engine
 from intermodal.runner.environments import environment
 from intermodal.runner.inputs import Values, executor_input
 from intermodal.runner.outputs import read_outputs
-from intermodal.runner.placeholders import command_line, imported
+from intermodal.runner.placeholders import command_line, imported, resolved
 from intermodal.runtime.errors import TaskError
 from tests.servers.faults import Fault
 from tests.servers.storage import free_port
@@ -79,7 +79,8 @@ def run(tmp_path):
                 return Values(artifacts={"artifact": imported(instance.executor["importer"], instance.inputs, PLACEHOLDERS)})
             container, folder = instance.executor["container"], tmp_path / "runs" / str(next(folders))
             folder.mkdir(parents=True)
-            given = executor_input(instance.component, instance.inputs, str(folder))
+            inputs = Values(resolved(instance.inputs.parameters, PLACEHOLDERS), instance.inputs.artifacts)
+            given = executor_input(instance.component, inputs, str(folder))
             command = command_line([*container.get("command", []), *container.get("args", [])], given, PLACEHOLDERS)
             image = image_of(container["image"])
             python = environment(image) if image else Path(sys.executable)

@@ -65,11 +65,12 @@ def _executor_output(file: Path) -> tuple[dict[str, Any], dict[str, list[dict[st
     try:
         values, listed = said.get("parameterValues") or {}, said.get("artifacts") or {}
         artifacts = {name: [{**each} for each in entry.get("artifacts") or []] for name, entry in listed.items()}
-        return {**values}, artifacts
+        described = [each for entry in artifacts.values() for each in entry]
+        if all(isinstance(each.get("uri", ""), str) and isinstance(each.get("metadata") or {}, dict) for each in described):
+            return {**values}, artifacts
     except (AttributeError, TypeError):
-        raise DataError(
-            f"{file}: it ended with status 0, but what it says of its outputs is not an object with parameterValues and artifacts"
-        ) from None
+        pass
+    raise DataError(f"{file}: it ended with status 0, but what it says of its outputs is not an object with parameterValues and artifacts")
 
 
 def _parameter(file: Path, kind: str) -> Any:
