@@ -60,7 +60,7 @@ PLAIN = [
     (
         "train",
         "from intermodal.components.train_model.logic import train_model as f\n"
-        "f(examples_path=p('examples'), schema_path=p('schema'), statistics_path=p('statistics'), code_path=a['repository'],\n"
+        "f(examples_path=p('examples'), schema_path=p('schema'), statistics_path=p('statistics'), code_path=None,\n"
         "  label=a['label'], **a['training'], seed=a['seed'], model_path=p('model'),\n"
         "  training_path=p('training'), metrics_path=p('train_metrics'))\n"
         "from intermodal.components.evaluate_model.logic import evaluate_model as g\n"
@@ -74,7 +74,8 @@ PLAIN = [
         "from intermodal.components.register_model.logic import register_model as f\n"
         "f(model_path=p('model'), training_path=p('training'), schema_path=p('schema'), statistics_path=p('statistics'),\n"
         "  evaluation_path=p('evaluation'), decision_path=p('decision'), tables_path=p('tables'), repository_path=a['repository'],\n"
-        "  framework='', metrics={}, name=a['name'], registry=a['registry'], parameters=a['training']['hyperparameters'], run_name='plain',\n"
+        "  code_path=None, framework='', metrics={}, name=a['name'], registry=a['registry'],\n"
+        "  parameters=a['training']['hyperparameters'], run_name='plain',\n"
         "  promote=False, registered_path=p('registered'), registration_path=p('registration'))",
     ),
     (

@@ -20,6 +20,7 @@ def register_model(
     metrics: dsl.Input[dsl.Metrics] = None,
     tables: dsl.Input[dsl.Dataset] = None,
     repository: dsl.Input[dsl.Artifact] = None,
+    code: dsl.Input[dsl.Artifact] = None,
     parameters: dict = {},
     run_name: str = "",
     promote: bool = False,
@@ -40,7 +41,8 @@ def register_model(
         decision: As `gate_model` writes it: the alias moves when the verdict is `passed` and the champion is still the one it compared with.
         metrics: Numbers by name, of whatever component measured them; they become metrics of the run.
         tables: As `ingest_tables` writes them: the manifest identifies the data.
-        repository: The code that made the model, for instance a feature repository: its hash is recorded.
+        repository: The code that made the features, for instance a feature repository: its hash is recorded.
+        code: The code that made the model, where it is not the framework's own: its hash is recorded.
         parameters: Parameters of the run, name to value, for instance the hyperparameters.
         run_name: The MLflow run's name. Default: MLflow invents one.
         promote: Whether the alias moves where there is no decision.
@@ -52,7 +54,7 @@ def register_model(
         register_model(
             model_path=model.path,
             framework=model.metadata.get("framework", ""),
-            **{f"{key}_path": each.path if each else None for key, each in {**given, "repository": repository}.items()},
+            **{f"{key}_path": each.path if each else None for key, each in {**given, "repository": repository, "code": code}.items()},
             metrics=metrics.metadata if metrics else {},
             name=name,
             registry=registry,

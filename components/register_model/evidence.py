@@ -97,7 +97,7 @@ def lineage_of(given: Mapping[str, Path], model_hash: str) -> dict[str, Any]:
         manifest = read_json(given["tables"] / "manifest.json")
         lineage["data_fingerprint"] = manifest["fingerprint"]
         lineage["tables"] = {name: table["sha256"] for name, table in manifest["tables"].items()}
-    return lineage | {f"{name}_sha256": tree_hash(given[name]) for name in ("repository", "schema", "decision") if name in given}
+    return lineage | {f"{name}_sha256": tree_hash(given[name]) for name in ("repository", "code", "schema", "decision") if name in given}
 
 
 def metrics_of(files: Mapping[str, Path], metrics: Mapping[str, Any]) -> list[tuple[str, float, int]]:

@@ -38,6 +38,7 @@ def register_model(
     decision_path: str | None,
     tables_path: str | None,
     repository_path: str | None,
+    code_path: str | None,
     metrics: Mapping[str, Any],
     name: str,
     registry: str,
@@ -71,6 +72,7 @@ def register_model(
         "decision": decision_path,
         "tables": tables_path,
         "repository": repository_path,
+        "code": code_path,
     }
     given = {key: Path(path) for key, path in paths.items() if path}
     model = Path(model_path)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from intermodal.components.evaluate_model.component import evaluate_model
 from intermodal.components.gate_model.component import gate_model
@@ -84,6 +84,12 @@ class Training(section(train_model, without=("label", "seed"))):  # type: ignore
     """What is trained."""
 
     code: Folder | None = Field(None, description="Folder with the file of `model_function`, relative to the configuration")
+
+    @model_validator(mode="after")
+    def _with_its_code(self) -> Any:
+        if self.model_function and not self.code:
+            raise ValueError("model_function needs the folder of its file: give it as `code`")
+        return self
 
 
 class LocalServing(Section):

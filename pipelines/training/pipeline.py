@@ -29,7 +29,8 @@ def training(settings: Any, deploy: Any) -> None:
     """
     features = settings.features
     repository = dsl.importer(artifact_uri=features.repository, artifact_class=dsl.Artifact)
-    code = dsl.importer(artifact_uri=settings.training.code, artifact_class=dsl.Artifact) if settings.training.code else repository
+    # The model's code is an artifact of its own, where there is any: editing it runs no transform again.
+    code = {"code": dsl.importer(artifact_uri=settings.training.code, artifact_class=dsl.Artifact).output} if settings.training.code else {}
     found = find_champion(name=settings.name, registry=settings.registry)
     champion = fetch_champion(
         name=settings.name, registry=settings.registry, version=found.outputs["version"], model_sha256=found.outputs["model_sha256"]
@@ -51,7 +52,7 @@ def training(settings: Any, deploy: Any) -> None:
         examples=examples.output,
         schema=data.outputs["schema"],
         statistics=data.outputs["statistics"],
-        code=code.output,
+        **code,
         label=settings.label,
         seed=settings.seed,
         **settings.training,
@@ -71,6 +72,7 @@ def training(settings: Any, deploy: Any) -> None:
         decision=gate.outputs["decision"],
         tables=tables.output,
         repository=repository.output,
+        **code,
         name=settings.name,
         registry=settings.registry,
         parameters=settings.training.hyperparameters,

@@ -37,7 +37,7 @@ def registrable(tmp_path):
             (folder / name).write_bytes(data)
         names = ("model", "training", "schema", "statistics", "evaluation", "decision", "tables", "repository", "registration", "registered")
         plain = {"framework": "", "metrics": {}, "parameters": {"epochs": 3.0}, "run_name": "run-1", "promote": False}
-        return {f"{name}_path": str(folder / name) for name in names} | plain
+        return {f"{name}_path": str(folder / name) for name in names} | {"code_path": None} | plain
 
     return make
 

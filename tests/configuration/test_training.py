@@ -73,6 +73,39 @@ def test_every_problem_is_told_at_once(edited, tmp_path):
         load_job(path)
 
 
+def test_a_model_function_needs_its_code():
+    with pytest.raises(ConfigurationError, match=r"line \d+: training: model_function needs the folder of its file: give it as `code`$"):
+        load_job(FLIGHTS, ["training.model_function=model.py:build"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("model: { name: x }", "model.name: this key is now name;"),
+        ("model: { hyperparameters: { epochs: 3 } }", "model.hyperparameters: this key is now"),
+        ("stores: { model_registry: x }", "stores.model_registry: this key is now registry;"),
+        ("stores: { deployments: x }", "serving.kubeflow.namespace"),
+    ],
+)
+def test_an_old_key_names_the_new_one(tmp_path, old, new):
+    path = tmp_path / "old.yaml"
+    path.write_text(FLIGHTS.read_text() + old + "\n")
+    with pytest.raises(ConfigurationError) as refused:
+        load_job(path)
+    assert str(refused.value).startswith(f"{path}, line {len(path.read_text().splitlines())}: ")
+    assert new in str(refused.value)
+
+
+def test_an_old_key_of_a_section_that_is_still_there_names_the_new_one(edited):
+    with pytest.raises(ConfigurationError, match=r"line \d+: serving\.port: this key is now serving\.local\.port; rename it"):
+        load_job(edited("local: { port: 8080 }", "port: 8080"))
+
+
+def test_a_value_out_of_range_is_refused_by_the_components_own_check(edited):
+    with pytest.raises(ConfigurationError, match=r"line \d+: gate\.confidence: .*1\.5"):
+        load_job(FLIGHTS, ["gate.confidence=1.5"])
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"absent\.yaml: no such file"):
         load_job(tmp_path / "absent.yaml")

@@ -26,3 +26,35 @@ def test_another_table_ends_as_a_served_model_by_configuration_alone(example, sa
     with urllib.request.urlopen(body, timeout=30) as answer:
         (probability, *_) = json.load(answer)["predictions"]
     assert 0 <= probability <= 1
+
+
+MODEL = """
+import keras
+
+def build(width, settings):
+    return keras.Sequential([keras.Input((width,)), keras.layers.Dense(UNITS, activation="relu"), keras.layers.Dense(1)])
+"""
+
+
+def test_editing_the_model_reruns_no_transform(example, tmp_path):
+    code = tmp_path / "model"
+    code.mkdir()
+    changes = (
+        "--set",
+        f"training.code={code}",
+        "--set",
+        "training.model_function=model.py:build",
+        "--set",
+        "training.epochs=5",
+        "--set",
+        "gate.minimum={}",
+    )
+    states = []
+    for units in ("8", "9"):
+        (code / "model.py").write_text(MODEL.replace("UNITS", units))
+        example.run("--set", f"serving.local.port={example.port}", *changes)
+        newest = max(example.home.glob("runs/*/run.json"), key=lambda path: path.stat().st_mtime)
+        states.append(json.loads(newest.read_text())["tasks"])
+    before, after = states
+    assert before["train-model"] == after["train-model"] == "done"
+    assert {after[task] for task in ("ingest-tables", "transform-tables", "retrieve-features")} == {"cached"}

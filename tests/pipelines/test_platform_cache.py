@@ -39,7 +39,8 @@ class Rehearsal(Backend):
 
 @pytest.fixture(scope="module")
 def compiled():
-    return compile_for("kubeflow", load_job(Path("pipelines/flights.yaml")), digests=DIGESTS)[0]
+    job = load_job(Path("pipelines/flights.yaml"), ["training.code=model_code", "training.model_function=model.py:build"])
+    return compile_for("kubeflow", job, digests=DIGESTS)[0]
 
 
 @pytest.fixture
@@ -52,9 +53,14 @@ def run(compiled):
         set_images(specification, digests=digests)
         change(specification)
         declared = dict.fromkeys(specification["root"]["inputDefinitions"]["parameters"], "")
-        values = {"find-champion": champion, "fingerprint-sources": {"Output": fingerprint}, "gate-model": {"Output": passed}}
+        values = {
+            "find-champion": champion,
+            "fingerprint-sources": {"Output": fingerprint},
+            "gate-model": {"Output": passed},
+            "validate-data": {"passed": True},
+        }
         made = Rehearsal(specification, {}, None, "s3://pipelines/run", None, cache=cache, values=values)
-        made.run(declared | {"features_repository": "s3://pipelines/sources/1"} | parameters)
+        made.run(declared | {"features_repository": "s3://pipelines/sources/1", "training_code": "s3://pipelines/model/1"} | parameters)
         return made.ran
 
     return once
@@ -85,9 +91,10 @@ def test_another_champion_is_compared_with(run):
     [
         ({"fingerprint": "g"}, TO_THE_TABLES | FROM_THE_CHAMPION - {"fetch-champion"}),
         ({"features_repository": "s3://pipelines/sources/2"}, TO_THE_TABLES - {"ingest-tables"} | FROM_THE_CHAMPION - {"fetch-champion"}),
+        ({"training_code": "s3://pipelines/model/2"}, {"train-model", "evaluate-model", "gate-model"}),
         ({"gate_minimum": {"auc": 0.9}}, {"gate-model"}),
     ],
-    ids=["data", "code", "rules"],
+    ids=["data", "feature code", "model code", "rules"],
 )
 def test_what_is_new_runs_through(run, new, again):
     run()

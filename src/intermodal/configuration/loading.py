@@ -156,6 +156,8 @@ def _in_words(path: Path, tree: yaml.Node | None, kind: type[BaseModel], problem
         return f"{where}: there is no such key; {hint}"
     if problem["type"] == "missing":
         return f"{where}: this key is required"
+    if problem["type"] == "value_error":
+        return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
     return f"{where}: {problem['msg']}, not {problem['input']!r}"
 
 

@@ -38,6 +38,13 @@ def champion(registry, name):
     return str(open_registry(registry).get_registered_model(name).aliases.get("champion"))
 
 
+def test_the_models_own_code_is_part_of_the_lineage(local_registry, model_name, registrable, tmp_path):
+    (tmp_path / "model.py").write_text("def build(width, settings): ...")
+    made = register(registrable(), local_registry, model_name, code_path=str(tmp_path))
+    assert made["lineage"]["code_sha256"] not in (None, made["lineage"]["repository_sha256"])
+    assert "code_sha256" not in register(registrable("other weights"), local_registry, model_name, run_name="run-2")["lineage"]
+
+
 def test_a_passed_model_becomes_champion_with_numbers_curves_and_lineage(local_registry, model_name, registrable):
     made = register(registrable(), local_registry, model_name, parameters={"epochs": 3.0, "hidden_units": [64.0], "note": "x" * 9000})
     assert (made["name"], made["version"], made["champion"], made["previous_champion"]) == (model_name, "1", True, None)
