@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from kubernetes import client, config
@@ -11,17 +13,17 @@ from kubernetes.client.exceptions import ApiException
 from urllib3 import PoolManager, Timeout
 from urllib3.exceptions import HTTPError
 
-from intermodal.runtime.errors import DeploymentError, StoreError
+from intermodal.runtime.errors import ConfigurationError, DeploymentError, StoreError
 
 FIELD_MANAGER: Final = "intermodal"
 _CALL_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 3
 _ATTEMPTS: Final = 4
 #: While a task is being ended: there are 30 seconds until it is killed.
-_HURRIED_SECONDS: Final = 3.0
-_HURRIED_ATTEMPTS: Final = 2
+_CANCELLED_SECONDS: Final = 3.0
+_CANCELLED_ATTEMPTS: Final = 2
 #: Statuses that mean "later", never "no".
-_PASSING: Final = frozenset({429, 500, 502, 503, 504})
+_TRANSIENT: Final = frozenset({429, 500, 502, 503, 504})
 
 T = TypeVar("T")
 
@@ -53,6 +55,35 @@ def connect() -> client.ApiClient:
         raise StoreError(f"no cluster to deploy to: not in a pod, and no kubeconfig ({error}); set KUBECONFIG") from error
 
 
+def own_namespace() -> str:
+    """Return the namespace of the pod that this runs in; outside a pod that of the kubeconfig's context, or `default`."""
+    file = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+    if file.is_file():
+        return file.read_text(encoding="utf-8").strip()
+    try:
+        _, context = config.list_kube_config_contexts(os.environ.get("KUBECONFIG"))
+    except config.ConfigException:
+        return "default"
+    return str((context.get("context") or {}).get("namespace") or "default")
+
+
+def own_image(api: client.ApiClient) -> str:
+    """Return the image of the pod that this runs in.
+
+    Raises:
+        ConfigurationError: This runs in no pod, or the pod cannot be read.
+    """
+    remedy = "image: name the predictor's image (docs/images.md says how it is built)"
+    if not os.environ.get("KUBERNETES_SERVICE_HOST"):
+        raise ConfigurationError(f"{remedy}; only a task in a cluster can take its own")
+    host, space = socket.gethostname(), Namespace(api, own_namespace())
+    pods = space.named_pods(os.environ.get("HOSTNAME", host))
+    containers = {each.name: each.image for pod in pods for each in pod.spec.containers}
+    if "main" not in containers and len(containers) != 1:
+        raise ConfigurationError(f"{remedy}; {host} in {space.name} is no pod with one container or a container main")
+    return str(containers.get("main") or next(iter(containers.values())))
+
+
 class Namespace:
     """One namespace of a cluster, as far as a deployment reads or changes it."""
 
@@ -73,7 +104,7 @@ class Namespace:
 
     def hurry(self) -> None:
         """From now on wait for no call longer than a task that is being ended can."""
-        self._seconds, self._attempts = _HURRIED_SECONDS, _HURRIED_ATTEMPTS
+        self._seconds, self._attempts = _CANCELLED_SECONDS, _CANCELLED_ATTEMPTS
 
     def _service(self, name: str) -> dict[str, str]:
         return {"group": "serving.kserve.io", "version": "v1beta1", "namespace": self.name, "plural": "inferenceservices", "name": name}
@@ -182,6 +213,14 @@ class Namespace:
         )
         return sorted(found.items, key=lambda pod: pod.metadata.creation_timestamp, reverse=True)
 
+    def named_pods(self, name: str) -> list[Any]:
+        """Return the pods of a name: one or none. By listing, which the Role allows."""
+        found = self._call(
+            lambda: self._core.list_namespaced_pod(self.name, field_selector=f"metadata.name={name}", _request_timeout=self._seconds),
+            f"reading pod {self.name}/{name}",
+        )
+        return list(found.items)
+
     def last_lines(self, pod: str, container: str, *, lines: int = 12) -> str:
         """Return the end of a container's log: of the run that ended, if it was restarted; empty where there is none."""
         for previous in (True, False):
@@ -199,24 +238,25 @@ class Namespace:
                     f"reading the log of pod {self.name}/{pod}",
                 )
             except (DeploymentError, StoreError):
-                # Without its log a failure is still to be told.
+                # A failure is reported without its log too.
                 continue
             if text := raw.data.decode(errors="replace").strip():
                 return str(text)
         return ""
 
-    def post_json(self, pod: Any, port: int, path: str, body: Any) -> Any:
-        """POST JSON to a pod: straight to its address, as from inside the cluster, or where that leads nowhere through the API server.
+    def ask(self, pod: Any, port: int, path: str, body: Any) -> Any:
+        """POST JSON to a pod, or GET where there is no body: at its address, as from inside the cluster, or through the API server.
 
         Neither needs DNS or an ingress. Prediction is safe to repeat.
         """
         name = f"pod {self.name}/{pod.metadata.name}"
+        method = "GET" if body is None else "POST"
         try:
             answer = PoolManager(retries=False).request(
-                "POST", f"http://{pod.status.pod_ip}:{port}/{path}", json=body, timeout=Timeout(connect=_CONNECT_SECONDS, read=self._seconds)
+                method, f"http://{pod.status.pod_ip}:{port}/{path}", json=body, timeout=Timeout(connect=_CONNECT_SECONDS, read=self._seconds)
             )
         except HTTPError:
-            status, data = 200, self._post_by_proxy(pod.metadata.name, port, path, body)
+            status, data = 200, self._ask_by_proxy(method, pod.metadata.name, port, path, body)
         else:
             status, data = answer.status, answer.data
         if status != 200:
@@ -226,11 +266,11 @@ class Namespace:
         except ValueError as error:
             raise DeploymentError(f"{name} answers {path} with no JSON ({error}): {data[:200]!r}") from error
 
-    def _post_by_proxy(self, pod: str, port: int, path: str, body: Any) -> bytes:
+    def _ask_by_proxy(self, method: str, pod: str, port: int, path: str, body: Any) -> bytes:
         raw = self._call(
             lambda: self._api.call_api(
                 f"/api/v1/namespaces/{self.name}/pods/{pod}:{port}/proxy/{path}",
-                "POST",
+                method,
                 header_params={"Content-Type": "application/json", "Accept": "application/json"},
                 body=body,
                 auth_settings=["BearerToken"],
@@ -250,7 +290,7 @@ class Namespace:
             try:
                 return request()
             except ApiException as error:
-                if error.status not in _PASSING or _refused_by_webhook(error) or attempt >= self._attempts:
+                if error.status not in _TRANSIENT or _refused_by_webhook(error) or attempt >= self._attempts:
                     raise _in_words(error, what) from error
             except HTTPError as error:
                 if attempt >= self._attempts:

@@ -1,4 +1,4 @@
-"""One attempt at a time on a service, and what it is about to change: a Lease in the cluster, which an attempt that was killed loses by itself."""
+"""A lock on a service, with a record of the change under way: a Lease in the cluster, which runs out when its holder was killed."""
 
 import json
 import os
@@ -23,13 +23,13 @@ RECORD_ANNOTATION: Final = "intermodal/change"
 
 
 class Superseded(DeploymentError):  # noqa: N818
-    """Another attempt took this one for dead and has the service now: nothing may be changed any more, not even back."""
+    """The Lease ran out and another attempt has the service now: nothing may be changed any more, not even back."""
 
 
 class Lock:
     """The right to change a service, held while the block runs and renewed by a thread.
 
-    Whether another holder lives is judged by whether it renews its Lease while we watch, never by comparing clocks.
+    Another holder is alive if it renews its Lease while we watch; clocks are never compared.
 
     Attributes:
         name: The Lease's name.
@@ -39,7 +39,8 @@ class Lock:
     def __init__(self, space: Namespace, service: str, version: str) -> None:
         """Name the Lease; nothing is called yet."""
         # A renewal that is late is worth nothing: short limits.
-        self._space, self._service, self._version = space.hurried(), service, version
+        self._space, self._service = space.hurried(), service
+        self._change = f"to deploy version {version}" if version else "to deploy a model"
         self.name = f"intermodal-{service}"
         self._identity = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         self._lease: dict[str, Any] = {}
@@ -160,7 +161,7 @@ class Lock:
                 "namespace": self._space.name,
                 "labels": {"app.kubernetes.io/managed-by": "intermodal"},
                 "annotations": {
-                    _ATTEMPT: f"to deploy version {self._version}",
+                    _ATTEMPT: self._change,
                     **({} if record is None else {RECORD_ANNOTATION: json.dumps(record, sort_keys=True)}),
                 },
                 **({key: read["metadata"][key] for key in ("uid", "resourceVersion")} if read else {}),

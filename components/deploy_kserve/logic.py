@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from intermodal.components.deploy_kserve.arguments import PREDICTOR, check_arguments
 from intermodal.components.deploy_kserve.cancellation import cancellable
-from intermodal.components.deploy_kserve.cluster import Namespace, connect
+from intermodal.components.deploy_kserve.cluster import Namespace, connect, own_image, own_namespace
+from intermodal.components.deploy_kserve.formats import format_of, protocol_of
 from intermodal.components.deploy_kserve.lock import Lock
-from intermodal.components.deploy_kserve.manifest import HTTP_PORT, check_name, inference_service
+from intermodal.components.deploy_kserve.manifest import inference_service
 from intermodal.components.deploy_kserve.rollout import Rollout
-from intermodal.runtime.artifacts import read_json, whole_directory, write_json
-from intermodal.runtime.errors import ConfigurationError
-from intermodal.serving.endpoint import endpoint, open_inference
+from intermodal.serving.endpoint import open_inference, version_of, write_deployment
 from intermodal.serving.smoke_test import SmokeTest
 
 
@@ -19,57 +19,77 @@ def deploy_kserve(
     *,
     model_path: str,
     model_uri: str,
-    evaluation_path: str,
-    registration_path: str,
+    name: str,
     namespace: str,
-    service_name: str,
-    serving: Mapping[str, Any],
+    evaluation_path: str | None,
+    registration_path: str | None,
+    model_format: str,
+    protocol: str,
+    runtime: str,
+    image: str,
+    timeout: float,
+    tolerance: float,
+    resources: Mapping[str, Any],
+    service_account: str,
+    minimum_replicas: int,
+    maximum_replicas: int,
+    port: int,
+    version: str,
     deployment_path: str,
-) -> None:
-    """Deploy a SavedModel as an InferenceService and write `deployment.json`.
+) -> dict[str, Any]:
+    """Deploy a model as an InferenceService and write `deployment.json`. See the contract for the arguments.
 
     The model first comes up as a candidate beside the service; only when that answers right does the service change. Deploying the same model again
     changes nothing. Whatever stops the attempt, what served before still does, or is what the next attempt goes back to.
 
-    Args:
-        model_path: The SavedModel as this machine reads it.
-        model_uri: What KServe loads: ``gs://``, ``s3://``, ``https://`` or ``pvc://CLAIM/PATH``.
-        evaluation_path: Directory with `smoke.json`.
-        registration_path: Directory with `registration.json`.
-        namespace: The namespace.
-        service_name: The InferenceService's name.
-        serving: `image` (required), `timeout` in seconds (default 600), `tolerance` (default 1e-4), `resources`,
-            `service_account`, `port` of the predictor (default 8080), `minimum_replicas`, `maximum_replicas`.
-        deployment_path: Directory to write.
+    The model need not be at `model_path` where `model_format` is given; `model_uri` is what KServe loads: ``gs://``, ``s3://``, ``https://`` or
+    ``pvc://CLAIM/PATH``.
+
+    Returns:
+        The metadata of the deployment: `url`, `name`, `version`, `tested`.
 
     Raises:
-        ConfigurationError: `serving` names no image, or a name cannot be one.
+        ConfigurationError: An argument is wrong, or the model or the task does not tell what has no value.
         DataError: An input cannot be read.
         StoreError: The cluster cannot be reached, lacks KServe, or the account lacks a permission.
         DeploymentError: The service was refused, did not become ready or answered wrong; another attempt is at it; or the task was asked to end.
     """
-    if not serving.get("image"):
-        raise ConfigurationError("serving.image: missing; name the predictor's image (docs/how-to/images.md says how it is built)")
-    check_name(service_name)
-    version = str(read_json(Path(registration_path) / "registration.json")["version"])
-    smoke_test = SmokeTest.read(evaluation_path, model_path, serving.get("tolerance"))
-    port = int(serving.get("port") or HTTP_PORT)
-    manifest = inference_service(
-        name=service_name,
+    check_arguments(
+        name=name,
         namespace=namespace,
-        image=serving["image"],
+        model_format=model_format,
+        protocol=protocol,
+        runtime=runtime,
+        timeout=timeout,
+        tolerance=tolerance,
+        resources=resources,
+        minimum_replicas=minimum_replicas,
+        maximum_replicas=maximum_replicas,
+        port=port,
+    )
+    server = model_format or format_of(Path(model_path))
+    smoke_test = SmokeTest.read(model_path, evaluation_path, tolerance)
+    version = version_of(registration_path, version)
+    api = connect()
+    space = Namespace(api, namespace or own_namespace())
+    spoken = ("v1", "v2") if server == PREDICTOR else (protocol or protocol_of(server),)
+    manifest = inference_service(
+        name=name,
+        namespace=space.name,
         model_uri=model_uri,
         version=version,
-        resources=serving.get("resources"),
-        service_account=serving.get("service_account"),
-        port=port,
-        minimum_replicas=int(serving.get("minimum_replicas") or 0),
-        maximum_replicas=int(serving.get("maximum_replicas") or 0),
+        model_format=server,
+        protocol=spoken[0],
+        runtime=runtime,
+        image=(image or own_image(api)) if server == PREDICTOR else "",
+        resources=resources,
+        service_account=service_account,
+        minimum_replicas=int(minimum_replicas),
+        maximum_replicas=int(maximum_replicas),
+        port=int(port),
     )
-    space = Namespace(connect(), namespace)
-    with cancellable(), Lock(space, service_name, version) as lock:
-        live, exchange = Rollout(space, lock, manifest, smoke_test, port=port, timeout=float(serving.get("timeout") or 600)).run()
-    url = live.get("status", {}).get("url", "")
-    described = endpoint(name=service_name, url=url, version=version, protocols=open_inference(url, service_name), exchange=exchange)
-    with whole_directory(deployment_path) as folder:
-        write_json(folder / "deployment.json", described)
+    with cancellable(), Lock(space, name, version) as lock:
+        service, exchange = Rollout(space, lock, manifest, smoke_test, protocols=spoken, timeout=timeout).run()
+    url = service.get("status", {}).get("url", "")
+    protocols = {each: address for each, address in open_inference(url, name).items() if each in spoken}
+    return write_deployment(deployment_path, name=name, url=url, version=version, protocols=protocols, exchange=exchange)

@@ -1,4 +1,4 @@
-"""InferenceServices as plain dictionaries: the one that serves, the candidate that is tried first, and what served before."""
+"""InferenceServices as plain dictionaries: the service, the candidate that is tried first, and what served before."""
 
 import copy
 import hashlib
@@ -6,19 +6,20 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from intermodal.runtime.errors import ConfigurationError
+from intermodal.components.deploy_kserve.arguments import LONGEST_NAME, PREDICTOR
 
 #: Where KServe puts what STORAGE_URI names.
 MODEL_DIRECTORY: Final = "/mnt/models"
-HTTP_PORT: Final = 8080
 #: Which version of the registered model a service holds.
 VERSION_ANNOTATION: Final = "intermodal/model-version"
 #: On the service's pods: which change of the service made them.
 REVISION_ANNOTATION: Final = "intermodal/revision"
 #: On a candidate: the service that it is tried for.
 CANDIDATE_ANNOTATION: Final = "intermodal/candidate-of"
-#: KServe labels the pods with `isvc.NAME-predictor`, and a label has 63 characters.
-LONGEST_NAME: Final = 48
+#: Of KServe's own runtimes.
+_DEFAULT_PORT: Final = 8080
+#: The container that serves, in every pod that KServe makes.
+SERVER: Final = "kserve-container"
 _SUFFIX: Final = "-candidate"
 
 
@@ -33,61 +34,45 @@ def candidate_name(service: str, namespace: str) -> str:
     return f"{head}-{digest}" if head else f"c{digest}"
 
 
-def check_name(service: str) -> None:
-    """Refuse a name that KServe cannot give to a service's pods.
-
-    Raises:
-        ConfigurationError: It is not 1 to 48 lowercase letters, digits and hyphens, a letter first and no hyphen last.
-    """
-    if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", service) or len(service) > LONGEST_NAME:
-        raise ConfigurationError(
-            f"service_name {service!r}: use lowercase letters, digits and hyphens, {LONGEST_NAME} at most, a letter first and no hyphen last"
-        )
-
-
 def inference_service(
     *,
     name: str,
     namespace: str,
-    image: str,
     model_uri: str,
     version: str,
-    resources: Mapping[str, Any] | None = None,
-    service_account: str | None = None,
-    port: int = HTTP_PORT,
-    minimum_replicas: int | None = None,
-    maximum_replicas: int | None = None,
+    model_format: str,
+    protocol: str,
+    runtime: str,
+    image: str,
+    resources: Mapping[str, Any],
+    service_account: str,
+    minimum_replicas: int,
+    maximum_replicas: int,
+    port: int,
 ) -> dict[str, Any]:
-    """Return an InferenceService in Standard mode that serves one SavedModel with our predictor.
-
-    KServe's pod webhook reads `STORAGE_URI` of the container called ``kserve-container``: it mounts a ``pvc://`` volume directly and has its
-    storage initializer download ``gs://``, ``s3://`` and ``https://`` before the container starts.
+    """Return an InferenceService in Standard mode that serves a model, with our predictor or a ServingRuntime of the cluster.
 
     Args:
         name: Name of the service, a DNS label.
         namespace: Its namespace.
-        image: Reference of the predictor's image.
-        model_uri: What KServe loads.
-        version: Version in the model registry.
-        resources: Kubernetes requests and limits. Default: the cluster's.
-        service_account: Account of the predictor's pod, which holds the credentials for `model_uri`. Default: the namespace's.
+        model_uri: What KServe loads: ``gs://``, ``s3://``, ``https://`` or ``pvc://CLAIM/PATH``.
+        version: Version in the model registry; empty where there is none.
+        model_format: `PREDICTOR`, or a format of a ServingRuntime.
+        protocol: Of a ServingRuntime.
+        runtime: Name of the ServingRuntime; empty: KServe finds one.
+        image: Of the predictor.
+        resources: Kubernetes requests and limits; empty: the cluster's or the runtime's.
+        service_account: Account of the pods, which holds the credentials for `model_uri`; empty: the namespace's.
+        minimum_replicas: How many pods there always are; 0: what the service has, so that whoever scales it by hand is left alone.
+        maximum_replicas: How many there may be; 0: as above.
         port: Port of the predictor.
-        minimum_replicas: How many pods there always are. Default: what the service has, or 1; whoever scales it by hand is left alone.
-        maximum_replicas: How many there may be. Default: as above.
     """
-    container: dict[str, Any] = {
-        "name": "kserve-container",
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["python3", "-m", "intermodal.serving.predictor"],
-        "args": ["--model_dir", MODEL_DIRECTORY, "--model_name", name, "--http_port", str(port)],
-        "env": [{"name": "STORAGE_URI", "value": model_uri}],
-        "ports": [{"containerPort": port, "protocol": "TCP"}],
-        "readinessProbe": {"httpGet": {"path": f"/v2/models/{name}/ready", "port": port}, "periodSeconds": 2, "failureThreshold": 150},
-    }
-    if resources:
-        container["resources"] = dict(resources)
-    predictor: dict[str, Any] = {"annotations": {VERSION_ANNOTATION: version}, "containers": [container]}
+    predictor: dict[str, Any] = {"annotations": {VERSION_ANNOTATION: version}}
+    if model_format == PREDICTOR:
+        predictor["containers"] = [_container(name, image, model_uri, port) | ({"resources": dict(resources)} if resources else {})]
+    else:
+        predictor["model"] = {"modelFormat": {"name": model_format}, "protocolVersion": protocol, "storageUri": model_uri}
+        predictor["model"] |= ({"runtime": runtime} if runtime else {}) | ({"resources": dict(resources)} if resources else {})
     if service_account:
         predictor["serviceAccountName"] = service_account
     if minimum_replicas:
@@ -107,6 +92,24 @@ def inference_service(
     }
 
 
+def _container(name: str, image: str, model_uri: str, port: int) -> dict[str, Any]:
+    """Return the predictor's container.
+
+    KServe's pod webhook reads `STORAGE_URI` of the container called ``kserve-container``: it mounts a ``pvc://`` volume directly and has its storage
+    initializer download ``gs://``, ``s3://`` and ``https://`` before the container starts.
+    """
+    return {
+        "name": SERVER,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python3", "-m", "intermodal.serving.predictor"],
+        "args": ["--model_dir", MODEL_DIRECTORY, "--model_name", name, "--http_port", str(port)],
+        "env": [{"name": "STORAGE_URI", "value": model_uri}],
+        "ports": [{"containerPort": port, "protocol": "TCP"}],
+        "readinessProbe": {"httpGet": {"path": f"/v2/models/{name}/ready", "port": port}, "periodSeconds": 2, "failureThreshold": 150},
+    }
+
+
 def revision_of(service: Mapping[str, Any]) -> str | None:
     """Return which change made a service's pods; None where it was none of ours."""
     found: str | None = (service["spec"].get("predictor", {}).get("annotations") or {}).get(REVISION_ANNOTATION)
@@ -118,6 +121,18 @@ def with_revision(manifest: dict[str, Any], revision: str) -> dict[str, Any]:
     made = copy.deepcopy(manifest)
     made["spec"]["predictor"]["annotations"][REVISION_ANNOTATION] = revision
     return made
+
+
+def server_of(pod: Any, service: str) -> tuple[int, str]:
+    """Return the port of a pod's HTTP server, and what the model is called there.
+
+    A ServingRuntime gives its server the name of the InferenceService, which is not the service's own in a candidate's pod.
+    """
+    container = next((each for each in pod.spec.containers if each.name == SERVER), pod.spec.containers[0])
+    ports = [each.container_port for each in container.ports or [] if each.name not in ("h2c", "grpc")]
+    words = " ".join([*(container.command or []), *(container.args or [])])
+    named = re.search(r"--model_name[= ](\S+)", words)
+    return (ports or [_DEFAULT_PORT])[0], named[1] if named else service
 
 
 def as_manifest(service: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:

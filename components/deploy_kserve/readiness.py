@@ -1,4 +1,4 @@
-"""Whether a change of an InferenceService has come about, and in words why it has not."""
+"""Whether a change of an InferenceService is rolled out, and in words why it is not."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,12 +9,12 @@ from intermodal.components.deploy_kserve.manifest import REVISION_ANNOTATION
 from intermodal.runtime.errors import DeploymentError
 
 _POLL_SECONDS: Final = 0.5
-#: Container states that do not mend themselves while the manifest stays as it is.
-_HOPELESS: Final = frozenset({"ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError"})
+#: Container states that do not pass while the manifest stays as it is.
+_PERMANENT: Final = frozenset({"ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError"})
 #: What KServe says where the cluster refuses what it makes of a service.
 _REFUSED: Final = "ReconcileFailed"
 #: States that may pass: given up only when seen for this long.
-_DOUBTFUL: Final = {"ImagePullBackOff": 15.0, "ErrImagePull": 30.0, "CrashLoopBackOff": 0.0, _REFUSED: 30.0}
+_TRANSIENT: Final = {"ImagePullBackOff": 15.0, "ErrImagePull": 30.0, "CrashLoopBackOff": 0.0, _REFUSED: 30.0}
 
 
 def of_revision(revision: str | None) -> Callable[[Any], bool]:
@@ -43,9 +43,14 @@ def wait_until_rolled_out(namespace: Namespace, service: str, wanted: Callable[[
         refusals = _refusals(found)
         if not refusals:
             since.pop(_REFUSED, None)  # a pod's reasons come and go while it is tried again; a refusal that is gone is gone
+        if unservable := _no_runtime(found):
+            raise DeploymentError(
+                f"{namespace.name}/{service}: KServe has no server for it: {unservable}; correct model_format, protocol or runtime, or have a "
+                "ServingRuntime installed (kubectl get clusterservingruntimes,servingruntimes)"
+            )
         for reason in {reason for pod in pods for reason in _waiting(pod)} | refusals:
             seen = time.monotonic() - since.setdefault(reason, time.monotonic())
-            if reason in _HOPELESS or seen >= _DOUBTFUL.get(reason, timeout):
+            if reason in _PERMANENT or seen >= _TRANSIENT.get(reason, timeout):
                 raise DeploymentError(f"{namespace.name}/{service} cannot become ready: {explain(namespace, pods, found)}")
         if time.monotonic() >= deadline:
             raise DeploymentError(f"{namespace.name}/{service} is not ready after {timeout:g} s: {explain(namespace, pods, found)}")
@@ -114,6 +119,15 @@ def _waiting(pod: Any) -> list[str]:
 
 def _refusals(service: Mapping[str, Any]) -> set[str]:
     return {each["reason"] for each in service.get("status", {}).get("conditions", []) if each.get("reason") == _REFUSED}
+
+
+def _no_runtime(service: Mapping[str, Any]) -> str:
+    """Return KServe's words where it finds no ServingRuntime for the model; empty where it found one, or has not looked yet."""
+    status = service.get("status", {}).get("modelStatus", {})
+    failure: dict[str, Any] = status.get("lastFailureInfo") or {}
+    if status.get("transitionStatus") != "InvalidSpec" or not failure:
+        return ""
+    return " ".join(filter(None, (failure.get("reason"), failure.get("message"))))
 
 
 def _condition(pod: Any, kind: str) -> str:

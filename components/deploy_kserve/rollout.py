@@ -1,7 +1,7 @@
-"""A model on its way to serve: tried beside the service first, then the service changed to what was tried, or left or put back as it was."""
+"""A change of a service: the model is tried beside it first, then the service is changed to what was tried, or left or restored as it was."""
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -14,11 +14,12 @@ from intermodal.components.deploy_kserve.manifest import (
     candidate,
     candidate_name,
     revision_of,
+    server_of,
     with_revision,
 )
 from intermodal.components.deploy_kserve.readiness import is_rolled_out, of_revision, wait_until_gone, wait_until_rolled_out
 from intermodal.runtime.errors import ConfigurationError, DeploymentError, IntermodalError, StoreError
-from intermodal.serving.smoke_test import SmokeTest
+from intermodal.serving.smoke_test import Exchange, SmokeTest
 
 _GONE_SECONDS: Final = 120.0
 
@@ -36,7 +37,9 @@ class Rollout:
     4. The service's own pods are tested. Then the record is removed.
     """
 
-    def __init__(self, space: Namespace, lock: Lock, manifest: Mapping[str, Any], smoke_test: SmokeTest, *, port: int, timeout: float) -> None:
+    def __init__(
+        self, space: Namespace, lock: Lock, manifest: Mapping[str, Any], smoke_test: SmokeTest, *, protocols: Sequence[str], timeout: float
+    ) -> None:
         """Take what the service is to be; nothing is called yet.
 
         Args:
@@ -44,18 +47,18 @@ class Rollout:
             lock: Held by this attempt.
             manifest: The service, without revision and record.
             smoke_test: What it must answer.
-            port: The predictor's.
+            protocols: Those that the server speaks, of `v1` and `v2`.
             timeout: Seconds until the candidate, and then the service, is ready.
         """
-        self._space, self._lock, self._smoke_test, self._port, self._timeout = space, lock, smoke_test, port, timeout
+        self._space, self._lock, self._smoke_test, self._protocols, self._timeout = space, lock, smoke_test, protocols, timeout
         self._manifest = dict(manifest)
         self._name: str = manifest["metadata"]["name"]
         self._candidate = candidate_name(self._name, space.name)
         #: What to undo, last first; each says in words what it did.
         self._undo: list[Callable[[], str]] = []
 
-    def run(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Bring the service to the manifest; return the live service and a request with its response.
+    def run(self) -> tuple[dict[str, Any], Exchange]:
+        """Bring the service to the manifest; return the service as it is then, and what the smoke test saw.
 
         Raises:
             ConfigurationError: A service that is no candidate of ours has the candidate's name.
@@ -69,31 +72,31 @@ class Rollout:
             raise
         except IntermodalError as error:
             try:
-                said = self._go_back()
+                undone = self._undo_all()
             except Cancelled:  # asked to end while undoing; later signals are ignored, and undoing twice is undoing once
                 self._space.hurry()
-                said = self._go_back()
-            raise type(error)(f"{error}\n{said}") from error
+                undone = self._undo_all()
+            raise _of_same_kind(error)(f"{error}\n{undone}") from error
         except Cancelled as error:
             self._space.hurry()
-            raise Cancelled(self._go_back()) from error
+            raise Cancelled(self._undo_all()) from error
         except BaseException as error:
             self._space.hurry()
-            error.add_note(self._go_back())
+            error.add_note(self._undo_all())
             raise
 
-    def _run(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _run(self) -> tuple[dict[str, Any], Exchange]:
         before = self._settled(self._name)
-        # Whatever its fields are refused for is told before anything is made.
+        # A dry run first: what the webhook refuses is an error before anything is made.
         unchanged, planned = self._planned(before)
         self._remove_candidate(self._settled(self._candidate))
-        begun = before is not None and self._begun(before)
-        if not begun:
+        resumed = before is not None and self._change_under_way(before)
+        if not resumed:
             self._lock.record = None  # of a change that was never made
         earlier = self._earlier(before, unchanged=unchanged)
         if not unchanged:
             self._try(candidate(planned))
-        if begun or not unchanged:
+        if resumed or not unchanged:
             self._lock.write({"revision": revision_of(planned), "earlier": earlier})
             self._undo.append(partial(self._restore, earlier))
             self._apply(with_revision(self._manifest, str(revision_of(planned))))
@@ -102,8 +105,8 @@ class Rollout:
         self._undo.clear()
         return self._space.service(self._name) or planned, exchange
 
-    def _begun(self, service: Mapping[str, Any]) -> bool:
-        """Say whether an attempt began to change the service to what it is, and did not end."""
+    def _change_under_way(self, service: Mapping[str, Any]) -> bool:
+        """Say whether an attempt changed the service to what it is now, and did not end."""
         return bool(self._lock.record) and self._lock.record["revision"] == revision_of(service)
 
     def _planned(self, before: dict[str, Any] | None) -> tuple[bool, dict[str, Any]]:
@@ -115,12 +118,12 @@ class Rollout:
         return False, self._space.apply(with_revision(self._manifest, uuid.uuid4().hex[:12]), dry_run=True)
 
     def _earlier(self, before: dict[str, Any] | None, *, unchanged: bool) -> dict[str, Any] | None:
-        """Return what served before, as a manifest: never what an attempt left half done."""
+        """Return what served before, as a manifest; never a change that was not completed."""
         if before is None:
             return None
-        if self._begun(before):
-            came_to_serve = not unchanged and is_rolled_out(self._space, before, of_revision(revision_of(before)))
-            if not came_to_serve:
+        if self._change_under_way(before):
+            complete = not unchanged and is_rolled_out(self._space, before, of_revision(revision_of(before)))
+            if not complete:
                 earlier: dict[str, Any] | None = self._lock.record["earlier"]
                 return earlier
         return as_manifest(before, self._manifest)
@@ -130,23 +133,24 @@ class Rollout:
         self._undo.append(self._discard)
         self._apply(manifest)
         self._test(self._candidate, revision_of(manifest))
-        # Before the service's own pods start: they may need its place, and nothing is won by keeping it.
+        # Before the service's own pods start: they may need its room on the node.
         self._remove_candidate(self._space.service(self._candidate))
         self._undo.pop()
 
-    def _test(self, service: str, revision: str | None) -> dict[str, Any]:
-        exchange: dict[str, Any] = {}
+    def _test(self, service: str, revision: str | None) -> Exchange:
+        """Wait until all pods of a service are of a revision and ready, and test each."""
+        exchanges = []
         for pod in wait_until_rolled_out(self._space, service, of_revision(revision), timeout=self._timeout):
-            # The candidate's pod serves the model under the service's name: it is the same pod.
-            exchange = self._smoke_test.run(self._name, partial(self._space.post_json, pod, self._port))
-        return exchange
+            port, name = server_of(pod, service)
+            exchanges.append(self._smoke_test.run(name, partial(self._space.ask, pod, port), self._protocols))
+        return exchanges[-1]
 
     def _apply(self, manifest: dict[str, Any]) -> dict[str, Any]:
         self._lock.check()
         return self._space.apply(manifest)
 
     def _settled(self, name: str) -> dict[str, Any] | None:
-        """Return a service; one that is on its way out is waited for."""
+        """Return a service; wait for one that is being deleted."""
         found = self._space.service(name)
         if found and found["metadata"].get("deletionTimestamp"):
             wait_until_gone(self._space, name, timeout=_GONE_SECONDS)
@@ -176,25 +180,30 @@ class Rollout:
     def _restore(self, earlier: dict[str, Any] | None) -> str:
         if earlier is None:
             self._space.delete(self._name)
-            said = "There was no such service before: it is deleted again."
+            sentence = "There was no such service before: it is deleted again."
         else:
             self._space.apply(earlier)
-            said = "The service's earlier specification is applied again."
+            sentence = "The service's earlier specification is applied again."
         self._lock.write(None)
-        return said
+        return sentence
 
-    def _go_back(self) -> str:
-        """Undo what was done, and say so. What cannot be undone is left to the next attempt, for which it is on record."""
+    def _undo_all(self) -> str:
+        """Undo what was done, and return it in words. What cannot be undone stays on record for the next attempt."""
         if not self._undo:
             return f"Nothing was changed of {self._place(self._name)}."
-        said = []
+        sentences = []
         for undo in reversed(self._undo):
             try:
                 self._lock.check()
-                said.append(undo())
+                sentences.append(undo())
             except (DeploymentError, StoreError) as error:
-                said.append(f"This could not be undone, and the next attempt will: {error}")
-        return " ".join(said)
+                sentences.append(f"This could not be undone; the next attempt will undo it: {error}")
+        return " ".join(sentences)
 
     def _place(self, name: str) -> str:
         return f"{self._space.name}/{name}"
+
+
+def _of_same_kind(error: IntermodalError) -> type[IntermodalError]:
+    """Return the class to raise an error anew with more words: one whose constructor takes a text alone."""
+    return next(each for each in (StoreError, ConfigurationError, DeploymentError, IntermodalError) if isinstance(error, each))

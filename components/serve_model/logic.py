@@ -1,82 +1,85 @@
 """Serve a model on this machine, and replace what served before only by what answers right."""
 
-import re
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from intermodal.runtime.artifacts import read_json, whole_directory, write_json
-from intermodal.runtime.errors import ConfigurationError, DeploymentError
-from intermodal.runtime.tree import is_whole, tree_hash
-from intermodal.serving.endpoint import endpoint, open_inference
-from intermodal.serving.records import Deployment, alone, deployment, end_process, forget, start_time
+from intermodal.components.serve_model.arguments import check_arguments
+from intermodal.runtime.artifacts import whole_directory
+from intermodal.runtime.errors import DataError, DeploymentError
+from intermodal.runtime.tree import file_hash, is_whole, tree_hash
+from intermodal.serving.endpoint import open_inference, version_of, write_deployment
+from intermodal.serving.json_http import ask
+from intermodal.serving.records import Deployment, deployment, end_process, forget, locked, start_time
 from intermodal.serving.server import HOST, Candidate, borrowed_socket, public_socket
-from intermodal.serving.smoke_test import TOLERANCE, SmokeTest, post_json
+from intermodal.serving.smoke_test import Exchange, SmokeTest
 
-_DEFAULTS: Final = {"port": 8080, "timeout": 60.0, "tolerance": TOLERANCE}
 _LOGS_KEPT: Final = 5
 
 
 def serve_model(
     *,
     model_path: str,
-    evaluation_path: str,
-    registration_path: str,
+    name: str,
+    evaluation_path: str | None,
+    registration_path: str | None,
+    port: int,
+    timeout: float,
+    tolerance: float,
     deployments: str,
-    service_name: str,
-    serving: Mapping[str, Any],
+    version: str,
     deployment_path: str,
-) -> None:
+) -> dict[str, Any]:
     """Start a server for a model, test it on a private port, give it the public one, and end the server it replaces.
 
     The new server listens on the same public socket as the old one before that one is ended, so that no connection is lost. A model that is
-    served already, and answers right, is left to serve.
+    served already, and answers right, is left to serve. See the contract for the arguments.
 
-    Args:
-        model_path: The SavedModel; a copy of it is served.
-        evaluation_path: Holds `smoke.json`.
-        registration_path: Holds `registration.json`.
-        deployments: Where the records are kept.
-        service_name: The deployment's name.
-        serving: `port`, `timeout` and `tolerance`; see the contract.
-        deployment_path: Where `deployment.json` goes.
+    Returns:
+        The metadata of the deployment: `url`, `name`, `version`, `tested`.
 
     Raises:
-        ConfigurationError: The port is taken by something else, or the name is none.
+        ConfigurationError: An argument is wrong, or something else has the port.
         DataError: An input cannot be read.
         DeploymentError: The new server does not start or answers wrong; what served before still does.
     """
-    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", service_name):
-        raise ConfigurationError(f"service_name {service_name!r}: use lowercase letters, digits and hyphens")
-    settings = _DEFAULTS | {key: value for key, value in serving.items() if key in _DEFAULTS and value is not None}
-    smoke = SmokeTest.read(evaluation_path, model_path, float(settings["tolerance"]))
-    version = str(read_json(Path(registration_path) / "registration.json")["version"])
-    service = Service(Path(deployments).resolve(), service_name, Path(model_path), version, smoke, settings)
-    with alone(service.home, service_name):
-        before = settle(service.home, service_name)
+    check_arguments(name=name, port=port, timeout=timeout, tolerance=tolerance, deployments=deployments)
+    smoke_test = SmokeTest.read(model_path, evaluation_path, tolerance)
+    home = Path(deployments).expanduser().resolve()
+    service = Service(home, name, Path(model_path), version_of(registration_path, version), smoke_test, int(port), timeout)
+    with locked(home, name):
+        before = finish_replacement(home, name)
         kept = service.keep(before) if before else None
         serves, exchange = kept or service.start(before)
-    described = endpoint(
-        name=serves.name, url=serves.url, version=serves.version, protocols=open_inference(serves.url, serves.name), exchange=exchange
+    return write_deployment(
+        deployment_path,
+        name=serves.name,
+        url=serves.url,
+        version=serves.version,
+        protocols=open_inference(serves.url, serves.name),
+        exchange=exchange,
     )
-    with whole_directory(deployment_path) as folder:
-        write_json(folder / "deployment.json", described)
 
 
 class Service:
-    """A model on its way to serve under a name."""
+    """A model to be served under a name."""
 
-    def __init__(self, home: Path, name: str, model: Path, version: str, smoke: SmokeTest, settings: Mapping[str, Any]) -> None:
-        """Name the model by its content."""
-        self.home, self.name, self._model, self._version, self._smoke = home, name, model, version, smoke
-        self._port, self._timeout = int(settings["port"]), float(settings["timeout"])
-        self._digest = tree_hash(model)
+    def __init__(self, home: Path, name: str, model: Path, version: str, smoke_test: SmokeTest, port: int, timeout: float) -> None:
+        """Take what is to be served; nothing is started yet.
+
+        Raises:
+            DataError: The model cannot be read.
+        """
+        self.home, self.name, self._model, self._version, self._smoke_test = home, name, model, version, smoke_test
+        self._port, self._timeout = port, timeout
+        if not model.exists():
+            raise DataError(f"{model}: no such model; was the task that writes it run?")
+        self._digest = file_hash(model).hex() if model.is_file() else tree_hash(model)
         self._url = f"http://{HOST}:{self._port}"
 
-    def keep(self, before: Deployment) -> tuple[Deployment, dict[str, Any]] | None:
+    def keep(self, before: Deployment) -> tuple[Deployment, Exchange] | None:
         """Return the server that runs and its answer, if it serves this very model and answers right; else None."""
         if not before.alive or before.model_sha256 != self._digest or before.port != self._port:
             return None
@@ -88,15 +91,18 @@ class Service:
         serves.save(self.home)
         return serves, exchange
 
-    def start(self, before: Deployment | None) -> tuple[Deployment, dict[str, Any]]:
+    def start(self, before: Deployment | None) -> tuple[Deployment, Exchange]:
         """Start a server, let it take over from the one `before`, and return it with its answer."""
         folder = self.home / self.name
-        moment = datetime.now(UTC)
-        label = f"{moment:%Y%m%dT%H%M%S%f}"
+        now = datetime.now(UTC)
+        label = f"{now:%Y%m%dT%H%M%S%f}"
         copy = folder / "models" / self._digest[:16]
         if not is_whole(copy):
             with whole_directory(copy) as scratch:
-                shutil.copytree(self._model, scratch, dirs_exist_ok=True)
+                if self._model.is_file():
+                    shutil.copyfile(self._model, scratch / "model.keras")  # the predictor tells Keras's formats by their content
+                else:
+                    shutil.copytree(self._model, scratch, dirs_exist_ok=True)
         old = before if before and before.alive else None
         control = folder / f"control-{label}"
         with public_socket(self._port, folder / old.control if old and old.port == self._port else None) as public:
@@ -114,11 +120,11 @@ class Service:
                 port=self._port,
                 model_sha256=self._digest,
                 log=str(candidate.log),
-                since=moment.isoformat(timespec="seconds"),
+                since=now.isoformat(timespec="seconds"),
                 control=control.name,
                 predecessor=asdict(old) if old else None,
             )
-            # Before it takes over: whoever finds this record later, however this ends, finds both servers.
+            # Before it takes over: if this task is killed, the next one finds both servers on record.
             serves.save(self.home)
             candidate.serve()
         except BaseException:
@@ -133,11 +139,11 @@ class Service:
         _tidy(folder, copy, control)
         return serves, self._test(self._url)
 
-    def _test(self, url: str) -> dict[str, Any]:
-        return self._smoke.run(self.name, lambda path, body: post_json(f"{url}/{path}", body))
+    def _test(self, url: str) -> Exchange:
+        return self._smoke_test.run(self.name, lambda path, body: ask(f"{url}/{path}", body))
 
 
-def settle(home: Path, name: str) -> Deployment | None:
+def finish_replacement(home: Path, name: str) -> Deployment | None:
     """Finish a replacement that was cut short, and return the record then."""
     found = deployment(home, name)
     if found is None or found.replaced is None:

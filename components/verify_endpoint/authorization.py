@@ -1,4 +1,4 @@
-"""The header with which a request to a service is authorized."""
+"""The header that authorizes a request."""
 
 import google.auth
 import google.auth.transport.requests

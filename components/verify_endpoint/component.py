@@ -7,36 +7,44 @@ from intermodal.authoring.decorator import component
 
 @component(image="serve", cached=False)
 def verify_endpoint(
-    model: dsl.Input[dsl.Model],
-    evaluation: dsl.Input[dsl.Artifact],
-    registration: dsl.Input[dsl.Artifact],
     url: str,
-    credentials: str,
-    service_name: str,
-    serving: dict,
+    evaluation: dsl.Input[dsl.Artifact],
     deployment: dsl.Output[dsl.Artifact],
+    model: dsl.Input[dsl.Model] = None,
+    registration: dsl.Input[dsl.Artifact] = None,
+    name: str = "model",
+    credentials: str = "none",
+    timeout: float = 120.0,
+    tolerance: float = 1e-4,
+    version: str = "",
 ):
-    """Hold a service that was just deployed to the probabilities that the evaluation saw, asked over HTTP, and write down how to call it.
+    """Check that an endpoint returns the expected probabilities, asked over HTTP, and write down how to call it.
 
     Args:
-        model: The SavedModel that is served.
-        evaluation: `smoke.json`: rows and the probabilities they must give.
-        registration: As `register_model` writes it: the version that is served.
         url: Where predictions are asked for: `{"instances": [...]}` is posted, `{"predictions": [...]}` comes back.
-        credentials: `google`: Application Default Credentials give a bearer token; `none`: nothing is sent.
-        service_name: The service's name.
-        serving: `timeout` in seconds until it answers right (default 120), `tolerance` (default 1e-4).
-        deployment: A directory: `deployment.json`, as `serve_model` writes it.
+        evaluation: A directory with `smoke.json`: rows, and the probabilities that they must give.
+        deployment: A directory: `deployment.json`, as `serve_model` writes it; metadata: `url`, `name`, `version`, `tested`.
+        model: The model that is served; where it has `signature.json`, rows that lack what the model requires are not sent.
+        registration: A directory with `registration.json`, as `register_model` writes it: the version that is served.
+        name: What the deployment is called in the output.
+        credentials: `google`: a bearer token of Application Default Credentials is sent; `none`: nothing is.
+        timeout: Seconds until the endpoint must answer right.
+        tolerance: How far a served probability may be from the expected one.
+        version: The version that is served. Default: that of `registration`.
     """
     from intermodal.components.verify_endpoint.logic import verify_endpoint
 
-    verify_endpoint(
-        model_path=model.path,
-        evaluation_path=evaluation.path,
-        registration_path=registration.path,
-        url=url,
-        credentials=credentials,
-        service_name=service_name,
-        serving=serving,
-        deployment_path=deployment.path,
+    deployment.metadata.update(
+        verify_endpoint(
+            url=url,
+            evaluation_path=evaluation.path,
+            model_path=model.path if model else None,
+            registration_path=registration.path if registration else None,
+            name=name,
+            credentials=credentials,
+            timeout=timeout,
+            tolerance=tolerance,
+            version=version,
+            deployment_path=deployment.path,
+        )
     )

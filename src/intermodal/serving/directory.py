@@ -50,5 +50,5 @@ def _fetched(bucket: str, prefix: str, uri: str) -> Path:
     except (GoogleAPIError, GoogleAuthError, OSError) as error:
         raise StoreError(f"{uri}: cannot be read ({error}); give the server's account storage.objects.list and .get on the bucket") from error
     if not found:
-        raise StoreError(f"{uri}: there is nothing; is it the directory that train_model wrote?")
+        raise StoreError(f"{uri}: there is nothing; is it the directory of a model?")
     return folder

@@ -1,4 +1,4 @@
-"""The predictor: the KServe Python server with one SavedModel, the same as a process of this machine and in an InferenceService.
+"""The predictor: the KServe Python server with one SavedModel or Keras file, the same as a process of this machine and in an InferenceService.
 
 python -m intermodal.serving.predictor --model_dir DIR --model_name NAME [--http_port 8080] [--host 0.0.0.0]
 
@@ -9,7 +9,6 @@ AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE, which are answered beside the protocols'
 import argparse
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -35,10 +34,11 @@ from kserve.errors import InvalidInput
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer
+from kserve.utils.numpy_codec import from_np_dtype
 from starlette.exceptions import HTTPException
 
-from intermodal.inference.saved_model import load_saved_model
-from intermodal.runtime.errors import StoreError
+from intermodal.inference.loading import load_model, zero_row
+from intermodal.runtime.errors import DataError, StoreError
 from intermodal.serving.connections import BODY_SECONDS, HEADER_SECONDS, MOST_CONNECTIONS, limited
 from intermodal.serving.directory import model_folder
 from intermodal.serving.log_file import log_to
@@ -56,7 +56,7 @@ logger = logging.getLogger("intermodal.predictor")
 
 
 class SavedModelPredictor(Model):  # type: ignore[misc]
-    """Serves the signature `serving_default` of a SavedModel that takes raw rows, as `train_model` writes it."""
+    """Serves a SavedModel or a Keras file."""
 
     def __init__(self, name: str, folder: Path) -> None:
         """Name the model; `load` reads it."""
@@ -64,58 +64,86 @@ class SavedModelPredictor(Model):  # type: ignore[misc]
         self._folder = folder
 
     def load(self) -> bool:
-        """Read the model and its signature, and answer the signature's example, for the first call traces.
+        """Read the model, and answer a row, for the first call traces.
 
         Raises:
-            ValueError: The directory holds no such model; says what is missing.
+            DataError: The directory holds no model; says what is missing.
         """
-        try:
-            signature = json.loads((self._folder / "signature.json").read_text(encoding="utf-8"))
-            self._loaded = load_saved_model(self._folder)
-            self._serve = self._loaded.signatures["serving_default"]
-            self.inputs, self._output = signature["inputs"], signature["output"]
-            example = signature["example"]
-        except (OSError, KeyError, ValueError) as error:
-            raise ValueError(f"{self._folder}: not a SavedModel with signature.json as train_model writes it ({error})") from error
-        self._types = {each: spec.dtype for each, spec in self._serve.structured_input_signature[1].items()}
-        for _ in range(2):
-            self._probabilities(columns_of_instances([example], [{**each, "required": False} for each in self.inputs]))
+        self._model = load_model(self._folder)
+        if row := self._model.example or zero_row(self._model.inputs):
+            optional = [{**each, "required": False} for each in self._model.inputs]
+            try:
+                for _ in range(2):
+                    self._model.predict(columns_of_instances([row], optional if self._model.example else self._model.inputs))
+            except tf.errors.OpError as error:
+                if self._model.example:
+                    raise DataError(f"{self._folder}: the model cannot answer the example in signature.json ({str(error)[:300]})") from error
+                logger.info("the model does not answer a row of zeros: %s", str(error)[:300])
         self.ready = True
         return True
 
     async def predict(self, payload: Any, headers: dict[str, str] | None = None, response_headers: dict[str, str] | None = None) -> Any:
-        """Return the probabilities of V1 instances or of V2 tensors, in order."""
+        """Return the predictions for V1 instances or for V2 tensors, in order."""
         # In a thread: other requests and the readiness probe are answered meanwhile.
         return await asyncio.to_thread(self._answer, payload)
 
     def _answer(self, payload: Any) -> Any:
+        inputs = self._model.inputs
         try:
             if isinstance(payload, InferRequest):
                 tensors = [(each.name, each.shape, each.datatype, each.data) for each in payload.inputs]
-                return self._response(payload, self._probabilities(columns_of_tensors(tensors, self.inputs)))
-            return {"predictions": self._probabilities(columns_of_instances(_instances(payload), self.inputs)).tolist()}
+                return self._response(payload, self._predictions(columns_of_tensors(tensors, inputs)))
+            return {"predictions": _as_rows(self._predictions(columns_of_instances(_instances(payload), inputs)))}
         except RowError as error:
             raise InvalidInput(str(error)) from error  # a plain ValueError would be answered with status 500
 
+    def _predictions(self, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        try:
+            return self._model.predict(columns)
+        except tf.errors.InvalidArgumentError as error:
+            raise RowError(f"the model does not take these rows ({str(error)[:300]})") from error
+
     def get_input_types(self) -> list[dict[str, Any]]:
         """Return the inputs as V2 metadata."""
-        return [{"name": each["name"], "datatype": DATATYPES[each["type"]][0], "shape": [-1]} for each in self.inputs]
+        return [{"name": each["name"], "datatype": _datatype_of_input(each), "shape": [-1, *each.get("shape", ())]} for each in self._model.inputs]
 
     def get_output_types(self) -> list[dict[str, Any]]:
-        """Return the output as V2 metadata."""
-        return [{"name": self._output, "datatype": "FP32", "shape": [-1]}]
+        """Return the outputs as V2 metadata."""
+        return [{"name": name, "datatype": _datatype(dtype), "shape": [-1, *shape]} for name, (dtype, shape) in self._model.outputs.items()]
 
-    def _response(self, request: InferRequest, probabilities: np.ndarray) -> InferResponse:
-        output = InferOutput(self._output, list(probabilities.shape), "FP32")
+    def _response(self, request: InferRequest, predictions: dict[str, np.ndarray]) -> InferResponse:
         binary = request.use_binary_outputs
-        output.set_data_from_numpy(probabilities, binary_data=binary)
+        outputs = []
+        for name, values in predictions.items():
+            output = InferOutput(name, list(values.shape), _datatype(values.dtype.name))
+            output.set_data_from_numpy(values, binary_data=binary)
+            outputs.append(output)
         return InferResponse(
-            request.id or str(uuid.uuid4()), self.name, [output], use_binary_outputs=binary, requested_outputs=request.request_outputs
+            request.id or str(uuid.uuid4()), self.name, outputs, use_binary_outputs=binary, requested_outputs=request.request_outputs
         )
 
-    def _probabilities(self, columns: dict[str, np.ndarray]) -> np.ndarray:
-        tensors = {name: tf.constant(values, self._types[name]) for name, values in columns.items()}
-        return np.asarray(self._serve(**tensors)[self._output].numpy(), dtype=np.float32)
+
+def _datatype(dtype: str) -> str:
+    """Return the V2 name of a NumPy type."""
+    return "BYTES" if dtype == "object" else str(from_np_dtype(np.dtype(dtype)))
+
+
+def _datatype_of_input(described: dict[str, Any]) -> str:
+    return _datatype(described["dtype"]) if "dtype" in described else DATATYPES[described["type"]][0]
+
+
+def _as_rows(predictions: dict[str, np.ndarray]) -> list[Any]:
+    """Return V1 predictions: the values of the one output, or an object a row where there are several."""
+    columns = {name: [_text(each) for each in values.tolist()] for name, values in predictions.items()}
+    if len(columns) == 1:
+        return next(iter(columns.values()))
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_text(each) for each in value]
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _instances(payload: Any) -> Any:
@@ -328,14 +356,16 @@ def _lend(public: socket.socket, control: Path) -> socket.socket:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="predictor", description="Serve a SavedModel over KServe's V1 and V2 protocols.", allow_abbrev=False)
-    told = os.environ.get
-    where = "directory, or file:// or gs:// URI, of a SavedModel as train_model writes it (default AIP_STORAGE_URI)"
-    parser.add_argument("--model_dir", default=told("AIP_STORAGE_URI"), required="AIP_STORAGE_URI" not in os.environ, help=where)
+    parser = argparse.ArgumentParser(
+        prog="predictor", description="Serve a SavedModel or a Keras file over KServe's V1 and V2 protocols.", allow_abbrev=False
+    )
+    variable = os.environ.get
+    where = "directory, or file:// or gs:// URI, of a SavedModel or a Keras file (default AIP_STORAGE_URI)"
+    parser.add_argument("--model_dir", default=variable("AIP_STORAGE_URI"), required="AIP_STORAGE_URI" not in os.environ, help=where)
     parser.add_argument("--model_name", required=True, help="name in the URL")
-    parser.add_argument("--http_port", type=int, default=told("AIP_HTTP_PORT", "8080"), help="port (default AIP_HTTP_PORT, or 8080)")
-    parser.add_argument("--predict_route", default=told("AIP_PREDICT_ROUTE"), help="further path for V1 predictions (default AIP_PREDICT_ROUTE)")
-    parser.add_argument("--health_route", default=told("AIP_HEALTH_ROUTE"), help="further path that says it is ready (default AIP_HEALTH_ROUTE)")
+    parser.add_argument("--http_port", type=int, default=variable("AIP_HTTP_PORT", "8080"), help="port (default AIP_HTTP_PORT, or 8080)")
+    parser.add_argument("--predict_route", default=variable("AIP_PREDICT_ROUTE"), help="further path for V1 predictions (default AIP_PREDICT_ROUTE)")
+    parser.add_argument("--health_route", default=variable("AIP_HEALTH_ROUTE"), help="further path that says it is ready (default AIP_HEALTH_ROUTE)")
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default all)")  # noqa: S104
     parser.add_argument("--largest_body", type=int, default=LARGEST_BODY, help="bytes a request may have (default 64 MiB)")
     parser.add_argument("--most_connections", type=int, default=MOST_CONNECTIONS, help=f"connections at a time (default {MOST_CONNECTIONS})")
@@ -360,7 +390,7 @@ def main() -> int:
     try:
         model = SavedModelPredictor(arguments.model_name, model_folder(arguments.model_dir))
         model.load()
-    except (ValueError, StoreError) as error:
+    except (ValueError, DataError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 1
     draining = threading.Event()

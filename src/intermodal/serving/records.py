@@ -25,9 +25,9 @@ class Deployment:
     Attributes:
         name: Its name; one server a name.
         url: Where it answers.
-        version: The registered version.
+        version: The registered version; empty where there is none.
         pid: Its process.
-        started: The process's start time in clock ticks since boot, by which a reused pid is told from it.
+        started: The process's start time in clock ticks since boot, which tells it from a later process with the same pid.
         port: The public port.
         model_sha256: What it serves.
         log: Its log file.
@@ -107,7 +107,7 @@ def stop(home: Path, name: str, *, patience: float = 15.0) -> Deployment:
     if deployment(home, name) is None:
         served = ", ".join(each.name for each in deployments(home))
         raise StoreError(f"{home}: {name!r} is not served; {f'these are: {served}' if served else 'nothing is served there'}")
-    with alone(home, name):
+    with locked(home, name):
         found = deployment(home, name)
         if found is None:
             raise StoreError(f"{home}: {name!r} is not served any more")
@@ -126,11 +126,11 @@ def forget(home: Path, name: str) -> None:
 
 
 @contextlib.contextmanager
-def alone(home: Path, name: str) -> Iterator[None]:
+def locked(home: Path, name: str) -> Iterator[None]:
     """Let one process at a time change the deployment of a name; others wait."""
     (home / name).mkdir(parents=True, exist_ok=True)
-    with (home / name / "lock").open("w") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)
+    with (home / name / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

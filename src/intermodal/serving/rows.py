@@ -1,8 +1,8 @@
-"""Rows of a request, held to the model's signature and turned into one array a column."""
+"""Rows of a request, checked against the model's inputs and turned into one array a column."""
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,11 @@ DATATYPES = {
     "string": ("BYTES",),
     "integer": ("INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8", "BOOL", "FP64", "FP32"),
     "number": ("FP64", "FP32", "FP16", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8", "BOOL"),
+    "boolean": ("BOOL",),
 }
-_WORDS = {"string": "a string", "integer": "an integer", "number": "a number"}
+_WORDS = {"string": "a string", "integer": "an integer", "number": "a number", "boolean": "true or false"}
+#: NumPy kinds that stand for a type, in an array of a row.
+_KINDS = {"string": "US", "integer": "iub", "number": "iufb", "boolean": "b"}
 Inputs = Sequence[Mapping[str, Any]]
 
 
@@ -22,12 +25,15 @@ class RowError(ValueError):
 
 
 def columns_of_instances(instances: Any, inputs: Inputs) -> dict[str, np.ndarray]:
-    """Return the arrays, each of shape (rows,), that V1 instances give: strings as bytes, null as b""; numbers as float64, null as NaN.
+    """Return the arrays that V1 instances give: strings as bytes, null as b""; numbers as float64, null as NaN, or as the input's `dtype`.
 
     Args:
         instances: What came under the key "instances": a list of objects with one value a column; a column that is not required may be left
-            out or null.
-        inputs: As in ``signature.json``.
+            out or null. Where the model has one input, its values may stand in the list without an object.
+        inputs: As `LoadedModel.inputs` describes them.
+
+    Returns:
+        Arrays of shape (rows,), or (rows, *shape) for an input with a `shape`.
 
     Raises:
         RowError: A column is unknown, missing, null where that is not allowed, or of another type.
@@ -35,6 +41,8 @@ def columns_of_instances(instances: Any, inputs: Inputs) -> dict[str, np.ndarray
     if not isinstance(instances, list):
         raise RowError(f'"instances" is {_shown(instances)}; it must be a list of objects, one a row')
     known = {each["name"] for each in inputs}
+    if len(inputs) == 1:
+        instances = [each if isinstance(each, dict) else {inputs[0]["name"]: each} for each in instances]
     for row, instance in enumerate(instances):
         if not isinstance(instance, dict):
             raise RowError(f"instances[{row}] is {_shown(instance)}; it must be an object with one value a column")
@@ -49,7 +57,8 @@ def columns_of_instances(instances: Any, inputs: Inputs) -> dict[str, np.ndarray
 def columns_of_tensors(tensors: Iterable[tuple[str, Sequence[int], str, list[Any]]], inputs: Inputs) -> dict[str, np.ndarray]:
     """Return the arrays that V2 tensors (name, shape, datatype, data) give; as `columns_of_instances`.
 
-    A tensor has the shape [rows] or [rows, 1]; NaN is null, for a binary tensor has no other; a column that is not required may be left out.
+    A tensor has the shape [rows] or [rows, 1], or that of an input with a `shape`; NaN is null, for a binary tensor has no other; a column that is
+    not required may be left out.
 
     Raises:
         RowError: As `columns_of_instances`, or a shape or datatype does not fit, or the tensors differ in rows.
@@ -64,7 +73,7 @@ def columns_of_tensors(tensors: Iterable[tuple[str, Sequence[int], str, list[Any
         allowed = DATATYPES[known[name]["type"]]
         if datatype not in allowed:
             raise RowError(f"input {name!r} has the datatype {datatype!r:.40}; it must be {allowed[0]}")
-        given[name] = _flat(name, list(shape), data)
+        given[name] = _nested(name, list(shape), data) if known[name].get("shape") else _flat(name, list(shape), data)
     counts = {name: len(values) for name, values in given.items()}
     if len(set(counts.values())) > 1:
         raise RowError(f"the inputs differ in rows: {', '.join(f'{name} {count}' for name, count in sorted(counts.items()))}; send as many of each")
@@ -87,10 +96,22 @@ def _flat(name: str, shape: list[int], data: list[Any]) -> list[Any]:
     return values
 
 
+def _nested(name: str, shape: list[int], data: list[Any]) -> list[Any]:
+    values = np.empty(len(data), object)
+    values[:] = data
+    try:
+        nested: list[Any] = (values if len(shape) == 1 else np.array(data, dtype=object)).reshape(shape).tolist()
+    except ValueError:
+        raise RowError(f"input {name!r} has the shape {shape!r:.80} and {len(data)} values; let them agree") from None
+    return nested
+
+
 def _column(values: list[Any], wanted: Mapping[str, Any], place: Any) -> np.ndarray:
+    if wanted.get("shape"):
+        return _tensor(values, wanted, place)
     name, kind = wanted["name"], wanted["type"]
-    convert, null = (_text, b"") if kind == "string" else (_integer if kind == "integer" else _number, math.nan)
-    array = np.empty(len(values), object if kind == "string" else np.float64)
+    convert, null = _CONVERSIONS[kind], b"" if kind == "string" else math.nan
+    array = np.empty(len(values), object if kind == "string" else wanted.get("dtype", np.float64))
     for row, value in enumerate(values):
         if value is None:
             if wanted["required"]:
@@ -99,11 +120,34 @@ def _column(values: list[Any], wanted: Mapping[str, Any], place: Any) -> np.ndar
             continue
         try:
             array[row] = convert(value)
-        except TypeError:
-            raise RowError(
-                f"{place(row, name)} is {_shown(value)}; it must be {_WORDS[kind]}{' or null' if not wanted['required'] else ''}"
-            ) from None
+        except (TypeError, OverflowError):
+            fits = f" that fits {wanted['dtype']}" if "dtype" in wanted else ""
+            null_too = "" if wanted["required"] else " or null"
+            raise RowError(f"{place(row, name)} is {_shown(value)}; it must be {_WORDS[kind]}{fits}{null_too}") from None
     return array
+
+
+def _tensor(values: list[Any], wanted: Mapping[str, Any], place: Any) -> np.ndarray:
+    """Return an array of shape (rows, *shape)."""
+    name, kind, shape = wanted["name"], wanted["type"], wanted["shape"]
+    arrays = []
+    for row, value in enumerate(values):
+        try:
+            array = np.array(value)
+        except ValueError:  # lists of unequal lengths
+            array = np.empty(0, object)
+        fits = array.ndim == len(shape) and all(size in (-1, there) for size, there in zip(shape, array.shape, strict=True))
+        if not fits or (array.size and array.dtype.kind not in _KINDS[kind]) or (array.dtype.kind == "f" and not np.isfinite(array).all()):
+            raise RowError(f"{place(row, name)} is {_shown(value)}; it must be {_WORDS[kind]} at each place of a list of shape {shape}")
+        arrays.append(array)
+    if len({each.shape for each in arrays}) > 1:
+        raise RowError(f"the rows of {name!r} differ in shape, {arrays[0].shape} and others; send rows of one shape a request")
+    stacked = np.stack(arrays) if arrays else np.empty((0, *(max(size, 0) for size in shape)))
+    if kind == "string":
+        texts = np.empty(stacked.size, object)
+        texts[:] = [each if isinstance(each, bytes) else str(each).encode() for each in stacked.ravel()]
+        return texts.reshape(stacked.shape)
+    return stacked.astype(wanted.get("dtype", bool if kind == "boolean" else np.float64))
 
 
 def _text(value: Any) -> bytes:
@@ -130,11 +174,19 @@ def _number(value: Any) -> float:
     return number
 
 
-def _integer(value: Any) -> float:
-    number = _number(value)
-    if not number.is_integer():
+def _integer(value: Any) -> int:
+    if not _number(value).is_integer():
         raise TypeError
-    return number
+    return int(value)
+
+
+def _boolean(value: Any) -> bool:
+    if value not in (True, False):  # 1 and 0 too
+        raise TypeError
+    return bool(value)
+
+
+_CONVERSIONS: dict[str, Callable[[Any], Any]] = {"string": _text, "integer": _integer, "number": _number, "boolean": _boolean}
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The predictor as a process of this machine: its sockets, its start, and the handing over of the port that clients know."""
+"""The predictor as a process of this machine: its start, and how its port goes to a successor."""
 
 import contextlib
 import os
@@ -6,14 +6,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import intermodal
 from intermodal.runtime.errors import ConfigurationError, DeploymentError
+from intermodal.serving.json_http import ask
 
 HOST: Final = "127.0.0.1"
 _HANDOVER_SECONDS: Final = 15.0
@@ -22,7 +21,7 @@ _NOT_INHERITED: Final = ("TMPDIR", "_KFP_RUNTIME", "PYTHONDONTWRITEBYTECODE")
 
 
 class Candidate:
-    """A started server on trial: it listens on a private port, and ends by itself unless it is told to `serve`, even if this process dies."""
+    """A started server on a private port, which ends by itself unless `serve` is called, even if this process dies."""
 
     def __init__(self, *, name: str, model: Path, public: socket.socket, control: Path, log: Path) -> None:
         """Start it, in a session of its own, on the public socket (which it does not touch yet) and a private one."""
@@ -60,14 +59,11 @@ class Candidate:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             self._check()
-            with (
-                contextlib.suppress(urllib.error.URLError, OSError),
-                urllib.request.urlopen(f"{self.url}/v2/models/{self.name}/ready", timeout=2) as answer,  # noqa: S310
-            ):
-                if answer.status == 200:
-                    return
+            with contextlib.suppress(DeploymentError):
+                ask(f"{self.url}/v2/models/{self.name}/ready", seconds=2)
+                return
             time.sleep(0.03)
-        raise DeploymentError(f"the server of {self.name} did not answer within {timeout:g} s; raise serving.timeout, or see {self.tail()}")
+        raise DeploymentError(f"the server of {self.name} did not answer within {timeout:g} s; raise timeout, or see {self.tail()}")
 
     def serve(self) -> None:
         """Have it accept on the public socket from now on; return once it does.
@@ -77,8 +73,8 @@ class Candidate:
         """
         assert self._process.stdin
         deadline = time.monotonic() + _HANDOVER_SECONDS
-        with contextlib.suppress(BrokenPipeError), self._process.stdin as orders:
-            orders.write(b"serve")
+        with contextlib.suppress(BrokenPipeError), self._process.stdin as control:
+            control.write(b"serve")
         while (lent := borrowed_socket(self._control)) is None:
             self._check()
             if time.monotonic() > deadline:
@@ -87,7 +83,7 @@ class Candidate:
         lent.close()
 
     def tail(self) -> str:
-        """Return where its log is and how it ends, in words."""
+        """Return where its log is, and its last lines."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
         return f"its log {self.log}, which ends:\n" + "\n".join(line[:400] for line in lines)
 
@@ -120,7 +116,7 @@ def public_socket(port: int, control: Path | None) -> Iterator[socket.socket]:
             public.listen()
         except OSError as error:
             public.close()
-            raise ConfigurationError(f"port {port} of {HOST}: {error.strerror} ({_holder(port)}); end it, or set serving.port to another") from error
+            raise ConfigurationError(f"port {port} of {HOST}: {error.strerror} ({_holder(port)}); end it, or set port to another") from error
     with public:
         yield public
 

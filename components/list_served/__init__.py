@@ -1,1 +1,0 @@
-"""The `list_served` component."""
