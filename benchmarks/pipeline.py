@@ -82,7 +82,7 @@ PLAIN = [
         "serve",
         "from intermodal.components.serve_model.logic import serve_model as f\n"
         "f(model_path=p('model'), evaluation_path=p('evaluation'), registration_path=p('registration'), \n"
-        "  service_name=a['name'], **a['serving'], deployment_path=p('deployment'))",
+        "  name=a['name'], **a['serving'], version='', deployment_path=p('deployment'))",
     ),
     (
         "track",

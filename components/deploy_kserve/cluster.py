@@ -76,8 +76,9 @@ def own_image(api: client.ApiClient) -> str:
     remedy = "image: name the predictor's image (docs/images.md says how it is built)"
     if not os.environ.get("KUBERNETES_SERVICE_HOST"):
         raise ConfigurationError(f"{remedy}; only a task in a cluster can take its own")
-    host, space = socket.gethostname(), Namespace(api, own_namespace())
-    pods = space.named_pods(os.environ.get("HOSTNAME", host))
+    # Kubeflow Pipelines gives its pods their name; a pod on the host's network has another host name.
+    host, space = os.environ.get("KFP_POD_NAME") or socket.gethostname(), Namespace(api, own_namespace())
+    pods = space.named_pods(host)
     containers = {each.name: each.image for pod in pods for each in pod.spec.containers}
     if "main" not in containers and len(containers) != 1:
         raise ConfigurationError(f"{remedy}; {host} in {space.name} is no pod with one container or a container main")

@@ -5,10 +5,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from intermodal.components.deploy_kserve.component import deploy_kserve
 from intermodal.components.evaluate_model.component import evaluate_model
 from intermodal.components.gate_model.component import gate_model
 from intermodal.components.ingest_tables.component import ingest_tables
 from intermodal.components.retrieve_features.component import retrieve_features
+from intermodal.components.serve_model.component import serve_model
 from intermodal.components.train_model.arguments import NAMED
 from intermodal.components.train_model.component import train_model
 from intermodal.components.validate_data.component import validate_data
@@ -92,57 +94,27 @@ class Training(section(train_model, without=("label", "seed"))):  # type: ignore
         return self
 
 
-class LocalServing(Section):
-    """`serve_model`: on this machine."""
-
-    passed_as: ClassVar[dict[str, Any]] = {"deployments": str, "serving": dict}
-
-    deployments: str = Field("{home}/deployments", description="Folder that keeps the records of what is served")
-    port: int = Field(8080, ge=1, le=65535)
-    timeout: float | None = Field(None, gt=0, description="Seconds until it must answer; default: 60")
-    tolerance: float = Field(1e-4, gt=0, description="How far a served probability may be from the expected one")
-
-    def argument_of(self, name: str, whole: Any) -> Any:
-        """Return what the step takes: where, and the rest in one mapping."""
-        return self.deployments if name == "deployments" else self.model_dump(exclude={"deployments"}, exclude_none=True)
-
-
-class KubeflowServing(Section):
-    """`deploy_kserve`: as an InferenceService on the cluster."""
-
-    passed_as: ClassVar[dict[str, Any]] = {"deployments": str, "serving": dict}
-
-    namespace: str = Field(description="Namespace of the service; default: that of the target")
-    image: str | None = Field(None, description="Predictor image; default: that of the target's registry")
-    timeout: float | None = Field(None, gt=0, description="Seconds until it must answer; default: 600")
-    tolerance: float = Field(1e-4, gt=0, description="How far a served probability may be from the expected one")
-    service_account: str | None = Field(None, description="Service account of the predictor")
-    resources: dict[str, Any] = Field({}, description="Kubernetes requests and limits")
-    minimum_replicas: int | None = Field(None, ge=1, description="How many there always are; default: 1")
-    maximum_replicas: int | None = Field(None, ge=1, description="How many there may be; default: the minimum")
-
-    def argument_of(self, name: str, whole: Any) -> Any:
-        """Return what the step takes: where, and the rest in one mapping."""
-        return self.namespace if name == "deployments" else self.model_dump(exclude={"namespace"}, exclude_none=True)
-
-
 class VertexServing(Section):
-    """Vertex AI's deploy step: on a managed endpoint."""
+    """The parameters of Vertex AI's deploy step (`deploy_on_vertex`), which needs an extra: so its defaults stand here."""
 
-    passed_as: ClassVar[dict[str, Any]] = {"deployments": str, "serving": dict}
+    endpoint: str = Field(pattern=r"^projects/[^/]+/locations/[^/]+/endpoints/[^/]+$", description="An endpoint that exists")
+    parent_model: str = Field(
+        "",
+        pattern=r"^(projects/[^/]+/locations/[^/]+/models/[^/]+)?$",
+        description="The managed model that gets a new version; default: the one labelled with the service's name",
+    )
+    machine_type: str = Field("n1-standard-2", min_length=1, description="Machine of a replica")
+    minimum_replicas: int = Field(1, ge=1, description="How many there always are")
+    maximum_replicas: int = Field(0, ge=0, description="How many there may be; default: as many as there always are")
+    service_account: str = Field("", description="Account that the predictor runs as; default: the service's own")
+    timeout: float = Field(120.0, gt=0, description="Seconds until the predictor must be ready, and until the endpoint must answer right")
+    tolerance: float = Field(1e-4, ge=0, description="How far a served probability may be from the expected one")
 
-    endpoint: str = Field(description="projects/PROJECT/locations/REGION/endpoints/ID, which exists")
-    timeout: float | None = Field(None, gt=0, description="Seconds until it must answer; default: that of each step")
-    tolerance: float = Field(1e-4, gt=0, description="How far a served probability may be from the expected one")
-    service_account: str | None = Field(None, description="Account that the predictor runs as")
-    machine_type: str | None = Field(None, description="Machine of a replica; default: n1-standard-2")
-    minimum_replicas: int | None = Field(None, ge=1, description="How many there always are; default: 1")
-    maximum_replicas: int | None = Field(None, ge=1, description="How many there may be; default: the minimum")
-    parent_model: str | None = Field(None, description="The managed model that gets a new version; default: the one labelled with the service's name")
-
-    def argument_of(self, name: str, whole: Any) -> Any:
-        """Return what the step takes: where, and the rest in one mapping."""
-        return self.endpoint if name == "deployments" else self.model_dump(exclude={"endpoint"}, exclude_none=True)
+    @model_validator(mode="after")
+    def _ordered(self) -> "VertexServing":
+        if self.maximum_replicas and self.minimum_replicas > self.maximum_replicas:
+            raise ValueError(f"maximum_replicas {self.maximum_replicas} must be at least minimum_replicas, {self.minimum_replicas}")
+        return self
 
 
 class TrainingConfiguration(Configuration):
@@ -159,7 +131,11 @@ class TrainingConfiguration(Configuration):
     training = Training
     evaluation = section(evaluate_model, without=("label", "seed"), slices=list[str])
     gate = section(gate_model, without=("seed",), minimum=dict[Metric, float], maximum=dict[Metric, float], metric=Metric)
-    serving = platform_sections(local=LocalServing, kubeflow=KubeflowServing, vertex=VertexServing)
+    serving = platform_sections(
+        local=section(serve_model, without=("name", "version"), deployments=(str, "{home}/deployments")),
+        kubeflow=section(deploy_kserve, without=("name", "version")),
+        vertex=VertexServing,
+    )
 
     renamed: ClassVar[dict[str, str]] = (
         {

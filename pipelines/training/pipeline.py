@@ -86,7 +86,7 @@ def training(settings: Any, deploy: Any) -> None:
         return
     # Two conditions, not an if and an else, which the compiler would put into a third graph, without a name, around both.
     with dsl.If(gate.outputs["Output"] == True, "passed"):  # noqa: E712
-        deployed = deploy(model=model, evaluation=evaluation, registration=registration, service_name=settings.name, **settings.serving)
+        deployed = deploy(model=model, evaluation=evaluation, registration=registration, name=settings.name, **settings.serving)
         render_report(**reported, deployment=deployed.output)
     with dsl.If(gate.outputs["Output"] == False, "blocked"):  # noqa: E712
         render_report(**reported)

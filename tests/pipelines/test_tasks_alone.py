@@ -113,7 +113,7 @@ def arguments(alone, workplace):
             "model": model,
             "evaluation": evaluation,
             "registration": registration,
-            "service_name": settings.name,
+            "name": settings.name,
             **settings.serving,
         },
         "render_report": {

@@ -9,20 +9,23 @@ from pathlib import Path
 
 import pytest
 from kfp import dsl
+from pydantic import ValidationError
 
 from intermodal.authoring.images import image_of
 from intermodal.authoring.pipeline import load_job
 from intermodal.compiler.build import compile_specification, set_images
 from intermodal.compiler.resources import apply_retries
 from intermodal.compiler.specification import apply_cache_policy, graphs
+from intermodal.pipelines.training.configuration import VertexServing
 from intermodal.platforms.vertex.serving import container_specification, deploy_on_vertex
+from intermodal.platforms.vertex.tasks.logic import describe_upload, list_served
 from intermodal.runner.engine import Engine
 from intermodal.runner.environments import environment
 from intermodal.runner.inputs import Values, executor_input
 from intermodal.runner.outputs import read_outputs
 from intermodal.runner.placeholders import command_line, imported, resolved
-from intermodal.runtime.errors import TaskError
-from tests.servers.faults import Fault
+from intermodal.runtime.errors import ConfigurationError, StoreError, TaskError
+from tests.servers.faults import Fault, FaultyServer, Refusal
 from tests.servers.storage import free_port
 from tests.servers.vertex_serving import ServingVertex, https_proxy, job_service
 
@@ -106,10 +109,23 @@ def deployment(inputs: Path = Path("/inputs")):
     """Return a pipeline that deploys what lies in a folder."""
 
     @dsl.pipeline(name="deployment")
-    def deployment(deployments: str, service_name: str, serving: dict):
+    def deployment(
+        endpoint: str, name: str, parent_model: str, machine_type: str, minimum_replicas: int, maximum_replicas: int, service_account: str
+    ):
         kinds = {"model": dsl.Model, "evaluation": dsl.Artifact, "registration": dsl.Artifact}
         given = {name: dsl.importer(artifact_uri=str(inputs / name), artifact_class=kind).output for name, kind in kinds.items()}
-        deploy_on_vertex(**given, deployments=deployments, service_name=service_name, serving=serving)
+        deploy_on_vertex(
+            **given,
+            name=name,
+            endpoint=endpoint,
+            parent_model=parent_model,
+            machine_type=machine_type,
+            minimum_replicas=minimum_replicas,
+            maximum_replicas=maximum_replicas,
+            service_account=service_account,
+            timeout=120.0,
+            tolerance=1e-4,
+        )
 
     return deployment
 
@@ -117,7 +133,8 @@ def deployment(inputs: Path = Path("/inputs")):
 @pytest.fixture
 def deploy(run, inputs, vertex):
     """Run the deployment of the module's model."""
-    return lambda **serving: run(deployment(inputs), vertex[1], deployments=ENDPOINT, service_name="flight-delay", serving=serving)
+    defaults = VertexServing(endpoint=ENDPOINT).model_dump(exclude={"timeout", "tolerance"})
+    return lambda **settings: run(deployment(inputs), vertex[1], name="flight-delay", **defaults | settings)
 
 
 def test_a_second_run_makes_a_version_moves_the_endpoints_traffic_to_it_and_retires_what_was_served_before(deploy, vertex, inputs, tmp_path):
@@ -206,7 +223,7 @@ def test_what_uploads_or_deploys_is_neither_cached_nor_started_twice():
     apply_cache_policy(specification)
     apply_retries(specification, 2)
     found = {name.rstrip("-0123456789"): task for graph in graphs(specification) for name, task in graph["tasks"].items()}
-    assert {name for name, task in found.items() if "retryPolicy" in task} == {"test-predictor", "list-served", "verify-endpoint"}
+    assert {name for name, task in found.items() if "retryPolicy" in task} == {"describe-upload", "test-predictor", "list-served", "verify-endpoint"}
     for name in ("model-upload", "model-deploy", "model-undeploy", "list-served", "verify-endpoint"):
         assert not found[name].get("cachingOptions", {}).get("enableCache"), name
 
@@ -242,3 +259,75 @@ except MachineError as error:
     assert done.stdout.strip() == (
         "google-cloud-pipeline-components is not installed, and pipelines for Vertex AI need it: pip install 'intermodal[vertex]'"
     )
+
+
+def test_a_version_is_a_label_and_a_replica_count_that_is_left_out_is_the_minimum(tmp_path):
+    (tmp_path / "registration.json").write_text('{"version": "2026.11.21+Main"}')
+    given = {
+        "model_uri": "gs://b/m",
+        "registration_path": str(tmp_path),
+        "name": "late",
+        "parent_model": "",
+        "known_models": ["models/7", "models/8"],
+    }
+    upload = describe_upload(**given, minimum_replicas=2, maximum_replicas=0)
+    assert upload == ("gs://b/m", {"service": "late", "model-version": "2026-11-21-main"}, "models/7", 2)
+    assert describe_upload(**given | {"known_models": []}, minimum_replicas=1, maximum_replicas=3)[2:] == ("", 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"minimum_replicas": 3, "maximum_replicas": 2}, "maximum_replicas 2 must be at least minimum_replicas, 3"),
+        ({"minimum_replicas": 0}, "minimum_replicas"),
+        ({"endpoint": "flight-delay"}, "endpoint"),
+        ({"parent_model": "7"}, "parent_model"),
+    ],
+)
+def test_settings_that_vertex_ai_would_refuse_are_refused_when_they_are_read(changes, words):
+    with pytest.raises(ValidationError, match=words):
+        VertexServing(**{"endpoint": ENDPOINT} | changes)
+
+
+class Service(FaultyServer):
+    def respond(self, request, state):
+        if request.path not in state:
+            raise Refusal(404, "no such service")
+        return 200, state[request.path]
+
+
+@pytest.fixture
+def service():
+    models = [{"name": "a", "version": "1", "id": 7}, {"name": "a", "version": "2", "id": 8}]
+    with Service(state={"/two": {"models": models}, "/none": {"title": "x"}, "/list": []}).running() as server:
+        yield server
+
+
+def listed(service, path="/two", form="{name}@{version}"):
+    return list_served(url=service.url + path, credentials="none", member="models", form=form)
+
+
+def test_models_are_named_in_the_form_asked_for(service):
+    assert listed(service) == ["a@1", "a@2"]
+    assert listed(service, form="{id}") == ["7", "8"]
+    assert listed(service, "/none") == []
+
+
+def test_what_may_pass_is_asked_again_and_what_does_not_is_said(service):
+    service.faults = [Fault("status", status=503), Fault("cut"), Fault("status", status=429)]
+    assert listed(service) == ["a@1", "a@2"]
+    service.faults = [Fault("status", status=503)] * 4
+    before = len(service.requests)
+    with pytest.raises(StoreError, match="HTTP 503"):
+        listed(service)
+    assert len(service.requests) == before + 4
+    with pytest.raises(StoreError, match=r"HTTP 404: .*no such service"):
+        listed(service, "/absent")
+    assert len(service.requests) == before + 5
+    with pytest.raises(StoreError, match="answers list; expected a JSON object"):
+        listed(service, "/list")
+
+
+def test_a_form_of_other_keys_is_refused_and_names_those_there_are(service):
+    with pytest.raises(ConfigurationError, match="has no key 'model'; there are id, name, version"):
+        listed(service, form="{model}")

@@ -91,7 +91,7 @@ class Place:
     def record(self) -> Deployment | None:
         return deployment(self.home, "toy")
 
-    def arguments(self, model: str, *, version: str = "1", expect: str | None = None, **serving: Any) -> dict[str, Any]:
+    def arguments(self, model: str, *, version: str = "1", expect: str | None = None, **changes: Any) -> dict[str, Any]:
         folder = self.folder / f"inputs-{model}-{version}-{expect}"
         folder.mkdir(parents=True, exist_ok=True)
         smoke = {"instances": ROWS, "probabilities": [probability(row, self.biases[expect or model]) for row in ROWS]}
@@ -99,13 +99,16 @@ class Place:
         (folder / "registration.json").write_text(json.dumps({"name": "toy", "version": version}))
         return {
             "model_path": str(self.models / model),
+            "name": "toy",
             "evaluation_path": str(folder),
             "registration_path": str(folder),
+            "port": float(self.port),  # kfp may hand numbers over as floats
+            "timeout": 60.0,
+            "tolerance": 1e-4,
             "deployments": str(self.home),
-            "service_name": "toy",
-            "serving": {"port": float(self.port), "timeout": 60.0} | serving,  # kfp hands numbers over as floats
+            "version": "",
             "deployment_path": str(folder / "deployment"),
-        }
+        } | changes
 
     def serve(self, model: str, **changes: Any) -> dict[str, Any]:
         arguments = self.arguments(model, **changes)

@@ -159,7 +159,7 @@ def test_a_description_that_does_not_fit_its_model_is_refused(tmp_path):
             load_model(tmp_path / "model")
 
 
-@pytest.mark.fault("Serving", "a model that is none: an empty folder, a text file, a broken SavedModel or Keras file", "one sentence says what is missing")
+@pytest.mark.fault("Serving", "no model: an empty folder, a text file, a broken SavedModel or Keras file", "one sentence says what is missing")
 @pytest.mark.parametrize("made", ["empty", "text", "broken", "zip", "nothing"])
 def test_what_is_no_model_is_refused_in_one_sentence(tmp_path, made):
     path = tmp_path / "model"

@@ -142,7 +142,9 @@ def event_with(**parameters):
     "an event's parameters name other code, data, gate rules or a served image",
     "refused by name; nothing is allowed unless the configuration lists it",
 )
-@pytest.mark.parametrize("name", ["repository", "sources", "gate_minimum", "serving", "model_function", "model_registry", "feature_store"])
+@pytest.mark.parametrize(
+    "name", ["repository", "sources", "gate_minimum", "serving_kubeflow_image", "model_function", "model_registry", "feature_store"]
+)
 def test_an_event_decides_nothing_that_is_not_allowed(name):
     with pytest.raises(ConfigurationError, match=f"the event sets the parameter '{name}', which events may not; .*--configuration"):
         allowed_parameters(event_with(**{name: "gs://evil"}), [], "")

@@ -66,8 +66,8 @@ def test_a_configuration_becomes_a_whole_submission_with_its_files_staged(bucket
     assert {uri.removeprefix("s3://pipelines/") for uri in uris} <= set(bucket())
     assert f"{made.parameters['features_repository'].removeprefix('s3://pipelines/')}/definitions.py" in bucket()
     assert made.parameters["registry"] == "http://mlflow.team-ml:5000"
-    assert made.parameters["serving_kubeflow_deployments"] == "team-ml"
-    assert made.parameters["serving_kubeflow_serving"]["image"] == f"registry.example/team/intermodal-serve@{DIGESTS['serve']}"
+    assert made.parameters["serving_kubeflow_namespace"] == "team-ml"
+    assert made.parameters["serving_kubeflow_image"] == f"registry.example/team/intermodal-serve@{DIGESTS['serve']}"
     assert f"registry.example/team/intermodal-train@{DIGESTS['train']}" in images(made.specification)
 
 

@@ -60,7 +60,7 @@ class Space:
     name: str
     folder: Path
 
-    def arguments(self, model: str, bias: float, version: str, *, image: str = IMAGE, service: str = "model", **serving: Any) -> dict[str, Any]:
+    def arguments(self, model: str, bias: float, version: str, *, service: str = "model", **changes: Any) -> dict[str, Any]:
         work = self.folder / f"{model}-{uuid.uuid4().hex[:6]}"
         work.mkdir()
         smoke = {"instances": [{"x": x} for x in XS], "probabilities": [probability(x, bias) for x in XS]}
@@ -69,13 +69,24 @@ class Space:
         return {
             "model_path": str(self.folder / "models" / model),
             "model_uri": f"pvc://models/{model}",
+            "name": service,
+            "namespace": self.name,
             "evaluation_path": str(work),
             "registration_path": str(work),
-            "namespace": self.name,
-            "service_name": service,
-            "serving": {"image": image, "port": free_port(), "timeout": 90, "resources": {"requests": {"cpu": "10m"}}} | serving,
+            "model_format": "",
+            "protocol": "",
+            "runtime": "",
+            "image": IMAGE,
+            "timeout": 90.0,
+            "tolerance": 1e-4,
+            "resources": {"requests": {"cpu": "10m"}},
+            "service_account": "",
+            "minimum_replicas": 0,
+            "maximum_replicas": 0,
+            "port": free_port(),
+            "version": "",
             "deployment_path": str(work / "deployment"),
-        }
+        } | changes
 
     def service(self, name: str = "model") -> dict[str, Any] | None:
         return Namespace(connect(), self.name).service(name)
@@ -130,7 +141,7 @@ class Space:
         """Ask every pod that a client may reach for x = 0."""
         found = Namespace(connect(), self.name)
         return [
-            found.post_json(pod, pod.spec.containers[0].ports[0].container_port, f"v1/models/{service}:predict", {"instances": [{"x": 0.0}]})[
+            found.ask(pod, pod.spec.containers[0].ports[0].container_port, f"v1/models/{service}:predict", {"instances": [{"x": 0.0}]})[
                 "predictions"
             ][0]
             for pod in self.pods(service).values()
@@ -190,6 +201,7 @@ def space():
         save_model(folder / "models" / model, bias)
     (folder / "models" / "broken").mkdir()
     (folder / "models" / "broken" / "signature.json").write_text(json.dumps(SIGNATURE))
+    (folder / "models" / "broken" / "saved_model.pb").write_bytes(b"no graph")
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
     core.create_namespace({"metadata": {"name": name}})

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from intermodal.components.deploy_kserve.arguments import LONGEST_NAME
+from intermodal.components.deploy_kserve.formats import format_of
 from intermodal.components.deploy_kserve.logic import deploy_kserve
 from intermodal.components.deploy_kserve.manifest import (
-    LONGEST_NAME,
     as_manifest,
     candidate,
     candidate_name,
@@ -17,9 +18,22 @@ from intermodal.components.deploy_kserve.manifest import (
 )
 from intermodal.runtime.errors import ConfigurationError
 
+NO_NAMES = ("Bad_Name", "-a", "a-", "1a", "", "a" * 49, "a.b")
+PLAIN = {
+    "model_format": "predictor",
+    "protocol": "v1",
+    "runtime": "",
+    "image": "predictor:1",
+    "resources": {},
+    "service_account": "",
+    "minimum_replicas": 0,
+    "maximum_replicas": 0,
+    "port": 8080,
+}
+
 
 def manifest(**more):
-    return inference_service(name="late", namespace="team", image="predictor:1", model_uri="gs://bucket/model", version="7", **more)
+    return inference_service(**{"name": "late", "namespace": "team", "model_uri": "gs://bucket/model", "version": "7"} | PLAIN | more)
 
 
 def test_it_names_the_image_the_model_and_the_version():
@@ -83,25 +97,87 @@ def test_a_candidate_has_a_name_that_kserve_takes_wherever_it_takes_the_services
     assert service == other or name != candidate_name(other, namespace)
 
 
+def test_a_format_of_kserves_own_goes_by_its_name_without_a_container_of_ours():
+    predictor = manifest(model_format="sklearn", resources={"limits": {"cpu": "1"}}, service_account="reader")["spec"]["predictor"]
+    assert "containers" not in predictor
+    assert predictor["model"] == {
+        "modelFormat": {"name": "sklearn"},
+        "protocolVersion": "v1",
+        "storageUri": "gs://bucket/model",
+        "resources": {"limits": {"cpu": "1"}},
+    }
+    assert predictor["serviceAccountName"] == "reader"
+    assert (
+        manifest(model_format="onnx", protocol="v2", runtime="kserve-tritonserver")["spec"]["predictor"]["model"]["runtime"] == "kserve-tritonserver"
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({"saved_model.pb": b"", "variables/variables.index": b""}, "predictor"),
+        ({"model.keras": b"PK\3\4"}, "predictor"),
+        ({"model.joblib": b""}, "sklearn"),
+        ({"model.bst": b""}, "xgboost"),
+        ({"MLmodel": b"", "model.pkl": b""}, "mlflow"),
+        ({"model.onnx": b""}, "onnx"),
+        ({"config.json": b"{}", "model.safetensors": b""}, "huggingface"),
+        ({"late/config.pbtxt": b"", "late/1/model.onnx": b""}, "triton"),
+    ],
+)
+def test_a_model_tells_its_format_by_its_files(tmp_path, files, found):
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    assert format_of(tmp_path) == found
+
+
+def test_a_keras_file_without_a_suffix_tells_its_format_by_its_content(tmp_path):
+    (tmp_path / "artifact").write_bytes(b"PK\3\4")
+    assert format_of(tmp_path / "artifact") == "predictor"
+
+
 @pytest.fixture
 def arguments(tmp_path):
-    places = {name: str(tmp_path) for name in ("model_path", "evaluation_path", "registration_path")}
-    return {
-        **places,
-        "model_uri": "gs://b/m",
-        "namespace": "team",
-        "service_name": "late",
-        "serving": {},
+    return {"name": "late", "namespace": "team", "model_path": str(tmp_path), "model_uri": "gs://b/m", "version": "", "tolerance": 1e-4} | {
+        "evaluation_path": None,
+        "registration_path": None,
+        "timeout": 60.0,
+        **PLAIN,
+        "protocol": "",
         "deployment_path": str(tmp_path / "deployment"),
     }
 
 
-def test_without_an_image_the_key_to_set_is_named(arguments):
-    with pytest.raises(ConfigurationError, match=r"serving\.image"):
-        deploy_kserve(**arguments)
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model_format": ""}, r"model_format: .* does not tell what it is \(it holds nothing\); name its format"),
+        ({"protocol": "v2"}, "protocol: it is for the formats of a ServingRuntime"),
+        ({"model_format": "sklearn", "protocol": "grpc"}, "protocol: 'grpc' must be"),
+        ({"minimum_replicas": 3, "maximum_replicas": 2}, "maximum_replicas: 2 must be at least minimum_replicas, 3"),
+        ({"minimum_replicas": -1}, "minimum_replicas: -1 must be at least 0"),
+        ({"resources": {"cpu": "1"}}, r"resources\.cpu: 'cpu' is none of requests, limits"),
+        ({"namespace": "Team"}, "namespace: 'Team'"),
+        ({"timeout": 0.0}, "timeout: 0.0 must be above 0"),
+        *[
+            ({"name": name}, "name: .*: use lowercase letters, digits and hyphens, 48 at most")
+            for name in ("Bad_Name", "-a", "a-", "1a", "", "a" * 49, "a.b")
+        ],
+    ],
+)
+def test_a_wrong_argument_is_refused_by_its_name_before_anything_is_made(arguments, changes, words):
+    with pytest.raises(ConfigurationError, match=words):
+        deploy_kserve(**arguments | changes)
 
 
-@pytest.mark.parametrize("name", ["Bad_Name", "-a", "a-", "1a", "", "a" * 49, "a.b"])
-def test_a_name_that_cannot_be_one_is_refused_before_anything_is_made(arguments, name):
-    with pytest.raises(ConfigurationError, match=r"service_name .*: use lowercase letters, digits and hyphens, 48 at most"):
-        deploy_kserve(**arguments | {"service_name": name, "serving": {"image": "predictor:1"}})
+def test_outside_a_cluster_the_predictors_image_must_be_named(arguments, tmp_path, monkeypatch):
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(
+        "{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}],"
+        " clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}], users: [{name: u, user: {}}]}"
+    )
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(ConfigurationError, match=r"image: name the predictor's image .*only a task in a cluster can take its own"):
+        deploy_kserve(**arguments | {"image": ""})

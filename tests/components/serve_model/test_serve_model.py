@@ -88,8 +88,8 @@ def test_it_runs_in_a_session_of_its_own_from_a_copy_of_the_model(served):
     ("changes", "words"),
     [
         ({"model": "second", "expect": "first"}, r"answers 0\.88.* over V1 for row 0 of smoke\.json, where 0\.73"),
-        ({"model": "broken"}, r"ended with status 1; see its log .*\.log, which ends:\n(.*\n)*error: .*not a SavedModel"),
-        ({"model": "second", "timeout": 0.2}, r"did not answer within 0\.2 s; raise serving\.timeout"),
+        ({"model": "broken"}, r"ended with status 1; see its log .*\.log, which ends:\n(.*\n)*error: .*the model cannot be loaded"),
+        ({"model": "second", "timeout": 0.2}, r"did not answer within 0\.2 s; raise timeout"),
     ],
 )
 def test_a_new_server_that_is_wrong_or_crashes_or_is_late_leaves_the_old_one_serving(served, expected, changes, words):
@@ -161,7 +161,7 @@ def test_a_replacement_fails_no_request_and_a_run_killed_in_the_middle_is_finish
 
 
 def test_a_port_that_something_else_has_is_told_with_its_holder_and_the_remedy(place):
-    words = rf"port {place.port} of 127\.0\.0\.1: .*process {os.getpid()}, .*set serving\.port to another"
+    words = rf"port {place.port} of 127\.0\.0\.1: .*process {os.getpid()}, .*set port to another"
     with socket.create_server(("127.0.0.1", place.port)), pytest.raises(ConfigurationError, match=words):
         place.serve("first")
     assert deployments(place.home) == []
@@ -180,8 +180,50 @@ def test_a_full_disk_while_the_model_is_copied_leaves_no_half_model(place, monke
 def test_a_name_that_leads_elsewhere_is_refused(place):
     from intermodal.components.serve_model.logic import serve_model
 
-    with pytest.raises(ConfigurationError, match=r"service_name '\.\./x'"):
-        serve_model(**place.arguments("first") | {"service_name": "../x"})
+    with pytest.raises(ConfigurationError, match=r"name: '\.\./x'"):
+        serve_model(**place.arguments("first", name="../x"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"port": 0}, r"port: 0\.0|port: 0 must be at least 1 and at most 65535"),
+        ({"timeout": 0.0}, "timeout: 0.0 must be above 0"),
+        ({"tolerance": -1.0}, "tolerance: -1.0 must be at least 0"),
+        ({"deployments": ""}, "deployments: it must not be empty"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_before_anything_starts(place, changes, words):
+    with pytest.raises(ConfigurationError, match=words):
+        place.serve("first", **changes)
+    assert not place.home.exists()
+
+
+def test_a_model_alone_is_served_and_the_output_says_that_only_an_example_was_tested(place):
+    bare = place.folder / "bare"
+    shutil.copytree(place.models / "first", bare)
+    made = place.serve("first", model_path=str(bare), evaluation_path=None, registration_path=None)
+    assert made["version"] == ""
+    assert made["tested"] == "an example row got a well-formed answer over V1 and V2; there is no evaluation to compare it with"
+    assert place.ask("/v1/models/toy:predict", made["request"]) == (200, made["response"])
+    # Text for which no value is sure to fit: without the example the server must be ready, and no row is sent.
+    (bare / "signature.json").unlink()
+    made = place.serve("first", model_path=str(bare), evaluation_path=None, registration_path=None, version="7")
+    assert (made["version"], made["request"], made["command"]) == ("7", None, "")
+    assert made["tested"].startswith("the server is ready; no row was sent")
+    assert place.predict({"carrier": "AA", "distance": 1.5, "hour": 3})[0] == 200
+
+
+def test_a_keras_file_without_a_suffix_is_served_and_tested_with_a_row_of_zeros(place):
+    import tensorflow as tf
+
+    layers = [tf.keras.Input((3,), name="x"), tf.keras.layers.Dense(1, "sigmoid", kernel_initializer="ones")]
+    tf.keras.Sequential(layers).save(place.folder / "model.keras")
+    artifact = (place.folder / "model.keras").rename(place.folder / "artifact")
+    made = place.serve("first", model_path=str(artifact), evaluation_path=None, registration_path=None)
+    assert made["response"] == {"predictions": [0.5]}
+    (name,) = made["request"]["instances"][0]
+    assert made["request"] == {"instances": [{name: [0, 0, 0]}]}
 
 
 def test_start_times_tell_processes_apart():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from intermodal.components.test_predictor.logic import test_predictor
+from intermodal.components.test_predictor import logic
 from intermodal.runtime.errors import ConfigurationError, DeploymentError
 from tests.serving.conftest import ROWS, probability, save_model
 
@@ -20,19 +20,10 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def given(tmp_path, model):
-    def arguments(*, bias=0.0, version="3", model_path=model, name="toy", known=(), **serving):
+    def arguments(*, bias=0.0, model_path=model, timeout=60.0, tolerance=1e-4):
         smoke = {"instances": ROWS, "probabilities": [probability(row, bias) for row in ROWS]}
         (tmp_path / "smoke.json").write_text(json.dumps(smoke))
-        (tmp_path / "registration.json").write_text(json.dumps({"version": version}))
-        return {
-            "model_path": str(model_path),
-            "model_uri": "gs://bucket/model",
-            "evaluation_path": str(tmp_path),
-            "registration_path": str(tmp_path),
-            "service_name": name,
-            "serving": serving,
-            "known_models": list(known),
-        }
+        return {"model_path": str(model_path), "evaluation_path": str(tmp_path), "timeout": timeout, "tolerance": tolerance}
 
     return arguments
 
@@ -41,41 +32,32 @@ def children() -> set[str]:
     return {path.name for path in Path("/proc").glob("[0-9]*") if f"\nPPid:\t{os.getpid()}\n" in (path / "status").read_text()}
 
 
-def test_a_model_that_answers_right_is_described_and_no_predictor_stays(given):
+def test_a_model_that_answers_right_is_said_to_and_no_predictor_stays(given):
     before = children()
-    service = test_predictor(**given(version="2026.11.21+Main", known=["models/7", "models/8"], minimum_replicas=2.0, machine_type="n1-standard-4"))
-    assert service._asdict() == {
-        "uri": "gs://bucket/model",
-        "labels": {"service": "toy", "model-version": "2026-11-21-main"},  # a label takes no other characters
-        "parent_model": "models/7",
-        "machine_type": "n1-standard-4",
-        "minimum_replicas": 2,
-        "maximum_replicas": 2,
-        "service_account": "",
-    }
+    assert logic.test_predictor(**given()) == "4 rows of the evaluation got the expected answers over V1 and V2, within 0.0001"
     assert {each for each in children() - before if "Z" not in Path(f"/proc/{each}/stat").read_text().rpartition(")")[2]} == set()
+
+
+def test_without_an_evaluation_the_models_own_example_is_answered(given):
+    said = logic.test_predictor(**given() | {"evaluation_path": None})
+    assert said == "an example row got a well-formed answer over V1 and V2; there is no evaluation to compare it with"
 
 
 def test_a_model_that_answers_otherwise_is_refused(given):
     with pytest.raises(DeploymentError, match=r"answers 0\.\d+ over V1 for row 0 of smoke\.json"):
-        test_predictor(**given(bias=1.0))
+        logic.test_predictor(**given(bias=1.0))
 
 
 def test_a_model_that_cannot_be_loaded_is_refused_with_the_predictors_words(given, tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "signature.json").write_text('{"inputs": []}')
-    with pytest.raises(DeploymentError, match=r"ended with status 1; see its log(.|\n)*not a SavedModel"):
-        test_predictor(**given(model_path=tmp_path / "broken"))
+    with pytest.raises(DeploymentError, match=r"ended with status 1; see its log(.|\n)*expected a SavedModel"):
+        logic.test_predictor(**given(model_path=tmp_path / "broken"))
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"name": "Toy Model"}, "service_name 'Toy Model': use lowercase"),
-        ({"minimum_replicas": 3, "maximum_replicas": 2}, "minimum_replicas 3, maximum_replicas 2"),
-        ({"minimum_replicas": -1}, "minimum_replicas -1"),
-    ],
+    ("changes", "words"), [({"timeout": 0.0}, "timeout: 0.0 must be above 0"), ({"tolerance": -1.0}, "tolerance: -1.0 must be at least 0")]
 )
-def test_settings_that_no_service_takes_are_refused_before_anything_starts(given, changes, words):
+def test_a_number_out_of_range_is_refused_before_anything_starts(given, changes, words):
     with pytest.raises(ConfigurationError, match=words):
-        test_predictor(**given(**changes))
+        logic.test_predictor(**given(**changes))

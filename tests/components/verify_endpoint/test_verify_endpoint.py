@@ -51,9 +51,10 @@ def ask(tmp_path, endpoint, monkeypatch):
     (tmp_path / "registration.json").write_text(json.dumps({"version": "3"}))
     places = {name: str(tmp_path) for name in ("model_path", "evaluation_path", "registration_path")}
 
-    def asked(url=PREDICT, credentials="none", **serving):
+    def asked(url=PREDICT, credentials="none", timeout=120.0, **changes):
         output = tmp_path / "deployment"
-        verify_endpoint(**places, url=endpoint.url + url, credentials=credentials, service_name="toy", serving=serving, deployment_path=str(output))
+        given = {**places, "url": endpoint.url + url, "credentials": credentials, "timeout": timeout, "tolerance": 1e-4, "name": "toy", "version": ""}
+        verify_endpoint(**given | changes, deployment_path=str(output))
         return json.loads((output / "deployment.json").read_text())
 
     asked.output = tmp_path / "deployment"
@@ -114,6 +115,19 @@ def test_without_credentials_it_says_what_to_do(ask, tmp_path, monkeypatch):
         ask(credentials="google")
 
 
-def test_other_credentials_are_refused(ask):
-    with pytest.raises(ConfigurationError, match="credentials 'mine': give google or none"):
-        ask(credentials="mine")
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"credentials": "mine"}, "credentials: .* must be one of none, google"),
+        ({"timeout": 0.0}, "timeout: 0.0 must be above 0"),
+        ({"name": ""}, "name: it must not be empty"),
+    ],
+)
+def test_an_argument_out_of_range_is_refused(ask, changes, words):
+    with pytest.raises(ConfigurationError, match=words):
+        ask(**changes)
+
+
+def test_an_evaluation_and_a_url_are_enough(ask):
+    record = ask(model_path=None, registration_path=None)
+    assert (record["version"], record["tested"]) == ("", "4 rows of the evaluation got the expected answers over V1, within 0.0001")

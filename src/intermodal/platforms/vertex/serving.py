@@ -2,7 +2,7 @@
 
 `deploy_on_vertex` has the artifacts and the output of `serve_model` and `deploy_kserve`, so that the same pipeline function takes it. Its tasks: list
 what the endpoint runs and the registry has (ours), test the predictor (ours), upload the model as a new version of the model labelled with the
-service's name, or as a new model (Google's `model_upload`), deploy it with all of the endpoint's traffic (`model_deploy`), verify the endpoint (ours),
+service's name, or as a new model (Google's `model_upload`), deploy it with all of the endpoint's traffic (`model_deploy`), verify the endpoint (ours)
 and undeploy what the endpoint ran before (`model_undeploy`), for a deployed model holds its machines, with traffic or without.
 
 This module imports google-cloud-pipeline-components: only import it where a pipeline for Vertex AI is compiled.
@@ -62,13 +62,13 @@ def deploy_on_vertex(
     registration: Any,
     name: str,
     endpoint: str,
-    parent_model: str = "",
-    machine_type: str = "n1-standard-2",
-    minimum_replicas: int = 1,
-    maximum_replicas: int = 0,
-    service_account: str = "",
-    timeout: float = 120.0,
-    tolerance: float = 1e-4,
+    parent_model: str,
+    machine_type: str,
+    minimum_replicas: int,
+    maximum_replicas: int,
+    service_account: str,
+    timeout: float,
+    tolerance: float,
 ) -> Any:
     """Add to the pipeline under way the tasks that bring a model to serve on a Vertex AI endpoint.
 
@@ -80,11 +80,11 @@ def deploy_on_vertex(
         registration: As `register_model` writes it: the version that is deployed.
         name: The model's display name.
         endpoint: `projects/PROJECT/locations/REGION/endpoints/ID`, which exists.
-        parent_model: `projects/PROJECT/locations/REGION/models/ID`, which gets a new version. Default: the model labelled with the service's name.
+        parent_model: `projects/PROJECT/locations/REGION/models/ID`, which gets a new version; empty: the model labelled with the service's name.
         machine_type: The machine of a replica.
         minimum_replicas: How many replicas there always are.
-        maximum_replicas: How many there may be. Default: as many as there always are.
-        service_account: The account that the predictor runs as. Default: the service's own.
+        maximum_replicas: How many there may be; 0: as many as there always are.
+        service_account: The account that the predictor runs as; empty: the service's own.
         timeout: Seconds until the predictor must be ready, and until the endpoint must answer right.
         tolerance: How far a served probability may be from the expected one.
 
