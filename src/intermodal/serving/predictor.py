@@ -37,7 +37,7 @@ from kserve.protocol.rest.server import RESTServer
 from kserve.utils.numpy_codec import from_np_dtype
 from starlette.exceptions import HTTPException
 
-from intermodal.inference.loading import load_model, zero_row
+from intermodal.inference.servable import load_servable, zero_row
 from intermodal.runtime.errors import DataError, StoreError
 from intermodal.serving.connections import BODY_SECONDS, HEADER_SECONDS, MOST_CONNECTIONS, limited
 from intermodal.serving.directory import model_folder
@@ -69,7 +69,7 @@ class SavedModelPredictor(Model):  # type: ignore[misc]
         Raises:
             DataError: The directory holds no model; says what is missing.
         """
-        self._model = load_model(self._folder)
+        self._model = load_servable(self._folder)
         if row := self._model.example or zero_row(self._model.inputs):
             optional = [{**each, "required": False} for each in self._model.inputs]
             try:

@@ -30,7 +30,7 @@ def columns_of_instances(instances: Any, inputs: Inputs) -> dict[str, np.ndarray
     Args:
         instances: What came under the key "instances": a list of objects with one value a column; a column that is not required may be left
             out or null. Where the model has one input, its values may stand in the list without an object.
-        inputs: As `LoadedModel.inputs` describes them.
+        inputs: As `ServableModel.inputs` describes them.
 
     Returns:
         Arrays of shape (rows,), or (rows, *shape) for an input with a `shape`.

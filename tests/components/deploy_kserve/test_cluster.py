@@ -112,7 +112,7 @@ def test_a_model_that_never_becomes_ready_is_told_with_the_reason_and_what_serve
 
 
 def test_a_first_model_that_crashes_is_told_with_its_log_and_leaves_nothing(space):
-    with pytest.raises(DeploymentError, match=r"(?s)crashes, exit status 1.*\n(?!b').*the model cannot be loaded.*candidate is removed"):
+    with pytest.raises(DeploymentError, match=r"(?s)crashes, exit status 1.*\n(?!b').*not a SavedModel that can be read.*candidate is removed"):
         deploy_kserve(**space.arguments("broken", 0.0, "1", service="broken"))
     assert space.service("broken") is None
     nothing_is_left(space, "broken")

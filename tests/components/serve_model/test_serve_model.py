@@ -88,7 +88,7 @@ def test_it_runs_in_a_session_of_its_own_from_a_copy_of_the_model(served):
     ("changes", "words"),
     [
         ({"model": "second", "expect": "first"}, r"answers 0\.88.* over V1 for row 0 of smoke\.json, where 0\.73"),
-        ({"model": "broken"}, r"ended with status 1; see its log .*\.log, which ends:\n(.*\n)*error: .*the model cannot be loaded"),
+        ({"model": "broken"}, r"ended with status 1; see its log .*\.log, which ends:\n(.*\n)*error: .*not a SavedModel that can be read"),
         ({"model": "second", "timeout": 0.2}, r"did not answer within 0\.2 s; raise timeout"),
     ],
 )

@@ -51,7 +51,7 @@ def test_a_model_that_answers_otherwise_is_refused(given):
 def test_a_model_that_cannot_be_loaded_is_refused_with_the_predictors_words(given, tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "signature.json").write_text('{"inputs": []}')
-    with pytest.raises(DeploymentError, match=r"ended with status 1; see its log(.|\n)*expected a SavedModel"):
+    with pytest.raises(DeploymentError, match=r"ended with status 1; see its log(.|\n)*no saved_model.pb"):
         logic.test_predictor(**given(model_path=tmp_path / "broken"))
 
 
