@@ -28,7 +28,7 @@ def validate_data(
     missing: float = 0.1,
     domain_size: int = 100,
     beam_options: list = [],
-) -> NamedTuple("Outputs", [("passed", bool)]):
+) -> NamedTuple("Outputs", [("passed", bool)]):  # type: ignore[valid-type]
     """Compute statistics of a table, infer or extend its schema, and say in words what is wrong with the data, with TFDV.
 
     The task succeeds whatever it finds: `require_valid_data`, given its `anomalies`, fails where there are errors.

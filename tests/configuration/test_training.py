@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from intermodal.authoring.pipeline import Job, load_job
 from intermodal.components.serve_model.component import serve_model
-from intermodal.configuration.sections import Place
+from intermodal.configuration.sections import Place, pipeline_parameters
 from intermodal.pipelines.training.configuration import TrainingConfiguration
 from intermodal.runtime.errors import ConfigurationError, IntermodalError
 
@@ -229,3 +229,34 @@ def test_a_broken_override_is_refused_in_words(override):
 def test_a_nul_is_refused_with_its_place(edited):
     with pytest.raises(ConfigurationError, match=r"line \d+: label: it has a NUL character; remove it"):
         load_job(edited("label: late", 'label: "la\\0te"'))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("gate.confidence=95", "gate.confidence: 95.0 must be above 0.5 and below 1"),
+        ("gate.maximum.brierr=0.2", "gate.maximum.brierr"),
+        ("validation.skew=2", "validation.skew: 2.0 must be at least 0 and at most 1"),
+        ("validation.warn=[LABEL_NULLS]", "validation.warn: LABEL_NULLS cannot be a warning"),
+        ("validation.ignored=[late]", "validation.ignored: it names the label 'late'"),
+        ("training.epochs=0", "training.epochs: 0 must be a whole number, at least 1"),
+        ("training.hyperparameters.depth=3", "training.hyperparameters.depth: nothing reads it"),
+        ("training.hyperparameters.epochs=3", "training.hyperparameters.epochs: this key is now training.epochs"),
+        ("validation.rules.missing=0.2", "validation.rules.missing: this key is now validation.missing"),
+        ("gate.slices.minimum_rows=9", "gate.slices: this key is now gate.slice_minimum_rows and gate.slice_maximum_drop"),
+        ("evaluation.slices=[label]", "evaluation.slices: 'label' cannot be a slice"),
+    ],
+)
+def test_what_a_component_does_not_take_is_refused_before_anything_runs(override, message):
+    with pytest.raises(ConfigurationError) as error:
+        load_job(FLIGHTS, [override])
+    assert message in str(error.value)
+
+
+def test_a_setting_of_a_component_is_one_parameter_by_one_name():
+    job = load_job(FLIGHTS, ["gate.confidence=0.9"])
+    parameters = {each.name: each for each in pipeline_parameters(job.settings, "local")}
+    assert parameters["gate_confidence"].default == 0.95
+    assert parameters["gate_confidence"].key == ("gate", "confidence")
+    assert job.settings.gate.confidence == 0.9
+    assert parameters["validation_skew"].default is None

@@ -12,7 +12,6 @@ import pytest
 import yaml
 from kfp import dsl
 
-from intermodal.authoring.pipeline import load_job
 from intermodal.compiler.build import compile_specification
 from intermodal.compiler.specification import graphs
 from intermodal.components.require_valid_data.component import require_valid_data
@@ -106,9 +105,3 @@ def test_in_the_training_pipeline_nothing_that_trains_or_loads_features_starts_b
         "validate-data",
         "require-valid-data",
     }
-
-
-def test_a_setting_of_the_gate_keeps_its_name_from_the_configuration_to_the_component():
-    job = load_job(ROOT / "pipelines" / "flights.yaml", ["gate.confidence=0.9"])
-    assert next(each.default for each in job.settings.parameters("local") if each.name == "gate_confidence") == 0.95
-    assert job.settings.gate.confidence == 0.9
