@@ -48,14 +48,14 @@ class TableFile:
             with self.system.open_input_file(self.path) as content:
                 if isinstance(self.system, fs.LocalFileSystem):
                     return [self.kind, hashlib.file_digest(content, "sha256").hexdigest()]
-                told = {key.lower(): value.decode() for key, value in content.metadata().items()}
+                metadata = {key.lower(): value.decode() for key, value in content.metadata().items()}
         except OSError as error:
             raise StoreError(f"{self.name}: it cannot be read ({' '.join(str(error).split())}); run again when nothing changes it") from error
-        version, etag = told.get("generation") or told.get("versionid", ""), told.get("etag", "")
+        version, etag = metadata.get("generation") or metadata.get("versionid", ""), metadata.get("etag", "")
         if not (version or etag):
             raise StoreError(f"{self.name}: the store gives neither version nor etag, so that a change could not be detected; use another store")
         # The time: where nothing has a version, old content that came back is another object, for other content was read in between.
-        return [self.kind, self.path, version, etag, told.get("size") or told.get("content-length", ""), told.get("last-modified", "")]
+        return [self.kind, self.path, version, etag, metadata.get("size") or metadata.get("content-length", ""), metadata.get("last-modified", "")]
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:

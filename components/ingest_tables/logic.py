@@ -1,5 +1,6 @@
 """Tables from files into Parquet, split, hashed and listed in a manifest."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -7,22 +8,35 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from intermodal.components.ingest_tables.arguments import check_arguments
 from intermodal.components.ingest_tables.content import ContentHash
 from intermodal.components.ingest_tables.reading import Table
 from intermodal.components.ingest_tables.source import Source
 from intermodal.components.ingest_tables.splitting import SPLIT_COLUMN, Split
 from intermodal.runtime.artifacts import whole_directory, write_json
-from intermodal.runtime.errors import ConfigurationError, DataError
+from intermodal.runtime.errors import DataError
 
 _ROW_GROUP = 1 << 17
 
 
-def ingest_tables(sources: list[dict[str, Any]], split: dict[str, Any], fingerprint: str, tables_path: str) -> None:
-    """Read tables, split one of them, and write all as Parquet with a manifest.
+def ingest_tables(
+    *,
+    sources: Sequence[Any],
+    split_by: str,
+    split_table: str,
+    split_column: str,
+    split_parts: Mapping[str, Any],
+    fingerprint: str,
+    tables_path: str,
+) -> None:
+    """Read tables, split one of them, and write all as Parquet with a manifest. See the component's contract.
 
     Args:
-        sources: One object a table; see `source.Source`.
-        split: See `splitting.Split`; empty: no split.
+        sources: A URI or an object for each table; see `source.Source`.
+        split_by: `time`, `hash`, or empty: no split.
+        split_table: The table to split; empty: the only one.
+        split_column: The column to split by.
+        split_parts: Part to window or fraction.
         fingerprint: Goes into the manifest as it is.
         tables_path: The directory to write, whole or not at all.
 
@@ -31,13 +45,16 @@ def ingest_tables(sources: list[dict[str, Any]], split: dict[str, Any], fingerpr
         DataError: A file is missing, broken, empty or not as declared, or a part gets no row.
         MachineError: A disk is full.
     """
+    check_arguments(
+        sources=sources,
+        split_by=split_by,
+        split_table=split_table,
+        split_column=split_column,
+        split_parts=split_parts,
+        fingerprint=fingerprint,
+    )
     parsed = [Source.parse(source) for source in sources]
-    names = [source.name for source in parsed]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ConfigurationError(f"two sources are called {sorted(twice)[0]!r}; rename one")
-    division = Split(split) if split else None
-    if division and division.table not in names:
-        raise ConfigurationError(f"split: there is no table {division.table!r}; the tables are {', '.join(names)}")
+    division = Split(split_table or parsed[0].name, split_by, split_column, split_parts) if split_by else None
     with whole_directory(tables_path) as folder:
         listed = {}
         for source in parsed:

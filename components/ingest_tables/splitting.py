@@ -1,59 +1,40 @@
 """Splits: which part each row of a table belongs to."""
 
-import difflib
 import hashlib
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from intermodal.runtime.errors import ConfigurationError, DataError
+from intermodal.components.ingest_tables.arguments import NO_PART, window
+from intermodal.runtime.errors import DataError
 
-#: The part of rows that no part claims.
-NO_PART = "none"
 #: The column that tells a row's part, spelt in the folders' names.
 SPLIT_COLUMN = "split"
-_KEYS = ("table", "by", "column", "parts")
 
 
 class Split:
     """A division of one table's rows into named parts; a row's part depends on nothing but its own column.
 
-    Raises:
-        ConfigurationError: The division makes no sense: a key is missing, windows overlap, fractions do not sum to 1.
+    Args:
+        table: The table's name.
+        by: `time` or `hash`.
+        column: The column that decides.
+        parts: Part to window or fraction, which `arguments.check_split` has passed.
     """
 
-    def __init__(self, value: Mapping[str, Any]) -> None:
-        for key in value:
-            if key not in _KEYS:
-                close = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.5)
-                raise ConfigurationError(f"split: there is no key {key!r}; {f'did you mean {close[0]!r}?' if close else f'the keys are {_KEYS}'}")
-        for key in _KEYS:
-            if not value.get(key):
-                raise ConfigurationError(f"split: the key {key!r} is required")
-        self.table, self.by, self.column = str(value["table"]), str(value["by"]), str(value["column"])
+    def __init__(self, table: str, by: str, column: str, parts: Mapping[str, Any]) -> None:
+        self.table, self.by, self.column = table, by, column
         # By name: on its way through a pipeline's parameters a mapping loses its order, and a row's part must not depend on it.
-        self.parts = dict(sorted(value["parts"].items()))
-        for part in self.parts:
-            if part == NO_PART or not re.fullmatch(r"[A-Za-z_][\w-]{0,99}", part, re.ASCII):
-                raise ConfigurationError(f"split: part {part!r}: it names a folder, and {NO_PART!r} is taken; use letters, digits, - and _")
+        self.parts = dict(sorted(parts.items()))
         self._seen: tuple[int, ...] = ()
-        if self.by == "time":
-            self._windows = {part: _window(part, bounds) for part, bounds in self.parts.items()}
-            self._refuse_overlap()
-        elif self.by == "hash":
-            self._edges = np.cumsum([float(share) for share in self.parts.values()])
-            if min(self.parts.values()) <= 0 or abs(self._edges[-1] - 1) > 1e-9:
-                raise ConfigurationError(
-                    f"split: the fractions of {', '.join(self.parts)} are {list(self.parts.values())}; they must be positive and sum to 1"
-                )
+        if by == "time":
+            self._windows = {part: window(part, bounds) for part, bounds in self.parts.items()}
         else:
-            raise ConfigurationError(f"split: by {self.by!r}; it must be time or hash")
+            self._edges = np.cumsum([float(share) for share in self.parts.values()])
 
     def divide(self, batch: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
         """Return the rows of each part, in order; parts without rows are left out.
@@ -86,13 +67,13 @@ class Split:
         """Return what to do about a part without rows."""
         if self.by == "hash" or not self._seen:
             return f"column {self.column!r} has too few different values; use larger fractions, or more data"
-        first, last = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment) for moment in self._seen)
+        first, last = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=timestamp) for timestamp in self._seen)
         return f"column {self.column!r} runs from {first.isoformat()} to {last.isoformat()}; correct the part's bounds"
 
     def _by_time(self, column: pa.Array) -> dict[str, np.ndarray]:
-        moments = column.cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.int64())
+        timestamps = column.cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.int64())
         known = np.asarray(pc.is_valid(column))
-        values = np.asarray(pc.fill_null(moments, 0))
+        values = np.asarray(pc.fill_null(timestamps, 0))
         if known.any():
             seen = [*self._seen, int(values[known].min()), int(values[known].max())]
             self._seen = (min(seen), max(seen))
@@ -106,33 +87,8 @@ class Split:
         chosen = np.minimum(np.searchsorted(self._edges, places[indices], side="right"), len(self._edges) - 1)
         return {part: known & (chosen == number) for number, part in enumerate(self.parts)}
 
-    def _refuse_overlap(self) -> None:
-        ordered = sorted(self._windows.items(), key=lambda item: item[1])
-        for (one, (_, end)), (other, (start, _)) in pairwise(ordered):
-            if start < end:
-                raise ConfigurationError(f"split: the windows of {one} and {other} overlap; a row may be in one part only")
-
 
 def _place(value: Any) -> float:
     """Return a place in [0, 1) that depends on the value's text alone: the first 53 bits of its BLAKE2b digest."""
     digest = hashlib.blake2b(str(value).encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53
-
-
-def _window(part: str, bounds: Mapping[str, str]) -> tuple[int, int]:
-    limits = {"start": -(2**63), "end": 2**63 - 1}
-    for name, text in bounds.items():
-        if name not in limits:
-            raise ConfigurationError(f"split: part {part}: there is no bound {name!r}; the bounds are start and end")
-        try:
-            moment = datetime.fromisoformat(str(text))
-        except ValueError as error:
-            raise ConfigurationError(
-                f"split: part {part}: {name} {text!r} is not an ISO 8601 time; write 2013-09-01T00:00:00Z, for instance"
-            ) from error
-        if moment.tzinfo is None:
-            raise ConfigurationError(f"split: part {part}: {name} {text!r} has no time zone; write {text}Z for UTC")
-        limits[name] = (moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-    if limits["start"] >= limits["end"]:
-        raise ConfigurationError(f"split: part {part}: start {bounds['start']} is not before end {bounds['end']}")
-    return limits["start"], limits["end"]

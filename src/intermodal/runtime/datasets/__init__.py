@@ -1,5 +1,6 @@
-"""Dataset artifacts, whoever wrote them: a Parquet or CSV file, a directory of them, or a directory of splits."""
+"""Datasets and tables, whoever wrote them: Parquet and CSV files, directories of them, and directories of splits."""
 
 from intermodal.runtime.datasets.reading import Dataset, open_dataset
+from intermodal.runtime.datasets.tables import Tables, open_tables
 
-__all__ = ["Dataset", "open_dataset"]
+__all__ = ["Dataset", "Tables", "open_dataset", "open_tables"]

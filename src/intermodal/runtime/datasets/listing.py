@@ -15,6 +15,8 @@ _ORDER: Final = (TRAIN, VALIDATION, TEST)
 _SUFFIXES: Final = (".parquet", ".pq", ".csv")
 #: How `ingest_tables` names the folder of a part.
 _SPLIT: Final = "split="
+#: The name of a table that is one file without a suffix.
+_UNNAMED: Final = "data"
 #: What `ingest_tables` writes beside its tables.
 _MANIFEST: Final = "manifest.json"
 #: How much of a file is looked at to tell what it is.
@@ -68,10 +70,68 @@ def find_splits(path: Path) -> dict[str, list[DataFile]]:
     """
     if path.is_file():
         return {TRAIN: [DataFile(path, _kind(path))]}
+    path = _only_table(_whole_directory(path))
+    loose, folders = _files(path)
+    splits = {name.removeprefix(_SPLIT): _parts(files) for name, files in folders.items()}
+    splits = {name: files for name, files in splits.items() if files}
+    files = _parts(loose)
+    if files and splits:
+        raise DataError(f"{path}: it holds the file {files[0].path.name} and the folder {next(iter(folders))}; keep the files, or folders of splits")
+    if not files and not splits:
+        raise DataError(f"{path}: it holds no Parquet or CSV file, but {', '.join([*loose, *folders][:5]) or 'nothing'}; {_REMEDY}")
+    if partition := next((name for name in folders if "=" in name and not name.startswith(_SPLIT)), None):
+        raise DataError(f"{path}: the folder {partition} is a partition, whose column is in no file; write the column into the files")
+    if files:
+        return {TRAIN: files}
+    return {name: splits[name] for name in sorted(splits, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))}
+
+
+def find_tables(path: Path) -> dict[str, dict[str, list[DataFile]]]:
+    """Return the files of each table of a directory of tables, by table and part; the part is empty where a table has none.
+
+    A file `sales.parquet` or `sales.csv`, or a folder `sales` of such files, is the table `sales`; folders `split=train` in it are its parts. A single
+    file is the table of its name; one without a suffix, as Kubeflow Pipelines names artifacts, is the table `data`.
+
+    Raises:
+        DataError: There is nothing there, a part of it was not written, two tables have one name, or a file is neither Parquet nor CSV.
+    """
+    if path.is_file():
+        return {_table_name(path.name) if path.suffix else _UNNAMED: {"": [DataFile(path, _kind(path))]}}
+    loose, folders = _files(_whole_directory(path))
+    found: dict[str, dict[str, list[DataFile]]] = {}
+    for file in _candidates(loose):
+        _add(path, found, _table_name(file.name), {"": [DataFile(file, _kind(file))]})
+    for name, files in folders.items():
+        divided: dict[str, dict[str, Path]] = {}
+        for inside, file in files.items():
+            folder = inside.split("/")[1]
+            divided.setdefault(folder.removeprefix(_SPLIT) if folder.startswith(_SPLIT) else "", {})[inside] = file
+        parts = {part: listed for part, each in divided.items() if (listed := _parts(each))}
+        if parts:
+            _add(path, found, name, dict(sorted(parts.items())))
+    return dict(sorted(found.items()))
+
+
+def _add(path: Path, found: dict[str, dict[str, list[DataFile]]], name: str, parts: dict[str, list[DataFile]]) -> None:
+    if clash := next((other for other in found if other.casefold() == name.casefold()), None):
+        raise DataError(f"{path}: two files or folders are the table {clash!r} (SQL does not tell upper from lower case); rename one")
+    found[name] = parts
+
+
+def _table_name(file: str) -> str:
+    suffix = next((each for each in _SUFFIXES if file.lower().endswith(each)), Path(file).suffix)
+    return file.removesuffix(file[len(file) - len(suffix) :]) if suffix else file
+
+
+def _whole_directory(path: Path) -> Path:
     if not path.is_dir():
         raise DataError(f"{path}: no such file or directory; give the path of a Parquet or CSV file, or of a directory of them")
     check_whole(path)
-    path = _only_table(path)
+    return path
+
+
+def _files(path: Path) -> tuple[dict[str, Path], dict[str, dict[str, Path]]]:
+    """Return the files in a directory, and those below each of its folders, without hidden ones and those set aside."""
     loose: dict[str, Path] = {}
     folders: dict[str, dict[str, Path]] = {}
     for name, found in walk(path):
@@ -87,18 +147,7 @@ def find_splits(path: Path) -> dict[str, list[DataFile]]:
             loose[name] = found
         else:
             folders.setdefault(parts[0], {})[name] = found
-    splits = {name.removeprefix(_SPLIT): _tables(files) for name, files in folders.items()}
-    splits = {name: files for name, files in splits.items() if files}
-    tables = _tables(loose)
-    if tables and splits:
-        raise DataError(f"{path}: it holds the file {tables[0].path.name} and the folder {next(iter(folders))}; keep the files, or folders of splits")
-    if not tables and not splits:
-        raise DataError(f"{path}: it holds no Parquet or CSV file, but {', '.join([*loose, *folders][:5]) or 'nothing'}; {_REMEDY}")
-    if partition := next((name for name in folders if "=" in name and not name.startswith(_SPLIT)), None):
-        raise DataError(f"{path}: the folder {partition} is a partition, whose column is in no file; write the column into the files")
-    if tables:
-        return {TRAIN: tables}
-    return {name: splits[name] for name in sorted(splits, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))}
+    return loose, folders
 
 
 def _only_table(path: Path) -> Path:
@@ -112,14 +161,18 @@ def _only_table(path: Path) -> Path:
     return path / str(tables[0]) if tables and (path / str(tables[0])).is_dir() else path
 
 
-def _tables(files: dict[str, Path]) -> list[DataFile]:
-    """Return those files that are tables: by their suffix; where none has one, by the content of those without a suffix."""
-    named = [path for path in files.values() if path.suffix.lower() in _SUFFIXES] or [path for path in files.values() if not path.suffix]
-    found = [DataFile(path, _kind(path)) for path in sorted(named, key=str)]
+def _parts(files: dict[str, Path]) -> list[DataFile]:
+    """Return those files that hold rows of one table."""
+    found = [DataFile(path, _kind(path)) for path in _candidates(files)]
     if len({each.kind for each in found}) > 1:
         csv = next(each.path for each in found if each.kind == "csv")
         raise DataError(f"{csv}: a CSV file beside Parquet files; keep one kind, for both may hold the same rows")
     return found
+
+
+def _candidates(files: dict[str, Path]) -> list[Path]:
+    """Return the files with a table's suffix; where none has one, those without any."""
+    return sorted([path for path in files.values() if path.suffix.lower() in _SUFFIXES] or [path for path in files.values() if not path.suffix], key=str)
 
 
 def _kind(path: Path) -> str:

@@ -169,17 +169,27 @@ def open_dataset(path: str | os.PathLike[str]) -> Iterator[Dataset]:
     whole = Path(path)
     splits = find_splits(whole)
     with tempfile.TemporaryDirectory(prefix="dataset-") as scratch, room(whole, scratch):
-        yield Dataset(whole, _as_parquet(splits, Path(scratch)))
+        yield Dataset(whole, as_parquet(splits, Path(scratch)))
 
 
-def _as_parquet(splits: Mapping[str, Sequence[DataFile]], scratch: Path) -> dict[str, list[Path]]:
-    csv = [file for files in splits.values() for file in files if file.kind == "csv"]
+def as_parquet(parts: Mapping[str, Sequence[DataFile]], scratch: Path) -> dict[str, list[Path]]:
+    """Return the files of each part, CSV files as the Parquet files that they are written to; a column has one type in all of them.
+
+    Args:
+        parts: The files of one table, by part.
+        scratch: The directory for what was CSV; need not exist.
+
+    Raises:
+        DataError: A CSV file is not well-formed.
+    """
+    csv = [file for files in parts.values() for file in files if file.kind == "csv"]
     written: dict[Path, Path] = {}
     if csv:
         from intermodal.runtime.datasets.csv_files import write_parquet
 
+        scratch.mkdir(parents=True, exist_ok=True)
         written = write_parquet(csv, scratch)
-    return {split: [written.get(file.path, file.path) for file in files] for split, files in splits.items()}
+    return {part: [written.get(file.path, file.path) for file in files] for part, files in parts.items()}
 
 
 def _common(known: "pa.DataType | None", kind: "pa.DataType", file: Path, column: str) -> "pa.DataType":
