@@ -13,7 +13,7 @@ from intermodal.components.ingest_tables.source import Source
 _REQUESTS_AT_A_TIME = 16
 
 
-def fingerprint_sources(*, sources: Sequence[Any]) -> str:
+def fingerprint_sources(sources: Sequence[Any]) -> str:
     """Return a fingerprint of the files that `ingest_tables` would read now.
 
     Args:

@@ -9,18 +9,18 @@ from intermodal.authoring.decorator import component
 def materialize_features(
     tables: dsl.Input[dsl.Dataset],
     repository: dsl.Input[dsl.Artifact],
-    feature_service: str,
-    feature_store: dict,
+    store: dict,
     materialization: dsl.Output[dsl.Artifact],
+    service: str = "",
 ):
     """Register a repository's Feast definitions and load the newest value of every feature into the online store.
 
     Args:
-        tables: Feature sources, as `transform_tables` writes them.
+        tables: Feature sources: a directory of Parquet or CSV files, or of folders of them; each file or folder is the table of its name.
         repository: A directory of Feast definitions.
-        feature_service: The feature service whose views are loaded.
-        feature_store: Feast's own settings, as in feature_store.yaml: `registry` and `online_store` name the stores that outlive the run.
+        store: Feast's own settings, as in feature_store.yaml: `registry` and `online_store` name the stores that outlive the run.
         materialization: `materialization.json`: each feature view with its rows and newest event time, and the stores' addresses.
+        service: The feature service whose views are loaded. Empty: the only one of the repository.
     """
     from intermodal.components.materialize_features.logic import materialize_features
 
@@ -28,7 +28,7 @@ def materialize_features(
         tables_path=tables.path,
         tables_uri=tables.uri,
         repository_path=repository.path,
-        feature_service=feature_service,
-        feature_store=feature_store,
+        service=service,
+        store=store,
         materialization_path=materialization.path,
     )

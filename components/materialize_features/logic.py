@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from intermodal.features.registry import is_registry, set_aside
 from intermodal.features.store import FeatureRepository, open_store, reaching, registry_file
 from intermodal.runtime.artifacts import whole_directory, write_json
+from intermodal.runtime.datasets import open_tables
 from intermodal.runtime.disk import room
 from intermodal.runtime.errors import DataError
 from intermodal.runtime.redaction import redacted_settings
@@ -19,18 +20,18 @@ from intermodal.runtime.user_code import exit_refused
 
 
 def materialize_features(
-    tables_path: str, tables_uri: str, repository_path: str, feature_service: str, feature_store: dict[str, Any], materialization_path: str
+    *, tables_path: str, tables_uri: str, repository_path: str, store: dict[str, Any], service: str, materialization_path: str
 ) -> None:
     """Apply a repository's definitions to the registry, and load the newest value of every entity into the online store.
 
     Newest is as of the newest event in the data, not of the clock. Doing it twice leaves the same values.
 
     Args:
-        tables_path: Feature sources, `<name>.parquet` each.
+        tables_path: Feature sources; see `runtime.datasets.open_tables`.
         tables_uri: Where the sources lie for good, which the output says; the registry has `tables_path`.
         repository_path: Feast definitions.
-        feature_service: The service whose views are loaded.
-        feature_store: Feast's own settings: the stores that outlive the run.
+        store: Feast's own settings: the stores that outlive the run.
+        service: The service whose views are loaded; empty: the only one.
         materialization_path: The directory to write, whole or not at all.
 
     Raises:
@@ -39,36 +40,43 @@ def materialize_features(
         StoreError: The registry or the online store cannot be reached.
         MachineError: The disk of one that is a file is full.
     """
-    repository = FeatureRepository(Path(repository_path), tables_path)
-    wanted = {projection.name for projection in repository.service(feature_service).feature_view_projections}
+    with open_tables(tables_path) as tables:
+        repository = FeatureRepository(Path(repository_path), tables.folder())
+        newest = _load(repository, service, store)
+    with whole_directory(materialization_path) as folder:
+        write_json(
+            folder / "materialization.json",
+            {
+                "views": {name: {"rows": rows, "newest": timestamp.isoformat()} for name, (rows, timestamp) in newest.items()},
+                "registry": redacted_settings(store.get("registry")),
+                "online_store": redacted_settings(store.get("online_store")),
+                "sources": tables_uri,
+            },
+        )
+
+
+def _load(repository: FeatureRepository, service: str, settings: dict[str, Any]) -> dict[str, tuple[int, datetime]]:
+    """Load a service's views, and return the rows and the newest event time of each."""
+    wanted = {projection.name for projection in repository.service(service).feature_view_projections}
     views = [view for view in repository.views if view.name in wanted]
     # All sources are looked at before any store is, so that a run that cannot end changes nothing.
     newest = {view.name: _newest(Path(view.batch_source.file_options.uri), view.batch_source.timestamp_field) for view in views}
-    settings = with_variables(feature_store, "feature_store")
-    folders = _make_folders(settings)
-    file = registry_file(settings, Path(repository_path))
+    filled = with_variables(settings, "store")
+    folders = _make_folders(filled)
+    file = registry_file(filled, repository.path)
     if file and file.exists() and not is_registry(file):
         set_aside(file)
     with room("registry", *folders):
-        store = open_store(feature_store, Path(repository_path))
-    end = max(moment for _, moment in newest.values())
+        store = open_store(settings, repository.path)
+    end = max(timestamp for _, timestamp in newest.values())
     with reaching("registry", *folders):
         store.apply(repository.objects)
     with reaching("online store", *folders):
         for view in views:
             start = end - view.ttl if view.ttl else datetime(1970, 1, 1, tzinfo=UTC)
-            with exit_refused(f"{repository_path}: a transformation of {view.name!r}"):
+            with exit_refused(f"{repository.path}: a transformation of {view.name!r}"):
                 store.materialize(start_date=start, end_date=end + timedelta(microseconds=1), feature_views=[view.name])
-    with whole_directory(materialization_path) as folder:
-        write_json(
-            folder / "materialization.json",
-            {
-                "views": {name: {"rows": rows, "newest": moment.isoformat()} for name, (rows, moment) in newest.items()},
-                "registry": redacted_settings(feature_store.get("registry")),
-                "online_store": redacted_settings(feature_store.get("online_store")),
-                "sources": tables_uri,
-            },
-        )
+    return newest
 
 
 def _make_folders(settings: dict[str, Any]) -> list[Path]:
@@ -85,11 +93,11 @@ def _newest(path: Path, timestamp: str) -> tuple[int, datetime]:
     try:
         file = pq.ParquetFile(path)
     except FileNotFoundError:
-        raise DataError(f"{path}: the feature source is missing; the transforms must make the table {path.stem!r}") from None
+        raise DataError(f"{path}: the feature source is missing; there must be a table {path.stem!r}") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path}: not whole Parquet ({error}); run the task that writes it again") from error
     if timestamp not in file.schema_arrow.names:
-        raise DataError(f"{path}: the feature source has no column {timestamp!r}, which the definitions name as its time; its transform must make it")
+        raise DataError(f"{path}: the feature source has no column {timestamp!r}, which the definitions name as its time; add it")
     column = file.read([timestamp]).column(timestamp)
     newest = pc.max(column).as_py()
     if newest is None:

@@ -2,6 +2,8 @@
 
 import glob
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,65 +16,74 @@ from feast.errors import FeastError
 from intermodal.features.asof import AsofOfflineStoreConfig
 from intermodal.features.store import FeatureRepository, open_store
 from intermodal.runtime.artifacts import whole_directory
+from intermodal.runtime.datasets import Tables, open_tables
 from intermodal.runtime.disk import room
 from intermodal.runtime.errors import ConfigurationError, DataError
-from intermodal.runtime.tree import check_whole
 from intermodal.runtime.user_code import exit_refused
 
-_MOMENT = "event_timestamp"
+_TIMESTAMP = "event_timestamp"
 _ROW = "__row"
 _ROW_GROUP = 1 << 16
 
 
 def retrieve_features(
+    *,
     tables_path: str,
     repository_path: str,
-    feature_service: str,
+    service: str,
     spine: str,
-    feature_store: dict[str, Any],
+    store: dict[str, Any],
+    data_version: str,
     examples_path: str,
-    data_version: str = "",
 ) -> None:
-    """Join a feature service's values to the spine's rows, each as of its own moment, and write one folder a part.
+    """Join a feature service's values to the spine's rows, each as of its own timestamp, and write one folder a part.
 
     The definitions are applied to a registry that ends with this call: what is served is registered by `materialize_features`.
 
     Args:
-        tables_path: Feature sources and the spine, `<name>.parquet` each.
+        tables_path: Feature sources and the spine; see `runtime.datasets.open_tables`.
         repository_path: Feast definitions.
-        feature_service: The service to retrieve.
+        service: The feature service to retrieve; empty: the only one.
         spine: The table of labelled rows.
-        feature_store: Feast's own settings; `offline_store` and `project` matter here.
+        store: Feast's own settings; `offline_store` and `project` matter here.
+        data_version: Names the state of the data that sources outside the tables read; empty: there are no such sources.
         examples_path: The directory to write, whole or not at all.
-        data_version: Names the state of the data that sources outside the tables read. Default: there are no such sources.
 
     Raises:
         ConfigurationError: The repository, the service or the settings are wrong, or a source lies outside the tables without `data_version`.
         DataError: A table is missing or broken, has no `event_timestamp` with a zone, or a part has no row.
     """
-    rows = Path(tables_path) / f"{spine}.parquet"
-    columns = _check_spine(rows, spine)
-    repository = FeatureRepository(Path(repository_path), tables_path)
-    service = repository.service(feature_service)
-    if repository.outside and not data_version:
-        # The result is reused for equal inputs: a change of such data would go unnoticed.
-        raise ConfigurationError(
-            f"{repository_path}: the source {repository.outside[0]!r} reads data outside the tables, whose changes nobody would see; make it a table "
-            "(data.sources and transforms/), or give features.data_version a text that you change whenever that data changes"
-        )
-    with tempfile.TemporaryDirectory() as scratch:
-        settings = feature_store | {"registry": f"{scratch}/registry.db", "online_store": {"type": "sqlite", "path": f"{scratch}/online.db"}}
-        with room(examples_path, scratch):
-            store = open_store({"project": "features"} | settings, Path(repository_path))
-            store.apply(repository.objects)
-        with whole_directory(examples_path) as folder:
-            try:
-                with room(examples_path, folder), exit_refused(f"{repository_path}: a transformation of {feature_service!r}"):
-                    _write_parts(_join(store, service, rows), folder, split="split" in columns)
-            except (duckdb.Error, pa.ArrowException) as error:
-                raise DataError(f"{tables_path}: features cannot be joined: {error}") from error
-            except FeastError as error:
-                raise ConfigurationError(f"{repository_path}: features of {feature_service!r} cannot be retrieved: {error}") from error
+    with open_tables(tables_path) as tables:
+        folder = tables.folder()
+        rows = folder / f"{spine}.parquet"
+        columns = _check_spine(rows, spine, tables)
+        repository = FeatureRepository(Path(repository_path), folder)
+        wanted = repository.service(service)
+        if repository.outside and not data_version:
+            # The result is reused for equal inputs: a change of such data would go unnoticed.
+            raise ConfigurationError(
+                f"{repository_path}: the source {repository.outside[0]!r} reads data outside the tables, whose changes nobody would see; make it a "
+                "table (data.sources and transforms/), or give features.data_version a text that you change whenever that data changes"
+            )
+        with tempfile.TemporaryDirectory() as scratch:
+            stores = {"registry": f"{scratch}/registry.db", "online_store": {"type": "sqlite", "path": f"{scratch}/online.db"}}
+            with room(examples_path, scratch):
+                opened = open_store({"project": "features"} | store | stores, Path(repository_path))
+                opened.apply(repository.objects)
+            with whole_directory(examples_path) as examples, _named(tables_path, repository_path, wanted.name):
+                with room(examples_path, examples), exit_refused(f"{repository_path}: a transformation of {wanted.name!r}"):
+                    _write_parts(_join(opened, wanted, rows), examples, split="split" in columns)
+
+
+@contextmanager
+def _named(tables: str, repository: str, service: str) -> Iterator[None]:
+    """Say what an error of a library is about."""
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException) as error:
+        raise DataError(f"{tables}: features cannot be joined: {error}") from error
+    except FeastError as error:
+        raise ConfigurationError(f"{repository}: features of {service!r} cannot be retrieved: {error}") from error
 
 
 def _join(store: FeatureStore, service: FeatureService, rows: Path) -> pa.RecordBatchReader:
@@ -95,21 +106,18 @@ def _join(store: FeatureStore, service: FeatureService, rows: Path) -> pa.Record
     return spine.to_reader(_ROW_GROUP)
 
 
-def _check_spine(path: Path, spine: str) -> list[str]:
-    check_whole(path.parent)
+def _check_spine(path: Path, spine: str, tables: Tables) -> list[str]:
+    if spine not in tables.files:
+        raise DataError(f"{tables.path}: there is no table {spine!r}; the tables are {', '.join(tables.files)}")
     try:
         schema = pq.read_schema(path)
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: there is no table {spine!r}; the transforms make {', '.join(sorted(each.stem for each in path.parent.glob('*.parquet')))}"
-        ) from None
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path}: not whole Parquet ({error}); run the task that writes it again") from error
-    if _MOMENT not in schema.names:
-        raise DataError(f"{path}: the spine has no column {_MOMENT!r}; select each row's moment under that name")
-    kind = schema.field(_MOMENT).type
+    if _TIMESTAMP not in schema.names:
+        raise DataError(f"{path}: the spine has no column {_TIMESTAMP!r}; select the time of each row's prediction under that name")
+    kind = schema.field(_TIMESTAMP).type
     if not pa.types.is_timestamp(kind) or kind.tz is None:
-        raise DataError(f"{path}: column {_MOMENT!r} is {kind}, not a time with a zone; select it as TIMESTAMPTZ")
+        raise DataError(f"{path}: column {_TIMESTAMP!r} is {kind}, not a time with a zone; select it as TIMESTAMPTZ")
     return list(schema.names)
 
 

@@ -14,7 +14,8 @@ def transform_tables(
     """Derive tables from tables with the SQL of a repository: feature sources, and the labelled examples that features are joined to.
 
     Args:
-        tables: Tables as `ingest_tables` writes them; each is a relation of its own name, the split table with a column `split`.
+        tables: A directory of Parquet or CSV files, or of folders of them, whoever wrote it; each file or folder is a relation of its own name
+            (folders `split=<part>` in it become a column `split`). One file alone is the relation of its name; without a suffix, `data`.
         repository: A directory with `transforms/*.sql`: one DuckDB SELECT each, run in the order of the file names; `10_name.sql` makes the
             relation `name`, which later files may read. Names that begin with an underscore are not written.
         transformed: A directory: `<name>.parquet` for each relation made.

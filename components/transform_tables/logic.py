@@ -3,19 +3,20 @@
 import glob
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 
 from intermodal.runtime.artifacts import whole_directory
+from intermodal.runtime.datasets import Tables, open_tables
+from intermodal.runtime.datasets.tables import PART_COLUMN
 from intermodal.runtime.disk import room
 from intermodal.runtime.errors import ConfigurationError, DataError, MachineError
-from intermodal.runtime.tree import check_staged, check_whole
+from intermodal.runtime.tree import check_staged
 
 _FILE_NAME = re.compile(r"(?:\d+_)?(?P<relation>_?[A-Za-z]\w*)\.sql", re.ASCII)
-_PART = "split="
 #: DuckDB takes 80 % of the memory (of the container's, in one) and spills beyond; no extension is fetched.
 _SETTINGS = {"preserve_insertion_order": True, "autoinstall_known_extensions": False}
 
@@ -27,7 +28,7 @@ def transform_tables(tables_path: str, repository_path: str, transformed_path: s
     before it made, and no other file. What does not fit in memory goes to a temporary directory.
 
     Args:
-        tables_path: As `ingest_tables` writes them.
+        tables_path: A directory of tables, or a file that is one; see `runtime.datasets.open_tables`.
         repository_path: The directory that holds `transforms/`.
         transformed_path: The directory to write, whole or not at all.
 
@@ -38,17 +39,21 @@ def transform_tables(tables_path: str, repository_path: str, transformed_path: s
     """
     statements = _statements(Path(repository_path))
     with (
+        open_tables(tables_path) as tables,
         whole_directory(transformed_path) as folder,
         tempfile.TemporaryDirectory() as spill,
         duckdb.connect(config=_SETTINGS | {"temp_directory": spill}) as connection,
     ):
         connection.execute("SET TimeZone = 'UTC'")
         # A pattern is checked as it is written, so the escaped names are allowed too.
-        allowed = {text for each in (tables_path, str(folder), spill) for text in (each, glob.escape(each))}
+        folders = (Path(tables_path), tables.scratch, folder, Path(spill))
+        allowed = {text for each in map(str, folders) for text in (each, glob.escape(each))}
         connection.execute(f"SET allowed_directories = [{', '.join(map(_text, sorted(allowed)))}]")
+        if Path(tables_path).is_file():
+            connection.execute(f"SET allowed_paths = [{_text(tables_path)}, {_text(glob.escape(tables_path))}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
-        taken = _bind_tables(connection, Path(tables_path))
+        taken = _bind_tables(connection, tables)
         for relation, path in statements.items():
             if relation.casefold() in taken:
                 raise ConfigurationError(f"{path}: there is already a table {relation!r}; rename the file")
@@ -72,26 +77,22 @@ def _statements(repository: Path) -> dict[str, Path]:
     return found
 
 
-def _bind_tables(connection: duckdb.DuckDBPyConnection, tables: Path) -> set[str]:
+def _bind_tables(connection: duckdb.DuckDBPyConnection, tables: Tables) -> set[str]:
     """Make each table a view, and return their names in lower case."""
-    check_whole(tables)
-    folders = sorted(path for path in tables.iterdir() if path.is_dir()) if tables.is_dir() else []
-    if not folders:
-        raise DataError(f"{tables}: there are no tables; run ingest_tables first")
-    for folder in folders:
-        parts = sorted(folder.glob(f"{_PART}*"))
-        # The part is told here, not by Hive partitioning, which would also read a `key=value` in the path above the table.
-        selects = [f"SELECT *, {_text(part.name.removeprefix(_PART))} AS split FROM {_files(part)}" for part in parts]  # noqa: S608
+    for name, parts in tables.files.items():
+        # Each part's name is a literal, not read by Hive partitioning, which would also read a `key=value` in the path above the table.
+        selects = [f"SELECT *{f', {_text(part)} AS {PART_COLUMN}' if part else ''} FROM {_read(files)}" for part, files in parts.items()]  # noqa: S608
         try:
-            connection.execute(f'CREATE VIEW "{folder.name}" AS {" UNION ALL ".join(selects) or f"FROM {_files(folder)}"}')
+            connection.execute(f'CREATE VIEW "{name.replace(chr(34), chr(34) * 2)}" AS {" UNION ALL BY NAME ".join(selects)}')
         except duckdb.Error as error:
-            raise DataError(f"{folder}: not whole Parquet ({_first_line(error)}); run the task that writes it again") from error
-    return {folder.name.casefold() for folder in folders}
+            raise DataError(f"{tables.path / name}: not whole Parquet ({_first_line(error)}); run the task that writes it again") from error
+    return {name.casefold() for name in tables.files}
 
 
-def _files(folder: Path) -> str:
-    # Escaped: brackets in a folder's name are no pattern.
-    return f"read_parquet({_text(glob.escape(str(folder)) + '/*.parquet')}, hive_partitioning = false)"
+def _read(files: Sequence[Path]) -> str:
+    # Escaped: brackets in a name are no pattern.
+    listed = ", ".join(_text(glob.escape(str(file))) for file in files)
+    return f"read_parquet([{listed}], hive_partitioning = false, union_by_name = {len(files) > 1})"
 
 
 def _select(connection: duckdb.DuckDBPyConnection, path: Path) -> str:

@@ -61,7 +61,7 @@ class Slice:
             sources.append({"name": name, "uri": str(folder / f"{name}.csv")})
         types = dict.fromkeys(("dep_time", "dep_delay", "arr_time", "arr_delay", "minute", "sched_dep_time", "sched_arr_time", "flight"), "int64")
         sources[2]["columns"] = types | {"time_hour": "timestamp[s, UTC]"}
-        ingest_tables(sources, SPLIT, "test", str(folder / "tables"))
+        ingest_tables(sources=sources, **SPLIT, fingerprint="test", tables_path=str(folder / "tables"))
         return folder / "tables"
 
 
@@ -70,7 +70,15 @@ def build(tables: Path, folder: Path, repository: Path = REPOSITORY, spine: Path
     transform_tables(str(tables), str(repository), str(folder / "transformed"))
     if spine:
         shutil.copyfile(spine, folder / "transformed" / "examples.parquet")
-    retrieve_features(str(folder / "transformed"), str(repository), "flight_delay", "examples", {}, str(folder / "examples"))
+    retrieve_features(
+        tables_path=str(folder / "transformed"),
+        repository_path=str(repository),
+        service="",
+        spine="examples",
+        store={},
+        data_version="",
+        examples_path=str(folder / "examples"),
+    )
     return folder / "examples"
 
 

@@ -156,7 +156,7 @@ def test_a_variable_of_the_environment_stands_in_a_setting(tmp_path, monkeypatch
 
 def test_a_variable_that_is_not_set_is_named_with_its_setting(tmp_path, monkeypatch):
     monkeypatch.delenv("FEAST_PASSWORD", raising=False)
-    with pytest.raises(ConfigurationError, match=r"feature_store\.registry\.path: the variable FEAST_PASSWORD is not set"):
+    with pytest.raises(ConfigurationError, match=r"store\.registry\.path: the variable FEAST_PASSWORD is not set"):
         open_store({"project": "test", "registry": {"registry_type": "sql", "path": "postgresql://feast:${FEAST_PASSWORD}@host/db"}}, tmp_path)
 
 
@@ -177,7 +177,14 @@ def loaded(define, tmp_path):
         tables = tables or write(tmp_path / "tables")
         defaults = {"project": "test", "registry": str(tmp_path / "registry.db")}
         settings = defaults | settings
-        materialize_features(str(tables), "file://tables", str(repository.path), "stock", settings, str(tmp_path / "materialization"))
+        materialize_features(
+            tables_path=str(tables),
+            tables_uri="file://tables",
+            repository_path=str(repository.path),
+            store=settings,
+            service="",
+            materialization_path=str(tmp_path / "materialization"),
+        )
         return open_store(settings, repository.path), repository.service("stock")
 
     return load

@@ -81,10 +81,17 @@ class FeatureRepository:
     def service(self, name: str) -> FeatureService:
         """Return a feature service.
 
+        Args:
+            name: Its name; empty: the only one there is.
+
         Raises:
-            ConfigurationError: There is none of that name; the message names the nearest.
+            ConfigurationError: There is none of that name (the message names the nearest), or none or several and no name.
         """
         services = {each.name: each for each in self.objects if isinstance(each, FeatureService)}
+        if not name and len(services) == 1:
+            return next(iter(services.values()))
+        if not name:
+            raise ConfigurationError(f"{self.path}: it defines {len(services)} feature services ({', '.join(services) or 'none'}); set `service` to one")
         if name not in services:
             close = difflib.get_close_matches(name, services, n=1, cutoff=0.4)
             hint = f"did you mean {close[0]!r}?" if close else f"the services are {', '.join(services) or 'none'}"
@@ -104,9 +111,9 @@ def open_store(settings: dict[str, Any], repository: Path) -> FeatureStore:
         ConfigurationError: Feast refuses the settings, or a variable is not set.
         StoreError: The registry cannot be reached.
     """
-    refuse_secrets(settings, "feature_store")
+    refuse_secrets(settings, "store")
     secret = bool(named_variables(settings))
-    settings = with_variables(settings, "feature_store")
+    settings = with_variables(settings, "store")
     if file := registry_file(settings, repository):
         if file.exists() and not is_registry(file):
             raise StoreError(f"registry {file}: its writing was stopped half way; run materialize_features, which makes it anew")
@@ -115,7 +122,7 @@ def open_store(settings: dict[str, Any], repository: Path) -> FeatureStore:
         name = sorted(unknown)[0]
         close = difflib.get_close_matches(name, _keys(), n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ConfigurationError(f"feature_store: Feast has no setting {name!r}{hint}")
+        raise ConfigurationError(f"store: Feast has no setting {name!r}{hint}")
     try:
         store = FeatureStore(config=RepoConfig(**(_DEFAULTS | _with_integers(settings)), repo_path=repository))
         with reaching("registry"):
@@ -124,7 +131,7 @@ def open_store(settings: dict[str, Any], repository: Path) -> FeatureStore:
     except (ValueError, FeastError) as error:
         reason = " ".join(str(error).split())
         # Not chained: the cause would show what the variables hold.
-        raise ConfigurationError(f"feature_store: {reason}; the keys are those of Feast's feature_store.yaml") from (None if secret else error)
+        raise ConfigurationError(f"store: {reason}; the keys are those of Feast's feature_store.yaml") from (None if secret else error)
     return store
 
 
@@ -169,7 +176,7 @@ def reaching(store: str, *folders: Path) -> Iterator[None]:
 
 
 def read_online(
-    store: FeatureStore, service: FeatureService, entity_rows: Sequence[dict[str, Any]], moment: datetime | None = None
+    store: FeatureStore, service: FeatureService, entity_rows: Sequence[dict[str, Any]], timestamp: datetime | None = None
 ) -> list[dict[str, Any]]:
     """Read the newest feature values, and null in place of those that have outlived their view's TTL.
 
@@ -179,7 +186,7 @@ def read_online(
         store: The store, as `open_store` gives it, its views materialised.
         service: The features to read.
         entity_rows: Join key to value, one object a row.
-        moment: As of when, with a zone; now where absent. Values that are newer still are given: the store keeps no older ones.
+        timestamp: As of when, with a zone; now where absent. Values that are newer still are given: the store keeps no older ones.
 
     Returns:
         For each entity row its keys and the features by their plain names; null where there is no value, or none that is still good.
@@ -190,7 +197,7 @@ def read_online(
     """
     if not entity_rows:
         return []
-    moment = moment or datetime.now(UTC)
+    timestamp = timestamp or datetime.now(UTC)
     try:
         views = {each.name_to_use(): store.get_feature_view(each.name) for each in service.feature_view_projections}
     except FeatureViewNotFoundException as error:
@@ -206,7 +213,7 @@ def read_online(
     for name, column in zip(response.metadata.feature_names.val, response.results, strict=True):
         feature, ttl = ttls.get(name, (name, None))
         for row, value, stamp in zip(read, column.values, column.event_timestamps, strict=True):
-            stale = ttl and stamp.ToDatetime(UTC) < moment - ttl
+            stale = ttl and stamp.ToDatetime(UTC) < timestamp - ttl
             row[feature] = None if stale else feast_value_type_to_python_type(value)
     return read
 

@@ -11,6 +11,7 @@ import pytest
 from intermodal.components.fingerprint_sources.logic import fingerprint_sources
 from intermodal.components.ingest_tables.logic import ingest_tables
 from intermodal.runtime.errors import ConfigurationError, DataError, StoreError
+from tests.components.ingest_tables.conftest import call
 from tests.servers.storage import free_port, gcs_server, s3_server
 
 
@@ -19,7 +20,7 @@ def fingerprint(uri, **source):
 
 
 def rows(uri, folder, **source):
-    ingest_tables([{"name": "rows", "uri": str(uri), **source}], {}, "any", str(folder / "tables"))
+    call(ingest_tables, [{"name": "rows", "uri": str(uri), **source}], folder / "tables", fingerprint="any")
     return json.loads((folder / "tables" / "manifest.json").read_text())["tables"]["rows"]["rows"]
 
 

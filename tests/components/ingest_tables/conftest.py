@@ -11,6 +11,12 @@ import pytest
 from intermodal.components.ingest_tables.logic import ingest_tables
 
 
+def call(function, sources, output, split: dict | None = None, fingerprint: str = "") -> None:
+    """Call the logic with what the contract has as defaults where nothing is given; `split` has the parameters' names without `split_`."""
+    given = {"by": "", "table": "", "column": "", "parts": {}} | (split or {})
+    function(sources=sources, **{f"split_{name}": value for name, value in given.items()}, fingerprint=fingerprint, tables_path=str(output))
+
+
 @dataclass(frozen=True)
 class Ingest:
     """A folder of files, and what becomes of them."""
@@ -29,7 +35,7 @@ class Ingest:
 
     def __call__(self, uri: str, *, split: dict | None = None, name: str = "rows", **source) -> dict:
         """Ingest one table and return its entry in the manifest."""
-        ingest_tables([{"name": name, "uri": uri, **source}], split or {}, "v1", str(self.output))
+        call(ingest_tables, [{"name": name, "uri": uri, **source}], self.output, split, fingerprint="v1")
         return json.loads((self.output / "manifest.json").read_text())["tables"][name]
 
     @property

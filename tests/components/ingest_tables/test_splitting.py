@@ -13,7 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from intermodal.components.ingest_tables.logic import ingest_tables
 from intermodal.runtime.errors import ConfigurationError, DataError
+from tests.components.ingest_tables.conftest import call
 
 TIMES = "id,at\n1,2013-01-31T23:59:59Z\n2,2013-02-01T00:00:00Z\n3,2013-01-01T00:00:00Z\n4,\n5,2013-03-01T00:00:00Z\n6,2013-02-28T23:59:59Z\n"
 WINDOWS = {"train": {"end": "2013-02-01T00:00:00Z"}, "test": {"start": "2013-02-01T00:00:00Z", "end": "2013-03-01T00:00:00Z"}}
@@ -105,7 +107,8 @@ def test_python_hash_seed_changes_nothing(ingest):
     path = ingest.put("a.csv", "key\n" + "".join(f"k{number}\n" for number in range(100)))
     manifests = set()
     for seed in ("1", "2"):
-        call = f"ingest_tables([{{'name': 'rows', 'uri': {path!r}}}], {BY_HASH}, 'v1', {str(ingest.output)!r})"
+        split = {f"split_{name}": value for name, value in BY_HASH.items()}
+        call = f"ingest_tables(sources=[{{'name': 'rows', 'uri': {path!r}}}], **{split}, fingerprint='v1', tables_path={str(ingest.output)!r})"
         code = f"from intermodal.components.ingest_tables.logic import ingest_tables\n{call}"
         subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)}, check=True, timeout=60)
         manifests.add((ingest.output / "manifest.json").read_text())
@@ -161,9 +164,12 @@ def test_the_manifest_carries_the_fingerprint(ingest):
     [
         ({"table": "other"}, "no table 'other'; the tables are rows"),
         ({"column": "when"}, "no column 'when'; its columns are id, at"),
-        ({"by": "day"}, "by 'day'; it must be time or hash"),
-        ({"colum": "at"}, "no key 'colum'; did you mean 'column'"),
-        ({"parts": {}}, "the key 'parts' is required"),
+        ({"by": "day"}, "split_by: 'day' must be time or hash"),
+        ({"column": ""}, "split_column: name the column to split by time"),
+        ({"parts": {}}, "split_parts: name the parts"),
+        ({"by": ""}, "split_table: it does nothing without split_by"),
+        ({"parts": {"a": 0.5}}, "0.5 must be an object with `start`, `end` or both"),
+        ({"by": "hash", "parts": {"a": {}}}, "must be a fraction"),
         ({"parts": {"../x": {}}}, "part '../x'"),
         ({"parts": {"none": {}}}, "part 'none'"),
         ({"parts": {"a": {"from": "2013-01-01T00:00:00Z"}}}, "no bound 'from'"),
@@ -178,6 +184,17 @@ def test_the_manifest_carries_the_fingerprint(ingest):
 def test_a_split_that_makes_no_sense_is_refused(ingest, change, message):
     with pytest.raises((ConfigurationError, DataError), match=message):
         ingest(ingest.put("a.csv", TIMES), split=BY_TIME | change)
+
+
+def test_the_only_table_is_the_one_that_is_split(ingest):
+    ingest(ingest.put("a.csv", TIMES), split=BY_TIME | {"table": ""})
+    assert ingest.read("train")["id"].to_pylist() == [1, 3]
+
+
+def test_of_several_tables_one_must_be_named(ingest):
+    paths = [ingest.put(name, TIMES) for name in ("a.csv", "b.csv")]
+    with pytest.raises(ConfigurationError, match="split_table: name the table to split: a or b"):
+        call(ingest_tables, paths, ingest.output, BY_TIME | {"table": ""})
 
 
 def test_a_column_called_split_is_refused(ingest):

@@ -42,6 +42,12 @@ def write(path, feature, rows):
     pq.write_table(pa.table({"shop": pa.array(shops, pa.string()), "event_timestamp": moments, feature: pa.array(numbers, pa.int64())}), path)
 
 
+def call(tables, repository, settings, output, *, service="stock", uri=""):
+    materialize_features(
+        tables_path=str(tables), tables_uri=uri, repository_path=str(repository), store=settings, service=service, materialization_path=str(output)
+    )
+
+
 class Place:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -58,7 +64,7 @@ class Place:
 
     def run(self, **settings) -> dict:
         tables, repository = str(self.folder / "tables"), str(self.folder / "repository")
-        materialize_features(tables, "s3://somewhere/tables", repository, "stock", self.settings | settings, str(self.folder / "output"))
+        call(tables, repository, self.settings | settings, self.folder / "output", uri="s3://somewhere/tables")
         return read_json(self.folder / "output" / "materialization.json")
 
     def read(self, moment=START + 3 * HOUR) -> dict[str, tuple]:
@@ -131,7 +137,7 @@ def test_a_source_that_cannot_be_read_leaves_the_stores_as_they_were(place, file
 
 def test_an_unknown_service_makes_no_store(place):
     with pytest.raises(ConfigurationError, match="did you mean 'stock'"):
-        materialize_features(str(place.folder / "tables"), "", str(place.folder / "repository"), "stok", place.settings, str(place.folder / "output"))
+        call(place.folder / "tables", place.folder / "repository", place.settings, place.folder / "output", service="stok")
     assert not (place.folder / "stores").exists()
 
 

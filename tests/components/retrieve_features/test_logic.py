@@ -41,6 +41,13 @@ SPINE = pa.table(
 )
 
 
+def call(folder, output, **given):
+    """Call the logic with what the contract has as defaults where nothing is given."""
+    defaults = {"service": "", "spine": "examples", "store": {}, "data_version": ""}
+    paths = {"tables_path": str(folder / "tables"), "repository_path": str(folder / "repository"), "examples_path": str(output)}
+    retrieve_features(**defaults | given, **paths)
+
+
 @pytest.fixture
 def retrieve(tmp_path):
     """Write a spine and a source, retrieve, and return each part's rows."""
@@ -53,7 +60,7 @@ def retrieve(tmp_path):
         if sales is not None:
             pq.write_table(sales, tmp_path / "tables" / "sales.parquet")
         output = tmp_path / "output"
-        retrieve_features(str(tmp_path / "tables"), str(tmp_path / "repository"), service, name, settings, str(output), data_version)
+        call(tmp_path, output, service=service, spine=name, store=settings, data_version=data_version)
         return {part.name: pq.read_table(part) for part in sorted(output.iterdir())}
 
     run.folder = tmp_path
@@ -162,9 +169,7 @@ def test_a_broken_spine_is_said_to_be_so(retrieve):
     retrieve()
     (retrieve.folder / "tables" / "examples.parquet").write_bytes(b"PAR1 broken")
     with pytest.raises(DataError, match="not whole Parquet"):
-        retrieve_features(
-            str(retrieve.folder / "tables"), str(retrieve.folder / "repository"), "stock", "examples", {}, str(retrieve.folder / "output")
-        )
+        call(retrieve.folder, retrieve.folder / "output")
 
 
 def test_a_source_whose_pages_are_damaged_is_said_to_be_so(retrieve):
@@ -220,9 +225,8 @@ def test_the_disk_that_is_full_is_named(retrieve, small_disk, temporary, full):
     disk = small_disk("small", 1, room=8192)
     rows = pa.table({"event_timestamp": at(*range(20_000)), "shop": [str(n) for n in range(20_000)], "split": ["train"] * 20_000})
     pq.write_table(rows, retrieve.folder / "tables" / "examples.parquet")
-    paths = [str(retrieve.folder / name) for name in ("tables", "repository")]
     with pytest.raises(MachineError, match=rf"{disk}/out: no room left in {disk}\S*: its disk, mounted at {disk}, is full"):
-        retrieve_features(*paths, "stock", "examples", {}, f"{disk}/out")
+        call(retrieve.folder, disk / "out")
     assert [path.name for path in disk.iterdir()] == ["filling"]
 
 
@@ -246,3 +250,28 @@ def test_two_views_may_share_a_source(retrieve):
         "stock =", 'more = FeatureView(name="more", entities=[shop], schema=[Field(name="price", dtype=Float64)], source=source)\nstock ='
     )
     assert set(retrieve(definitions=shared)) == {"test", "train"}
+
+
+def test_the_only_service_need_not_be_named(retrieve):
+    assert retrieve(service="")["test"].column("sold").to_pylist() == [7]
+
+
+def test_of_two_services_one_must_be_named(retrieve):
+    with pytest.raises(ConfigurationError, match=r"it defines 2 feature services \(stock, more\); set `service` to one"):
+        retrieve(service="", definitions=DEFINITIONS + 'more = FeatureService(name="more", features=[sales])\n')
+
+
+def test_tables_of_anybody_are_read(retrieve):
+    """CSV in place of Parquet, and a spine in folders of parts, without a manifest: the same rows."""
+    expected = retrieve()
+    tables = retrieve.folder / "tables"
+    (tables / "sales.parquet").unlink()
+    (tables / "sales.csv").write_text("shop,event_timestamp,sold,price\na,2024-03-01T00:00:00Z,7,1.5\nb,2024-03-01T00:00:00Z,8,\n")
+    (tables / "examples.parquet").unlink()
+    for part in ("train", "test", "none"):
+        rows = SPINE.filter(pc.equal(SPINE.column("split"), part)).drop_columns("split")
+        (tables / "examples" / f"split={part}").mkdir(parents=True)
+        pq.write_table(rows, tables / "examples" / f"split={part}" / "0.parquet")
+    call(retrieve.folder, retrieve.folder / "again")
+    for part, rows in expected.items():
+        assert pq.read_table(retrieve.folder / "again" / part).to_pylist() == rows.to_pylist()

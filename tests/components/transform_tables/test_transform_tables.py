@@ -218,8 +218,8 @@ from intermodal.components.ingest_tables.logic import ingest_tables
 from intermodal.components.transform_tables.logic import transform_tables
 source, out = sys.argv[1:3]
 if sys.argv[3] == "ingest":
-    split = {"table": "rows", "by": "hash", "column": "id", "parts": {"train": 0.5, "test": 0.5}}
-    ingest_tables([{"name": "rows", "uri": source + "/rows.csv"}], split, "", out + "/tables")
+    split = {"split_table": "", "split_by": "hash", "split_column": "id", "split_parts": {"train": 0.5, "test": 0.5}}
+    ingest_tables(sources=[source + "/rows.csv"], **split, fingerprint="", tables_path=out + "/tables")
 else:
     transform_tables(out + "/tables", source, out + "/transformed")
 """
