@@ -45,7 +45,7 @@ PLAIN = [
         "h(tables_path=p('transformed'), repository_path=a['repository'], **a['features'], examples_path=p('examples'))\n"
         "from intermodal.components.materialize_features.logic import materialize_features as i\n"
         "i(tables_path=p('transformed'), tables_uri=p('transformed'), repository_path=a['repository'],\n"
-        "  feature_service=a['features']['feature_service'], feature_store=a['features']['feature_store'],\n"
+        "  service=a['features']['service'], store=a['features']['store'],\n"
         "  materialization_path=p('materialization'))",
     ),
     (

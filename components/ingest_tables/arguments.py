@@ -17,9 +17,7 @@ _KEYS: Final = ("name", "uri", "format", "columns", "column_names", "skip_rows",
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def check_arguments(
-    *, sources: Sequence[Any], split_by: str, split_table: str, split_column: str, split_parts: Mapping[str, Any], fingerprint: str
-) -> None:
+def check_arguments(*, sources: Sequence[Any], split_by: str, split_table: str, split_column: str, split_parts: Mapping[str, Any]) -> None:
     """Check what `ingest_tables` is given; its contract says what each argument means.
 
     Raises:
@@ -33,7 +31,7 @@ def check_sources(sources: Sequence[Any]) -> None:
     """Check sources, which are URIs or objects.
 
     Raises:
-        ArgumentError: There is none; a key is unknown or missing; a name cannot name a folder, or is there twice; the format or encoding is not known.
+        ArgumentError: There is none; a key is unknown or missing; a name is no folder's, or there twice; the format or encoding is unknown.
     """
     if not sources:
         raise ArgumentError("sources", "it must not be empty; give the URI of a file, a glob or a directory")
@@ -130,9 +128,7 @@ def _check_fractions(parts: Mapping[str, Any]) -> None:
         if isinstance(share, bool) or not isinstance(share, int | float):
             raise ArgumentError(f"split_parts.{part}", f"{share!r} must be a fraction, for instance 0.8")
     if min(parts.values()) <= 0 or abs(sum(parts.values()) - 1) > 1e-9:
-        raise ArgumentError(
-            "split_parts", f"the fractions of {', '.join(parts)} are {list(parts.values())}; they must be positive and sum to 1"
-        )
+        raise ArgumentError("split_parts", f"the fractions of {', '.join(parts)} are {list(parts.values())}; they must be positive and sum to 1")
 
 
 def _check_windows(windows: Mapping[str, tuple[int, int]]) -> None:

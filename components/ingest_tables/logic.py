@@ -45,14 +45,7 @@ def ingest_tables(
         DataError: A file is missing, broken, empty or not as declared, or a part gets no row.
         MachineError: A disk is full.
     """
-    check_arguments(
-        sources=sources,
-        split_by=split_by,
-        split_table=split_table,
-        split_column=split_column,
-        split_parts=split_parts,
-        fingerprint=fingerprint,
-    )
+    check_arguments(sources=sources, split_by=split_by, split_table=split_table, split_column=split_column, split_parts=split_parts)
     parsed = [Source.parse(source) for source in sources]
     division = Split(split_table or parsed[0].name, split_by, split_column, split_parts) if split_by else None
     with whole_directory(tables_path) as folder:

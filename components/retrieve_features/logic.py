@@ -70,9 +70,13 @@ def retrieve_features(
             with room(examples_path, scratch):
                 opened = open_store({"project": "features"} | store | stores, Path(repository_path))
                 opened.apply(repository.objects)
-            with whole_directory(examples_path) as examples, _named(tables_path, repository_path, wanted.name):
-                with room(examples_path, examples), exit_refused(f"{repository_path}: a transformation of {wanted.name!r}"):
-                    _write_parts(_join(opened, wanted, rows), examples, split="split" in columns)
+            with (
+                whole_directory(examples_path) as examples,
+                _named(tables_path, repository_path, wanted.name),
+                room(examples_path, examples),
+                exit_refused(f"{repository_path}: a transformation of {wanted.name!r}"),
+            ):
+                _write_parts(_join(opened, wanted, rows), examples, split="split" in columns)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from intermodal.components.deploy_kserve.component import deploy_kserve
 from intermodal.components.evaluate_model.component import evaluate_model
 from intermodal.components.gate_model.component import gate_model
+from intermodal.components.ingest_tables.arguments import named_source
 from intermodal.components.ingest_tables.component import ingest_tables
 from intermodal.components.retrieve_features.component import retrieve_features
 from intermodal.components.serve_model.component import serve_model
@@ -15,6 +16,7 @@ from intermodal.components.train_model.arguments import NAMED
 from intermodal.components.train_model.component import train_model
 from intermodal.components.validate_data.component import validate_data
 from intermodal.configuration.sections import Configuration, Folder, Section, SourceUri, platform_sections, section
+from intermodal.runtime.arguments import ArgumentError
 from intermodal.runtime.secret_values import named_variables
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -28,11 +30,21 @@ class Part(BaseModel):
 
 
 class Source(Part):
-    """A table and the files it comes from."""
+    """A table and the files it comes from; a URI alone is one too."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_uri(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return named_source(value)
+        except ArgumentError as error:
+            raise ValueError(error.reason) from error
 
     name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="The table's name")
     uri: SourceUri = Field(description="File, glob or directory; relative to the configuration; package:NAME/PATH; gs:// or s3://")
-    format: Literal["csv", "parquet"] | None = Field(None, description="By default told from the file name")
+    format: Literal["csv", "parquet"] | None = Field(None, description="Default: by the file's name")
     columns: dict[str, str] = Field({}, description="Columns that must be there, with their Arrow types")
     column_names: list[str] = Field([], description="CSV without a header: the names")
     skip_rows: int = Field(0, ge=0, description="CSV: lines to skip at the top")
@@ -42,28 +54,11 @@ class Source(Part):
     row_number: str | None = Field(None, description="Name of a column to add that numbers the rows from 0")
 
 
-class Window(Part):
-    """A time window; the start belongs to it, the end does not."""
-
-    start: str | None = None
-    end: str | None = None
-
-
-class Split(Part):
-    """How the labelled table is divided into train, validation and test."""
-
-    table: str
-    by: Literal["time", "hash"]
-    column: str
-    parts: dict[str, Window | Fraction] = Field(description="train, validation and test: time windows, or fractions that sum to 1")
-
-
-class Features(section(retrieve_features, data_version=(str, ""))):  # type: ignore[misc]
+class Features(section(retrieve_features)):  # type: ignore[misc]
     """The feature repository, and Feast's stores."""
 
     repository: Folder = Field(description="Folder of Feast definitions and transforms, relative to the configuration")
-    spine: str = Field("examples", description="The table the transforms make whose rows are labelled")
-    feature_store: dict[str, Any] = Field(
+    store: dict[str, Any] = Field(
         {
             "registry": "{home}/stores/feast/registry.db",
             "online_store": {"type": "sqlite", "path": "{home}/stores/feast/online.db"},
@@ -73,7 +68,7 @@ class Features(section(retrieve_features, data_version=(str, ""))):  # type: ign
 
     def argument_of(self, name: str, whole: Any) -> Any:
         """Return a parameter's value; Feast's project is named after the configuration where the settings name none."""
-        return {"project": whole.name.replace("-", "_")} | self.feature_store if name == "feature_store" else super().argument_of(name, whole)
+        return {"project": whole.name.replace("-", "_")} | self.store if name == "store" else super().argument_of(name, whole)
 
 
 class Validation(section(validate_data, without=("label",), ignored=list[str], warn=list[str], beam_options=list[str])):  # type: ignore[misc]
@@ -125,7 +120,7 @@ class TrainingConfiguration(Configuration):
     seed: int = Field(0, description="Of the training and the bootstraps")
     registry: str = Field("sqlite:///{home}/stores/mlflow.db", description="MLflow tracking and registry URI")
 
-    data = section(ingest_tables, without=("fingerprint",), sources=Annotated[list[Source], Field(min_length=1)], split=Split)
+    data = section(ingest_tables, without=("fingerprint",), sources=list[Source])
     features = Features
     validation = Validation
     training = Training
@@ -146,8 +141,7 @@ class TrainingConfiguration(Configuration):
             "model.hyperparameters": "training.hidden_units, training.epochs and so on; your own model_function's: training.hyperparameters",
             "validation.schema_file": "validation.schema_text",
             "gate.slices": "gate.slice_minimum_rows and gate.slice_maximum_drop",
-            "features.service": "features.feature_service",
-            "features.store": "features.feature_store",
+            "data.split": "data.split_by, data.split_table, data.split_column and data.split_parts",
             "stores.model_registry": "registry",
             "stores.deployments": "serving.local.deployments, serving.kubeflow.namespace or serving.vertex.endpoint",
             "serving.port": "serving.local.port",
@@ -166,5 +160,5 @@ class TrainingConfiguration(Configuration):
     @classmethod
     def _no_variables(cls, value: str) -> str:
         if named_variables(value):
-            raise ValueError("${NAME} is a variable only in features.feature_store; MLflow reads MLFLOW_TRACKING_USERNAME and _PASSWORD itself")
+            raise ValueError("${NAME} is a variable only in features.store; MLflow reads MLFLOW_TRACKING_USERNAME and _PASSWORD itself")
         return value

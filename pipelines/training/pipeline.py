@@ -44,8 +44,8 @@ def training(settings: Any, deploy: Any) -> None:
     materialized = materialize_features(
         tables=transformed.output,
         repository=repository.output,
-        feature_service=features.feature_service,
-        feature_store=features.feature_store,
+        service=features.service,
+        store=features.store,
     ).after(valid)
 
     trained = train_model(

@@ -234,7 +234,7 @@ def test_a_planted_password_is_sent_nowhere(platforms, target, place, tmp_path, 
 def test_a_submission_names_a_secret_and_does_not_carry_it(platforms, target, monkeypatch):
     monkeypatch.setenv("FEAST_PASSWORD", CANARY)
     store = {"registry": "postgresql+psycopg://feast:${FEAST_PASSWORD}@postgres/feast", "online_store": {"type": "redis", "connection_string": "r:1"}}
-    shown = said("submit", FLIGHTS, "--target", target, "--set", f"features.feature_store={json.dumps(store)}")
+    shown = said("submit", FLIGHTS, "--target", target, "--set", f"features.store={json.dumps(store)}")
     held = json.dumps(list(runs(platforms, target).values()), default=str)
     assert "${FEAST_PASSWORD}" in held
     assert CANARY not in held + shown

@@ -36,7 +36,7 @@ def test_the_shipped_configuration_is_valid():
     settings = load_job(FLIGHTS).settings
     assert isinstance(settings, TrainingConfiguration)
     assert settings.name == "flight-delay"
-    assert set(settings.data.split.parts) == {"train", "validation", "test"}
+    assert set(settings.data.split_parts) == {"train", "validation", "test"}
 
 
 def test_a_misspelt_key_names_the_line_and_the_key_that_was_meant(edited):
@@ -138,7 +138,7 @@ def local_arguments(job: Job, home: Path) -> dict[str, Any]:
 def test_stores_are_below_the_home_that_is_named(tmp_path):
     arguments = local_arguments(load_job(FLIGHTS), tmp_path)
     assert arguments["registry"] == f"sqlite:///{tmp_path}/stores/mlflow.db"
-    assert arguments["features_feature_store"]["online_store"]["path"].startswith(str(tmp_path))
+    assert arguments["features_store"]["online_store"]["path"].startswith(str(tmp_path))
     assert "{home}" not in str(arguments)
 
 
@@ -197,7 +197,7 @@ def test_a_hostile_value_anywhere_is_accepted_or_refused_in_words(tmp_path, faul
     whole = yaml.safe_load(FLIGHTS.read_text())
     whole |= {"registry": "x", "pipeline": "training"}
     whole["serving"]["local"]["deployments"] = "x"
-    whole["features"]["feature_store"] = {"registry": "x", "online_store": {"type": "sqlite"}}
+    whole["features"]["store"] = {"registry": "x", "online_store": {"type": "sqlite"}}
     whole["data"]["sources"][0] |= {"encoding": "x", "time_zone": "x", "row_number": "x"}
     path = tmp_path / "edited.yaml"
     for place in places(whole):

@@ -19,7 +19,8 @@ from intermodal.components.transform_tables.logic import transform_tables
 ROOT = Path(__file__).parents[2]
 REPOSITORY = ROOT / "feature_repo"
 FIRST, LAST = datetime(2013, 10, 14, tzinfo=UTC), datetime(2013, 11, 11, tzinfo=UTC)
-SPLIT = {"table": "flights", "by": "time", "column": "time_hour", "parts": {"train": {"start": FIRST.isoformat()}}}
+PARTS = {"train": {"start": FIRST.isoformat()}}
+SPLIT = {"split_table": "flights", "split_by": "time", "split_column": "time_hour", "split_parts": PARTS}
 Rows = list[dict[str, str]]
 
 

@@ -86,7 +86,7 @@ def flights_slice(folder: Path) -> Workplace:
     settings = yaml.safe_load((ROOT / "pipelines" / "flights.yaml").read_text())
     port = free_port()
     settings["data"]["sources"][0]["uri"] = "flights.csv"
-    settings["data"]["split"]["parts"] = {
+    settings["data"]["split_parts"] = {
         "train": {"end": "2013-02-01T05:00:00Z"},
         "validation": {"start": "2013-02-01T05:00:00Z", "end": "2013-02-11T05:00:00Z"},
         "test": {"start": "2013-02-11T05:00:00Z"},

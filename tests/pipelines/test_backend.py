@@ -44,7 +44,7 @@ image_repository = "registry.example/team"
 "serving.kubeflow.namespace" = "team-ml"
 "gate.minimum" = {{ auc = 0.99 }}
 
-[profiles.dev.kubeflow.set."features.feature_store"]
+[profiles.dev.kubeflow.set."features.store"]
 project = "{project}"
 registry = {{ registry_type = "sql", path = "{feast}" }}
 online_store = {{ type = "redis", connection_string = "{redis}" }}

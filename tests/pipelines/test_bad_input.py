@@ -40,11 +40,14 @@ def place(tmp_path):
         "title": "Parts",
         "data": {
             "sources": [{"name": "parts", "uri": "parts.csv", "columns": {"id": "int64", "size": "double", "broken": "int64"}}],
-            "split": {"table": "parts", "by": "hash", "column": "id", "parts": {"train": 0.6, "validation": 0.2, "test": 0.2}},
+            "split_by": "hash",
+            "split_column": "id",
+            "split_parts": {"train": 0.6, "validation": 0.2, "test": 0.2},
         },
         "features": {"repository": "features", "service": "parts"},
         "validation": {"ignored": ["event_timestamp", "id"]},
-        "model": {"name": "parts", "label": "broken"},
+        "name": "parts",
+        "label": "broken",
     }
     (tmp_path / "parts.yaml").write_text(yaml.safe_dump(settings))
     return tmp_path
@@ -66,7 +69,7 @@ def empty_table(place):
 
 def no_row_in_a_part(place):
     windows = {"train": {"end": "2024-02-01T00:00:00Z"}, "validation": {"start": "2031-01-01T00:00:00Z"}}
-    edit(place, lambda s: s["data"].update(split={"table": "parts", "by": "time", "column": "at", "parts": windows}))
+    edit(place, lambda s: s["data"].update(split_by="time", split_column="at", split_parts=windows))
 
 
 def truncated_parquet(place):
@@ -87,7 +90,7 @@ def not_utf8(place):
 
 
 def misspelt_key(place):
-    edit(place, lambda s: s["model"].update(lable=s["model"].pop("label")))
+    edit(place, lambda s: s.update(lable=s.pop("label")))
 
 
 def broken_sql(place):

@@ -27,7 +27,7 @@ def test_a_pipeline_that_loads_a_component_from_its_file_compiles_and_runs(tmp_p
 
     @dsl.pipeline(name="foreign")
     def foreign(uri: str):
-        ingest(sources=[{"name": "orders", "uri": str(table)}], split={}, fingerprint="1")
+        ingest(sources=[{"name": "orders", "uri": str(table)}], fingerprint="1")
 
     compiler.Compiler().compile(foreign, str(tmp_path / "foreign.yaml"))
     finished = LocalTarget(tmp_path / "home").run(foreign, {"uri": str(table)})
@@ -61,7 +61,7 @@ def test_a_pipeline_that_imports_a_component_from_the_installed_wheel_compiles_a
 
             @dsl.pipeline(name="foreign")
             def foreign():
-                ingest_tables(sources=[{{"name": "orders", "uri": {str(table)!r}}}], split={{}}, fingerprint="1")
+                ingest_tables(sources=[{{"name": "orders", "uri": {str(table)!r}}}], fingerprint="1")
 
             compiler.Compiler().compile(foreign, "foreign.yaml")
             finished = LocalTarget(pathlib.Path("home").resolve()).run(foreign, {{}})

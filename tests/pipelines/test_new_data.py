@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @dsl.pipeline(name="read")
 def read(sources: list):
-    ingest_tables(sources=sources, split={}, fingerprint=fingerprint_sources(sources=sources).output)
+    ingest_tables(sources=sources, fingerprint=fingerprint_sources(sources=sources).output)
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def run(workplace, home, address, *arguments, **variables):
         "online_store": {"type": "redis", "connection_string": f"{address},password=${{REDIS_ACCESS}}"},
     }
     return subprocess.run(
-        [str(COMMAND), "run", str(workplace.configuration), "--home", str(home), "--set", f"features.feature_store={json.dumps(store)}", *arguments],
+        [str(COMMAND), "run", str(workplace.configuration), "--home", str(home), "--set", f"features.store={json.dumps(store)}", *arguments],
         cwd=ROOT,
         env={key: value for key, value in os.environ.items() if key != "REDIS_ACCESS"} | {"COLUMNS": "160", "TERM": "dumb"} | variables,
         capture_output=True,
@@ -105,10 +105,10 @@ PLACES = {
     "the registry": "registry=https://me:{}@mlflow.example",
     "the registry, by query": "registry=https://mlflow.example?access_token={}",
     "deployments": "serving.local.deployments=https://me:{}@serve.example",
-    "Feast's registry": 'features.feature_store={{"registry": {{"registry_type": "sql", "path": "postgresql+psycopg://me:{}@db/feast"}}}}',
-    "Feast's registry, by query": "features.feature_store.registry=postgresql://db/feast?sslpassword={}",
-    "Feast's online store": 'features.feature_store={{"online_store": {{"type": "redis", "connection_string": "localhost:6379,password={}"}}}}',
-    "a key of Feast's": 'features.feature_store={{"online_store": {{"type": "postgres", "host": "h", "password": "{}"}}}}',
+    "Feast's registry": 'features.store={{"registry": {{"registry_type": "sql", "path": "postgresql+psycopg://me:{}@db/feast"}}}}',
+    "Feast's registry, by query": "features.store.registry=postgresql://db/feast?sslpassword={}",
+    "Feast's online store": 'features.store={{"online_store": {{"type": "redis", "connection_string": "localhost:6379,password={}"}}}}',
+    "a key of Feast's": 'features.store={{"online_store": {{"type": "postgres", "host": "h", "password": "{}"}}}}',
     "a source": 'data.sources=[{{"name": "rows", "uri": "s3://AKIDEXAMPLE:{}@bucket/rows.csv"}}]',
     "a signed source": 'data.sources=[{{"name": "rows", "uri": "https://host/rows.csv?sv=1&sig={}"}}]',
     "a hyperparameter": 'training.hyperparameters={{"tracker": {{"api_key": "{}"}}}}',

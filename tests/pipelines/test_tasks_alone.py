@@ -70,7 +70,7 @@ def arguments(alone, workplace):
     model, training = made("train-model", "model"), made("train-model", "training")
     evaluation, predictions = made("evaluate-model", "evaluation"), made("evaluate-model", "predictions")
     decision, registration = made("gate-model", "decision"), made("register-model", "registration")
-    features = {"repository": repository, "feature_service": settings.features.feature_service, "feature_store": settings.features.feature_store}
+    features = {"repository": repository, "service": settings.features.service, "store": settings.features.store}
     return {
         "find_champion": registry,
         "fetch_champion": registry,

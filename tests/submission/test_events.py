@@ -143,7 +143,7 @@ def event_with(**parameters):
     "refused by name; nothing is allowed unless the configuration lists it",
 )
 @pytest.mark.parametrize(
-    "name", ["repository", "sources", "gate_minimum", "serving_kubeflow_image", "model_function", "model_registry", "feature_store"]
+    "name", ["repository", "sources", "gate_minimum", "serving_kubeflow_image", "model_function", "model_registry", "features_store"]
 )
 def test_an_event_decides_nothing_that_is_not_allowed(name):
     with pytest.raises(ConfigurationError, match=f"the event sets the parameter '{name}', which events may not; .*--configuration"):

@@ -137,7 +137,7 @@ def test_an_override_wins_over_the_targets_own_setting(bucket, goal):
     assert made.parameters["registry"] == "http://elsewhere:5000"
 
 
-@pytest.mark.parametrize("key", ["registry", "features.feature_store"])
+@pytest.mark.parametrize("key", ["registry", "features.store"])
 def test_a_store_that_is_a_file_of_this_machine_is_refused_by_name(bucket, goal, key):
     changed = {name: value for name, value in goal.settings.set.items() if name != key}
     settings = goal.settings.model_copy(update={"set": changed})

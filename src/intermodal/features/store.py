@@ -91,7 +91,8 @@ class FeatureRepository:
         if not name and len(services) == 1:
             return next(iter(services.values()))
         if not name:
-            raise ConfigurationError(f"{self.path}: it defines {len(services)} feature services ({', '.join(services) or 'none'}); set `service` to one")
+            names = ", ".join(services) or "none"
+            raise ConfigurationError(f"{self.path}: it defines {len(services)} feature services ({names}); set `service` to one")
         if name not in services:
             close = difflib.get_close_matches(name, services, n=1, cutoff=0.4)
             hint = f"did you mean {close[0]!r}?" if close else f"the services are {', '.join(services) or 'none'}"

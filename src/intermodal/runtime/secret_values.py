@@ -7,7 +7,7 @@ from intermodal.runtime.errors import ConfigurationError
 from intermodal.runtime.redaction import PLACEHOLDER, find_secret, remember
 
 _REMEDY = (
-    "take it out and give the tasks a secret: in features.feature_store write ${NAME} for a variable, for MLflow set MLFLOW_TRACKING_USERNAME and "
+    "take it out and give the tasks a secret: in features.store write ${NAME} for a variable, for MLflow set MLFLOW_TRACKING_USERNAME and "
     "MLFLOW_TRACKING_PASSWORD; on a cluster a Kubernetes secret holds them (tasks.NAME.secrets in targets.toml), on this machine the environment"
 )
 #: Mappings whose keys are a user's names: of columns, or of variables.

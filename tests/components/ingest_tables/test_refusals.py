@@ -276,7 +276,12 @@ def test_a_plain_uri_is_read(ingest):
 
 @pytest.mark.parametrize(
     ("sources", "message"),
-    [([], "sources: it must not be empty"), ([7], "7 must be a URI"), (["*.csv"], "gives no name for the table"), (["a/x.csv", "b/x.csv"], "two sources")],
+    [
+        ([], "sources: it must not be empty"),
+        ([7], "7 must be a URI"),
+        (["*.csv"], "gives no name for the table"),
+        (["a/x.csv", "b/x.csv"], "two sources"),
+    ],
 )
 def test_sources_that_make_no_sense_are_refused(ingest, sources, message):
     with pytest.raises(ConfigurationError, match=message):
@@ -305,7 +310,8 @@ def test_a_full_disk_leaves_nothing_half_written(ingest):
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))\n"
         "from intermodal.components.ingest_tables.logic import ingest_tables\n"
         "from intermodal.runtime.errors import MachineError\n"
-        "try: ingest_tables(sources=[sys.argv[1]], split_by='', split_table='', split_column='', split_parts={}, fingerprint='', tables_path=sys.argv[2])\n"
+        "none = dict.fromkeys(('split_by', 'split_table', 'split_column', 'split_parts', 'fingerprint'), '')\n"
+        "try: ingest_tables(sources=[sys.argv[1]], **none, tables_path=sys.argv[2])\n"
         "except MachineError as error: sys.exit(str(error))\n"
     )
     done = subprocess.run(

@@ -162,7 +162,7 @@ def test_a_variable_stands_in_the_output_by_its_name(place, monkeypatch):
     ],
 )
 def test_a_password_in_a_setting_is_refused_by_its_key_and_not_shown(place, settings):
-    with pytest.raises(ConfigurationError, match=r"feature_store: (registry|online_store)\.\w+ carries a password.*\$\{NAME\}") as caught:
+    with pytest.raises(ConfigurationError, match=r"store: (registry|online_store)\.\w+ carries a password.*\$\{NAME\}") as caught:
         place.run(**settings)
     assert "hunter22" not in str(caught.value)
     assert not (place.folder / "output").exists()

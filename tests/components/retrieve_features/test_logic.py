@@ -161,7 +161,7 @@ def test_a_source_without_a_feature_is_named(retrieve):
 
 
 def test_a_missing_spine_names_the_tables_there_are(retrieve):
-    with pytest.raises(DataError, match=r"no table 'exampels'; the transforms make examples, sales"):
+    with pytest.raises(DataError, match=r"no table 'exampels'; the tables are examples, sales"):
         retrieve(name="exampels")
 
 

@@ -130,7 +130,7 @@ def test_a_truncated_table_is_named(place):
 
 def test_missing_tables_are_named(place):
     place.run(t="SELECT 1")
-    with pytest.raises(DataError, match="there are no tables; run ingest_tables first"):
+    with pytest.raises(DataError, match="no such file or directory; give the path"):
         transform_tables(str(place.folder / "gone"), str(place.folder / "repository"), str(place.output))
 
 

@@ -89,8 +89,8 @@ def find_splits(path: Path) -> dict[str, list[DataFile]]:
 def find_tables(path: Path) -> dict[str, dict[str, list[DataFile]]]:
     """Return the files of each table of a directory of tables, by table and part; the part is empty where a table has none.
 
-    A file `sales.parquet` or `sales.csv`, or a folder `sales` of such files, is the table `sales`; folders `split=train` in it are its parts. A single
-    file is the table of its name; one without a suffix, as Kubeflow Pipelines names artifacts, is the table `data`.
+    A file `sales.parquet` or `sales.csv`, or a folder `sales` of such files, is the table `sales`; folders `split=train` in it are its parts. A
+    single file is the table of its name; one without a suffix, as Kubeflow Pipelines names artifacts, is the table `data`.
 
     Raises:
         DataError: There is nothing there, a part of it was not written, two tables have one name, or a file is neither Parquet nor CSV.
@@ -172,7 +172,9 @@ def _parts(files: dict[str, Path]) -> list[DataFile]:
 
 def _candidates(files: dict[str, Path]) -> list[Path]:
     """Return the files with a table's suffix; where none has one, those without any."""
-    return sorted([path for path in files.values() if path.suffix.lower() in _SUFFIXES] or [path for path in files.values() if not path.suffix], key=str)
+    return sorted(
+        [path for path in files.values() if path.suffix.lower() in _SUFFIXES] or [path for path in files.values() if not path.suffix], key=str
+    )
 
 
 def _kind(path: Path) -> str:

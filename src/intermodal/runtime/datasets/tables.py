@@ -91,4 +91,3 @@ def open_tables(path: str | os.PathLike[str]) -> Iterator[Tables]:
         raise DataError(f"{whole}: there are no tables; give a directory of Parquet or CSV files, as ingest_tables writes it")
     with tempfile.TemporaryDirectory(prefix="tables-") as scratch, room(whole, scratch):
         yield Tables(whole, {name: as_parquet(parts, Path(scratch, name)) for name, parts in found.items()}, Path(scratch))
-
