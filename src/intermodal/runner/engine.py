@@ -10,7 +10,7 @@ It starts no process: `execute` is given by the caller, and runs one task at a t
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from typing import Any, Literal
 from intermodal.compiler.conditions import holds
 from intermodal.compiler.specification import Specification
 from intermodal.runner.inputs import Values, absent_inputs, loop_items, needed_tasks, task_inputs, typed
+from intermodal.runner.runs import task_names
 from intermodal.runtime.errors import ConfigurationError, IntermodalError
 
 State = Literal["done", "failed", "skipped"]
@@ -386,36 +387,3 @@ class _Loop:
             found = [each.artifacts[name] for each in ends if name in each.artifacts]
             lists.artifacts[name] = [one for each in found for one in (each if isinstance(each, list) else [each])]
         return lists
-
-
-def task_names(specification: Specification) -> dict[tuple[str, ...], str]:
-    """Return a name for each task that a container or an importer runs, by the way that leads to it.
-
-    The task's own; of the tasks of a sub-pipeline that is used twice, the second's has `-2` at its end.
-    """
-    names: dict[tuple[str, ...], str] = {}
-    used: set[str] = set()
-
-    def visit(dag: dict[str, Any], path: tuple[str, ...]) -> None:
-        inner: list[tuple[dict[str, Any], tuple[str, ...]]] = []
-        for task, entry in dag["tasks"].items():
-            component = specification["components"][entry["componentRef"]["name"]]
-            if "dag" in component:
-                inner.append((component["dag"], (*path, task)))
-                continue
-            name = next(each for each in _numbered(task) if each not in used)
-            used.add(name)
-            names[(*path, task)] = name
-        for each in inner:
-            visit(*each)
-
-    visit(specification["root"]["dag"], ())
-    return names
-
-
-def _numbered(name: str) -> Iterable[str]:
-    yield name
-    number = 1
-    while True:
-        number += 1
-        yield f"{name}-{number}"

@@ -1,10 +1,13 @@
-"""Runs: what became of a pipeline's tasks, and the sentence in which a failed one said why."""
+"""Runs: what a pipeline's tasks are called, what became of them, and the sentence in which a failed one said why."""
 
 import re
 import signal
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from intermodal.compiler.specification import Specification
 
 _ERROR = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Warning)\b(?::\s*(?P<sentence>.+))?$")
 
@@ -58,6 +61,39 @@ class Run:
     outputs: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     succeeded: bool = False
+
+
+def task_names(specification: Specification) -> dict[tuple[str, ...], str]:
+    """Return a name for each task that a container or an importer runs, by the way that leads to it.
+
+    The task's own; of the tasks of a sub-pipeline that is used twice, the second's has `-2` at its end.
+    """
+    names: dict[tuple[str, ...], str] = {}
+    used: set[str] = set()
+
+    def visit(dag: dict[str, Any], path: tuple[str, ...]) -> None:
+        inner: list[tuple[dict[str, Any], tuple[str, ...]]] = []
+        for task, entry in dag["tasks"].items():
+            component = specification["components"][entry["componentRef"]["name"]]
+            if "dag" in component:
+                inner.append((component["dag"], (*path, task)))
+                continue
+            name = next(each for each in _numbered(task) if each not in used)
+            used.add(name)
+            names[(*path, task)] = name
+        for each in inner:
+            visit(*each)
+
+    visit(specification["root"]["dag"], ())
+    return names
+
+
+def _numbered(name: str) -> Iterable[str]:
+    yield name
+    number = 1
+    while True:
+        number += 1
+        yield f"{name}-{number}"
 
 
 def path_shown(path: Path) -> Path:

@@ -19,13 +19,13 @@ from intermodal.compiler.specification import Specification
 from intermodal.runner import containers
 from intermodal.runner.cache import Cache
 from intermodal.runner.commands import Commands
-from intermodal.runner.engine import Engine, Outcome, task_names
+from intermodal.runner.engine import Engine, Outcome
 from intermodal.runner.environments import image_digest
 from intermodal.runner.inputs import Artifact, Values
 from intermodal.runner.processes import Processes
 from intermodal.runner.progress import Progress
 from intermodal.runner.records import recorded
-from intermodal.runner.runs import Run, path_shown
+from intermodal.runner.runs import Run, path_shown, task_names
 from intermodal.runner.tasks import Tasks
 from intermodal.runtime.artifacts import write_json
 from intermodal.runtime.errors import ConfigurationError, TaskError
