@@ -10,6 +10,8 @@ What a run on Kubeflow Pipelines 2.17.0 showed is so here too:
   log is answered **200** with one object of `error_message` and `error_details`; the backend's next version answers 500 (`log_status`).
 - An error is grpc-gateway's: `code` and `details`. A bad schemaVersion is 500, a pipeline that exists 409, terminating an ended run 400.
 - A cancelled run is CANCELING and ends FAILED, with CANCELING in its history.
+- A run that failed, or was cancelled, is retried: it is RUNNING again, with its history. Any other is answered 500: "it does not allow retries".
+- `task_details` come without inputs. A driver's log has the ExecutorInput (`driver_log`).
 - A cron of five fields is taken, and means seconds first.
 - Deleting a recurring run kills the workflows that it started; nobody reports about their runs any more, which stay as they are.
 """
@@ -55,7 +57,7 @@ class KubeflowServer(FaultyServer):
 
     def __init__(self) -> None:
         stores = ("experiments", "runs", "recurringruns", "pipelines", "versions", "archive", "pods")
-        super().__init__(state={name: {} for name in stores} | {"killed": [], "count": 0})
+        super().__init__(state={name: {} for name in stores} | {"killed": [], "retried": [], "count": 0})
 
     def error(self, refusal: Refusal) -> Any:
         detail = {"@type": "type.googleapis.com/api.Error", "error_message": refusal.message, "error_details": refusal.message}
@@ -143,6 +145,20 @@ class KubeflowServer(FaultyServer):
         found["state"] = "CANCELING"
         return {}
 
+    def _retry_run(self, request: Request, state: Any, run: str) -> Any:
+        found = _found(state["runs"], run)
+        if request.body.strip() not in (b"", b"{}"):
+            raise Refusal(400, "RetryRun takes no body")
+        if found["state"] not in ("FAILED", "CANCELED"):
+            message = "it does not allow retries: BadRequestError: Workflow must be Failed/Error to retry: workflow cannot be retried"
+            raise Refusal(500, f"InternalServerError: Failed to retry run {run} as {message}")
+        found["state"] = "RUNNING"
+        found.setdefault("state_history", []).append({"update_time": self._now(state), "state": "RUNNING"})
+        for member in ("finished_at", "error"):
+            found.pop(member, None)
+        state["retried"].append(run)
+        return {}
+
     def _delete_run(self, request: Request, state: Any, run: str) -> Any:
         _found(state["runs"], run)
         del state["runs"][run]
@@ -211,6 +227,9 @@ class KubeflowServer(FaultyServer):
         rows = [each for each in state["versions"].values() if each["pipeline_id"] == pipeline]
         return _page(rows, request, "pipeline_versions")
 
+    def _get_version(self, request: Request, state: Any, pipeline: str, version: str) -> Any:
+        return _found({key: each for key, each in state["versions"].items() if each["pipeline_id"] == pipeline}, version)
+
     def _version(self, pipeline: str, name: str, specification: dict[str, Any], state: Any) -> Any:
         if any((each["pipeline_id"], each["display_name"]) == (pipeline, name) for each in state["versions"].values()):
             raise Refusal(409, f"Already exist error: version {name}")
@@ -253,6 +272,7 @@ _ROUTES: list[tuple[str, str, str]] = [
     ("GET", "runs", "_list_runs"),
     ("GET", "runs/([^/:]+)", "_get_run"),
     ("POST", "runs/([^/:]+):terminate", "_terminate_run"),
+    ("POST", "runs/([^/:]+):retry", "_retry_run"),
     ("DELETE", "runs/([^/:]+)", "_delete_run"),
     ("POST", "recurringruns", "_create_recurring"),
     ("GET", "recurringruns", "_list_recurring"),
@@ -264,6 +284,7 @@ _ROUTES: list[tuple[str, str, str]] = [
     ("POST", "pipelines/upload_version", "_upload_version"),
     ("GET", "pipelines", "_list_pipelines"),
     ("GET", "pipelines/([^/:]+)/versions", "_list_versions"),
+    ("GET", "pipelines/([^/:]+)/versions/([^/:]+)", "_get_version"),
 ]
 
 
@@ -290,6 +311,22 @@ def workflow_nodes(workflow: str, tree: Tree) -> list[dict[str, Any]]:
         detail = {"task_id": str(uuid.uuid5(uuid.NAMESPACE_OID, name)), "display_name": _display(workflow, name), "state": state}
         found.append(detail | {"start_time": start, "end_time": end} | ({"child_tasks": children} if children else {}))
     return sorted(found, key=lambda each: each["task_id"])
+
+
+def driver_log(given: dict[str, Any]) -> str:
+    """Return the log of a task's driver, as the backend's `cmd/driver/main.go` and Argo's executor write it.
+
+    Args:
+        given: The ExecutorInput, which `protojson` writes and the driver indents.
+    """
+    parsed = json_format.ParseDict(given, pipeline_spec_pb2.ExecutorInput())
+    text = json.dumps(json_format.MessageToDict(parsed), indent=2)
+    return (
+        'I1121 10:00:00.000000      17 main.go:108] input ComponentSpec:{\n  "executorLabel": "exec-say"\n}\n'
+        "I1121 10:00:00.300000      17 cache.go:116] Connecting to cache endpoint ml-pipeline.kubeflow:8887\n"
+        f"I1121 10:00:00.400000      17 main.go:257] output ExecutorInput:{text}\n"
+        'time="2026-11-21T10:00:01.000Z" level=info msg="sub-process exited" argo=true error="<nil>"\n'
+    )
 
 
 def retried(tree: Tree) -> Tree:

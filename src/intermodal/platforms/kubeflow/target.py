@@ -1,30 +1,26 @@
 """Kubeflow Pipelines, through its own generated client (the one below `kfp.Client`, whose methods take no timeout)."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import kfp_server_api as api
-import yaml
 
-from intermodal.compiler.specification import forbid_caching
+from intermodal.compiler.specification import tasks_named
 from intermodal.configuration.targets import KubeflowSettings
-from intermodal.platforms.cron import next_time, with_seconds, without_seconds
-from intermodal.platforms.interface import FINAL, RemoteRun, RemoteSchedule, RemoteTask, Submission
+from intermodal.platforms.interface import FINAL, RemoteRun, RemoteSchedule, RemoteTask, Submission, TaskInputs, refuse_retry, task_inputs
 from intermodal.platforms.kubeflow.client import TIMEOUT, KubeflowClient, MissingError, NoLogError, RefusedError
+from intermodal.platforms.kubeflow.inputs import executor_input
+from intermodal.platforms.kubeflow.requests import PAGE, filtered, note, pipeline_of
+from intermodal.platforms.kubeflow.schedules import KubeflowSchedules
 from intermodal.platforms.kubeflow.tasks import Log, Workflow, state_of, timestamp
+from intermodal.platforms.kubeflow.uploads import KubeflowUploads
 from intermodal.runner.runs import last_error
-from intermodal.runtime.errors import ConfigurationError, PlatformError, nearest
+from intermodal.runtime.errors import PlatformError, nearest
 
-_PAGE = 100
-_ACTIVE = ("PENDING", "RUNNING", "CANCELING", "PAUSED")
 # The second is where the backend's next version has them.
 _LOGS = ("/apis/v1alpha1/runs/{run}/nodes/{pod}/log", "/apis/v2beta1/runs/{run}/nodes/{pod}/log")
 
@@ -35,7 +31,7 @@ _RETRIES = (
 
 
 class KubeflowTarget:
-    """An installation of Kubeflow Pipelines. See `remote.RemoteTarget` for what each method does.
+    """An installation of Kubeflow Pipelines. See `interface.RemoteTarget` for what each method does.
 
     The API knows no id that a client chooses, so a submission's key stands in the run's name: it is looked for before each attempt, the one
     after a lost answer included, and once more afterwards, when a second run that a stale read let through is ended and deleted.
@@ -52,6 +48,8 @@ class KubeflowTarget:
     def __init__(self, settings: KubeflowSettings, *, pause: float = 1.0, attempts: int = 6, sleep: Callable[[float], None] = time.sleep) -> None:
         self._settings = settings
         self._client = KubeflowClient(settings, pause, attempts, sleep)
+        self._schedules = KubeflowSchedules(self._client, settings, self._experiment)
+        self._uploads = KubeflowUploads(self._client, settings)
         self._known = ""  # the experiment's id
         self._errors: dict[tuple[str, str], str] = {}  # (run, node) to the last error in its log, which does not change
 
@@ -61,8 +59,8 @@ class KubeflowTarget:
         body = api.V2beta1Run(
             experiment_id=experiment,
             display_name=f"{submission.name} [{submission.key}]",
-            description=_note(submission),
-            pipeline_spec=_pipeline(submission),
+            description=note(submission),
+            pipeline_spec=pipeline_of(submission),
             runtime_config=api.V2beta1RuntimeConfig(parameters=submission.parameters, pipeline_root=self._settings.root),
             service_account=self._settings.service_account or None,
         )
@@ -95,7 +93,7 @@ class KubeflowTarget:
             self._client.runs.run_service_list_runs,
             experiment_id=self._experiment(),
             sort_by="created_at desc",
-            page_size=min(limit, _PAGE),
+            page_size=min(limit, PAGE),
             _request_timeout=TIMEOUT,
         )
         return [self._run(each) for each in (self._client.call(ask).runs or [])[:limit]]
@@ -119,155 +117,80 @@ class KubeflowTarget:
         return found
 
     def upload(self, documents: list[dict[str, Any]], name: str, version: str) -> str:
-        """Keep a compiled pipeline there as a version; the same again changes nothing.
+        """Keep a compiled pipeline there as a version; see `KubeflowUploads.upload`."""
+        return self._uploads.upload(documents, name, version)
 
-        Args:
-            documents: Of the compiled file: the specification, and the platform's if there is one.
-            name: The pipeline's name.
-            version: The version's.
-
-        Returns:
-            Where a browser shows it.
-
-        Raises:
-            PlatformError: The version exists with other content, or the installation refuses.
-        """
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "pipeline.yaml"
-            path.write_text(yaml.safe_dump_all(documents), encoding="utf-8")
-            pipeline = self._client.call(partial(self._pipeline_of, name, str(path)), taken=f"the pipeline {name!r}", remedy="choose another --name")
-            version_of = partial(self._version_of, pipeline, name, version, str(path))
-            taken = f"the version {version!r} of {name!r}"
-            kept = self._client.call(version_of, taken=taken, remedy="choose another --version", until=lambda found: found is not None)
-        whole = {"pipeline_spec": documents[0]} | ({"platform_spec": documents[1]} if len(documents) > 1 else {})
-        if kept.pipeline_spec not in ([whole] if len(documents) > 1 else [whole, documents[0]]):
-            raise PlatformError(f"{self._client.where}: the version {version!r} of {name!r} exists with other content; choose another --version")
-        return f"{self._settings.page}/#/pipelines/details/{pipeline}/version/{kept.pipeline_version_id}"
-
-    def create_schedule(self, name: str, cron: str, time_zone: str, submission: Submission) -> RemoteSchedule:
-        """Create a schedule, once a name. Kubeflow keeps no time zone with a schedule: UTC alone is taken."""
-        if time_zone not in ("UTC", "Etc/UTC"):
-            raise ConfigurationError(
-                f"--time-zone {time_zone!r}: Kubeflow Pipelines reads all schedules in UTC, or in one zone for the whole installation; "
-                "give the hours in UTC"
-            )
-        cron = with_seconds(cron)
-        experiment = self._experiment()
-        body = api.V2beta1RecurringRun(
-            experiment_id=experiment,
-            display_name=name,
-            description=_note(submission),
-            pipeline_spec=_pipeline(submission),
-            runtime_config=api.V2beta1RuntimeConfig(parameters=submission.parameters, pipeline_root=self._settings.root),
-            service_account=self._settings.service_account or None,
-            max_concurrency="1",
-            no_catchup=True,
-            mode=api.RecurringRunMode.ENABLE,
-            trigger=api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=cron)),
-        )
+    def retry(self, run_id: str) -> RemoteRun:
+        """Let the run go on: its failed pods start again, what succeeded stays."""
+        found = self._get(run_id)
+        refuse_retry(self._run(found), self.name)
+        changes = len(found.state_history or [])
 
         def once() -> Any:
-            if found := self._named(name):
-                return found[0]
-            return self._client.recurring_runs.recurring_run_service_create_recurring_run(body, _request_timeout=TIMEOUT)
+            # Look before each attempt, the one whose answer was lost included.
+            if self._run(self._client.runs.run_service_get_run(run_id, _request_timeout=TIMEOUT)).over:
+                self._client.runs.run_service_retry_run(run_id, _request_timeout=TIMEOUT)
+            return self._client.runs.run_service_get_run(run_id, _request_timeout=TIMEOUT)
 
-        self._client.call(once)
-        made, *newer = self._client.call(partial(self._named, name), until=bool)
-        for each in newer:
-            self._client.call(
-                partial(self._client.recurring_runs.recurring_run_service_delete_recurring_run, each.recurring_run_id, _request_timeout=TIMEOUT)
-            )
-        if (made.description, _trigger(made)) != (body.description, cron):
-            raise PlatformError(f"there is a schedule {name!r} with another cron, pipeline or parameters; `intermodal schedule delete {name}` first")
-        return _schedule(made)
+        def goes_on(run: Any) -> bool:
+            return not self._run(run).over or len(run.state_history or []) > changes
+
+        try:
+            self._client.call(once, until=goes_on)
+        except PlatformError:
+            if not goes_on(self._get(run_id)):  # else an attempt whose answer was lost was taken, and this one refused for it
+                raise
+        return self.run(run_id)
+
+    def inputs(self, run_id: str, task: str) -> TaskInputs:
+        """Return what a task was given, from the log of its driver or its own: the API has a field for it that the server leaves empty."""
+        found = self._get(run_id)
+        logs = Workflow(found, self._settings.namespace).input_logs(task.partition("[")[0])
+        if task not in logs:
+            why = nearest(task, logs) if logs else f"it has not started; `intermodal status {run_id} --target kubeflow` lists those that have"
+            raise PlatformError(f"{run_id}: there is no task {task!r}; {why}")
+        specification = self._specification(found)
+        components = tasks_named(specification, task.partition("[")[0])
+        if len(components) != 1:
+            raise PlatformError(f"{run_id}: its specification has {len(components) or 'no'} components for the task {task!r}; replay another one")
+        for log in logs[task]:
+            text, _ = self._log(run_id, log)
+            if text and (given := executor_input(text)):
+                return task_inputs(task, specification, components[0], given, self._settings.storage_endpoint)
+        raise PlatformError(
+            f"{run_id}: what {task} was given is not known: Kubeflow's API does not say it, and neither the log of its driver nor its own is kept"
+        )
+
+    def create_schedule(self, name: str, cron: str, time_zone: str, submission: Submission) -> RemoteSchedule:
+        """Create a schedule, once a name."""
+        return self._schedules.create(name, cron, time_zone, submission)
 
     def schedules(self) -> list[RemoteSchedule]:
         """Return all schedules of the experiment."""
-        return [_schedule(each) for each in self._client.call(partial(self._named, None))]
+        return self._schedules.all()
 
     def pause_schedule(self, name: str) -> RemoteSchedule:
         """Pause a schedule."""
-        found = self._schedule(name)
-        self._client.call(
-            partial(self._client.recurring_runs.recurring_run_service_disable_recurring_run, found.recurring_run_id, _request_timeout=TIMEOUT)
-        )
-        return _schedule(self._schedule(name))
+        return self._schedules.pause(name)
 
     def resume_schedule(self, name: str) -> RemoteSchedule:
         """Resume a schedule; it was created not to catch up."""
-        found = self._schedule(name)
-        self._client.call(
-            partial(self._client.recurring_runs.recurring_run_service_enable_recurring_run, found.recurring_run_id, _request_timeout=TIMEOUT)
-        )
-        return _schedule(self._schedule(name))
+        return self._schedules.resume(name)
 
     def delete_schedule(self, name: str) -> None:
-        """Delete a schedule, refused while a run of it is active.
-
-        The installation's controller removes the workflows that the schedule started: what they do ends without a word, and their runs stay RUNNING.
-        """
-        found = self._schedule(name)
-        self._refuse_active(name, found.recurring_run_id)
-        if not (paused := found.status == "DISABLED"):
-            self.pause_schedule(name)  # so that none starts between the look and the deletion
-        try:
-            self._refuse_active(name, found.recurring_run_id)
-            with suppress(MissingError):  # an attempt whose answer was lost
-                self._client.call(
-                    partial(self._client.recurring_runs.recurring_run_service_delete_recurring_run, found.recurring_run_id, _request_timeout=TIMEOUT)
-                )
-        except PlatformError:
-            if not paused:
-                with suppress(PlatformError):  # it may be deleted after all; the first error says what went wrong
-                    self.resume_schedule(name)
-            raise
-
-    def _refuse_active(self, name: str, recurring_run: str) -> None:
-        for state in _ACTIVE:
-            text = _filter(recurring_run_id=recurring_run, state=state)
-            ask = partial(
-                self._client.runs.run_service_list_runs, experiment_id=self._experiment(), filter=text, page_size=_PAGE, _request_timeout=TIMEOUT
-            )
-            if active := [each.run_id for each in self._client.call(ask).runs or []]:
-                raise PlatformError(
-                    f"{self._client.where}: the schedule {name!r} has active runs ({', '.join(active)}), which Kubeflow would kill with it and show "
-                    "as RUNNING for ever; wait for them, or end each with `intermodal cancel RUN --target kubeflow`; `intermodal schedule pause "
-                    f"{name} --target kubeflow` keeps new ones from starting"
-                )
-
-    # Runs and schedules by their names.
+        """Delete a schedule, refused while a run of it is active."""
+        self._schedules.delete(name)
 
     def _keyed(self, key: str) -> list[Any]:
         """Return the runs that bear a key, the oldest first."""
         ask = partial(
             self._client.runs.run_service_list_runs,
-            filter=_filter("IS_SUBSTRING", display_name=f"[{key}]"),
-            page_size=_PAGE,
+            filter=filtered("IS_SUBSTRING", display_name=f"[{key}]"),
+            page_size=PAGE,
             _request_timeout=TIMEOUT,
         )
         found = ask(experiment_id=self._experiment()).runs or []
         return sorted((each for each in found if each.display_name.endswith(f"[{key}]")), key=lambda each: (each.created_at, each.run_id))
-
-    def _named(self, name: str | None) -> list[Any]:
-        """Return the schedules of a name, or all, the oldest first."""
-        found: list[Any] = []
-        token = ""
-        while True:
-            page = self._client.recurring_runs.recurring_run_service_list_recurring_runs(
-                experiment_id=self._experiment(),
-                page_size=_PAGE,
-                page_token=token,
-                **({"filter": _filter(display_name=name)} if name else {}),
-                _request_timeout=TIMEOUT,
-            )
-            found += page.recurring_runs or []
-            if not (token := page.next_page_token or ""):
-                return sorted(found, key=lambda each: (each.created_at, each.recurring_run_id))
-
-    def _schedule(self, name: str) -> Any:
-        if found := self._client.call(partial(self._named, name)):
-            return found[0]
-        raise PlatformError(f"{self._client.where}: there is no schedule {name!r}; {nearest(name, [each.name for each in self.schedules()])}")
 
     def _get(self, run_id: str) -> Any:
         try:
@@ -290,7 +213,7 @@ class KubeflowTarget:
         def once() -> str:
             service = self._client.experiments
             ask = {"namespace": settings.namespace} if settings.namespace else {}
-            page = service.experiment_service_list_experiments(filter=_filter(display_name=settings.experiment), _request_timeout=TIMEOUT, **ask)
+            page = service.experiment_service_list_experiments(filter=filtered(display_name=settings.experiment), _request_timeout=TIMEOUT, **ask)
             if page.experiments:
                 return str(page.experiments[0].experiment_id)
             body = api.V2beta1Experiment(display_name=settings.experiment, namespace=settings.namespace or None)
@@ -299,23 +222,13 @@ class KubeflowTarget:
         self._known = self._client.call(once, taken=f"the experiment {settings.experiment!r}", remedy="choose another `experiment` in targets.toml")
         return self._known
 
-    def _pipeline_of(self, name: str, path: str) -> str:
-        found = self._client.pipelines.pipeline_service_list_pipelines(filter=_filter(display_name=name), _request_timeout=TIMEOUT, **self._namespace)
-        if found.pipelines:
-            return str(found.pipelines[0].pipeline_id)
-        return str(self._client.uploads.upload_pipeline(path, name=name, display_name=name, _request_timeout=TIMEOUT, **self._namespace).pipeline_id)
-
-    def _version_of(self, pipeline: str, name: str, version: str, path: str) -> Any:
-        ask = partial(
-            self._client.pipelines.pipeline_service_list_pipeline_versions, pipeline, filter=_filter(display_name=version), _request_timeout=TIMEOUT
-        )
-        if not ask().pipeline_versions:
-            self._client.uploads.upload_pipeline_version(path, name=version, display_name=version, pipelineid=pipeline, _request_timeout=TIMEOUT)
-        return next(iter(ask().pipeline_versions or []), None)  # None: what was just written is not shown yet
-
-    @property
-    def _namespace(self) -> dict[str, str]:
-        return {"namespace": self._settings.namespace} if self._settings.namespace else {}
+    def _specification(self, run: Any) -> dict[str, Any]:
+        """Return what a run was started with; of one from an uploaded version, that version."""
+        whole: dict[str, Any] = run.pipeline_spec or {}
+        if not whole and (source := run.pipeline_version_reference):
+            whole = self._uploads.specification(source.pipeline_id, source.pipeline_version_id)
+        specification: dict[str, Any] = whole.get("pipeline_spec", whole)
+        return specification
 
     def _explained(self, run_id: str, workflow: Workflow, task: RemoteTask) -> RemoteTask:
         """Return a failed task with the last error in its log; of several of one name, a loop's, it is not known whose log is whose."""
@@ -353,8 +266,6 @@ class KubeflowTarget:
             return f"(no log yet: the pod {log.pod} has not started, or says nothing)"
         return f"(no log is kept: the pod {log.pod} is gone or was never made{f'; Kubeflow says: {why[:300]}' if why else ''})"
 
-    # The client.
-
     def _run(self, run: Any) -> RemoteRun:
         """Return a run without its tasks."""
         key = run.display_name.rpartition("[")[2].removesuffix("]") if run.display_name.endswith("]") else ""
@@ -368,38 +279,3 @@ class KubeflowTarget:
             ended=timestamp(run.finished_at),
             error=(run.error.message or "") if run.error else "",
         )
-
-
-def _pipeline(submission: Submission) -> dict[str, Any]:
-    specification = forbid_caching(submission.specification) if submission.cached is False else submission.specification
-    return {"pipeline_spec": specification, "platform_spec": submission.platform} if submission.platform else specification
-
-
-def _note(submission: Submission) -> str:
-    labels = "".join(f" {key}={value}" for key, value in sorted(submission.labels.items()))
-    return f"intermodal {submission.digest}{labels}"
-
-
-def _filter(operation: str = "EQUALS", **wanted: str) -> str:
-    return json.dumps({"predicates": [{"operation": operation, "key": key, "stringValue": text} for key, text in wanted.items()]})
-
-
-def _trigger(recurring: Any) -> str:
-    """Return what starts the runs: a cron expression, or an interval, which others may have set."""
-    cron = recurring.trigger.cron_schedule if recurring.trigger else None
-    if cron and cron.cron:
-        return str(cron.cron)
-    every = recurring.trigger.periodic_schedule if recurring.trigger else None
-    return f"every {every.interval_second} s" if every and every.interval_second else "never"
-
-
-def _schedule(recurring: Any) -> RemoteSchedule:
-    cron, paused = without_seconds(_trigger(recurring)), recurring.status == "DISABLED"
-    return RemoteSchedule(
-        id=recurring.recurring_run_id,
-        name=recurring.display_name,
-        cron=cron,
-        time_zone="UTC",
-        paused=paused,
-        next_run=None if paused else next_time(cron, datetime.now(UTC)),
-    )

@@ -36,6 +36,7 @@ _CONTAINER = ("system-container-impl", "retry-system-container-impl")
 _DRIVER = ("system-container-driver", "system-dag-driver")
 _IMPORTER = ("system-importer",)
 _INNER = re.compile(r"root|executor|iteration-(driver|iterations|item).*|iteration")
+_ITERATION = re.compile(r"\((\d+):[^)]*\)")
 _ATTEMPT = re.compile(r"(?P<node>.+)\((?P<number>\d+)\)")
 
 
@@ -169,6 +170,16 @@ class Workflow:
             if name in (None, task):
                 for places in self._places(task):
                     yield Log(task, states[task], places)
+
+    def input_logs(self, name: str) -> dict[str, list[Log]]:
+        """Return the logs that may show what a task was given, the likeliest first; by its name, inside a loop with the iteration: `score[0]`."""
+        found: dict[str, list[Log]] = {}
+        for full in self._shown[name]:
+            places = [*self._guesses([each for each in [f"{full}-driver"] if each in self._identifiers], _DRIVER)]
+            places += self._guesses(self._executors_of(full), self._templates(name))
+            iterations = "".join(f"[{number}]" for number in _ITERATION.findall(full))
+            found[f"{name}{iterations}"] = [Log(name, "unknown", each) for each in places]
+        return dict(sorted(found.items()))
 
     def _places(self, name: str) -> Iterator[list[str]]:
         """Yield the places of each attempt: an executor's; where there is none, those of an importer, whose node is the pod; a failed driver's."""
