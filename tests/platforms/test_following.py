@@ -8,7 +8,7 @@ from rich.console import Console
 
 from intermodal.platforms.following import follow
 from intermodal.platforms.interface import RemoteRun, RemoteTask
-from intermodal.runtime.errors import PlatformError
+from intermodal.runtime.errors import DeniedError, PlatformError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 RUNNING = RemoteTask("train", "running", START)
@@ -83,3 +83,11 @@ def test_a_platform_that_is_away_for_a_while_is_no_end():
     assert followed(away, away, a_run("succeeded"), poll=10, patience=30)[0].state == "succeeded"
     with pytest.raises(PlatformError, match="away"):
         followed(away, poll=10, patience=30)
+
+
+@pytest.mark.fault("Kubeflow", "the token expires while a run is followed", "following ends at once, in words; the run goes on")
+def test_credentials_that_are_refused_end_it_at_once():
+    platform = Platform(a_run("running"), DeniedError("the token is expired (401)"))
+    with pytest.raises(DeniedError, match="401"):
+        follow(platform, a_run("pending"), Console(quiet=True), sleep=lambda seconds: None)
+    assert platform.looks == 2

@@ -791,8 +791,8 @@ def test_a_schedule_with_active_runs_is_not_deleted(server, target, paused):
 def test_a_run_that_starts_while_its_schedule_is_deleted_stops_the_deletion(server, target, monkeypatch):
     target.create_schedule("nightly", "0 3 * * *", "UTC", submission())
     (recurring,) = server.state["recurringruns"]
-    pause = target.pause_schedule
-    monkeypatch.setattr(target, "pause_schedule", lambda name: (server.start_scheduled(recurring), pause(name))[1])
+    pause = target._schedules.pause
+    monkeypatch.setattr(target._schedules, "pause", lambda name: (server.start_scheduled(recurring), pause(name))[1])
     with pytest.raises(PlatformError, match="active runs"):
         target.delete_schedule("nightly")
     assert [each.paused for each in target.schedules()] == [False]

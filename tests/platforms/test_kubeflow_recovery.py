@@ -3,18 +3,22 @@
 import dataclasses
 import json
 
+import boto3
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from kfp import dsl
+from rich.console import Console
 
 from intermodal.authoring.decorator import component
 from intermodal.compiler.build import compile_specification
 from intermodal.platforms.interface import Artifact, Submission
 from intermodal.platforms.kubeflow.inputs import executor_input
-from intermodal.runtime.errors import PlatformError
+from intermodal.platforms.replaying import prepare_replay
+from intermodal.runtime.errors import PlatformError, TaskError
 from tests.platforms.test_kubeflow import FAULTS, TREE, WORKFLOW, made_for, submission, tasks
 from tests.servers.kubeflow import KubeflowServer, driver_log, node_id, retried
+from tests.servers.storage import s3_server
 
 
 @pytest.fixture
@@ -190,3 +194,21 @@ def test_inputs_are_found_in_any_log(parameters, before, after):
     value = {"inputs": {"parameterValues": parameters}}
     assume("xecutor" not in before)
     assert executor_input(f"{before}Got executor_input:\n{json.dumps(value, indent=4)}\n{after}") == value
+
+
+def test_a_failed_task_runs_here_with_its_artifacts_from_the_store(server, tmp_path, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with s3_server(tmp_path) as url:
+        client = boto3.client("s3", endpoint_url=url)
+        client.create_bucket(Bucket="pipelines")
+        client.put_object(Bucket="pipelines", Key="dev/run/write/table", Body=b"late")
+        target = made_for(server, storage_endpoint=url)
+        run = started(server, target)
+        server.state["archive"][node_id(WORKFLOW, "root.say-driver")] = driver_log(GIVEN)
+        replay = prepare_replay(target.inputs(run, "say"), tmp_path / "home", Console(quiet=True))
+    with pytest.raises(TaskError) as caught:
+        replay.start()
+    assert caught.value.status == 4
+    assert (replay.folder / "heard").read_text() == "a 5 late 5"

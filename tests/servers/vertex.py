@@ -9,11 +9,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from google.cloud import aiplatform_v1beta1 as preview
 from google.cloud.aiplatform_v1 import types
 from google.cloud.aiplatform_v1.services.endpoint_service.transports.rest_base import _BaseEndpointServiceRestTransport
 from google.cloud.aiplatform_v1.services.model_service.transports.rest_base import _BaseModelServiceRestTransport
 from google.cloud.aiplatform_v1.services.pipeline_service.transports.rest_base import _BasePipelineServiceRestTransport
 from google.cloud.aiplatform_v1.services.schedule_service.transports.rest_base import _BaseScheduleServiceRestTransport
+from google.cloud.aiplatform_v1beta1.services.pipeline_service.transports.rest_base import (
+    _BasePipelineServiceRestTransport as _BasePreviewTransport,
+)
 from google.cloud.logging_v2 import types as logging_types
 from google.longrunning import operations_pb2
 from google.protobuf import any_pb2, json_format
@@ -26,8 +30,11 @@ _SERVICES = (
     _BaseScheduleServiceRestTransport,
     _BaseModelServiceRestTransport,
     _BaseEndpointServiceRestTransport,
+    _BasePreviewTransport,
 )
 _LABEL_KEY, _LABEL_VALUE = re.compile(r"[a-z][a-z0-9_-]{0,62}"), re.compile(r"[a-z0-9_-]{0,63}")
+# The service's own label of a job: its number.
+_BILLING = "vertex-ai-pipelines-run-billing-id"
 _JOB_ID = re.compile(r"[a-z][-a-z0-9]{0,127}")
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "STRING": str,
@@ -75,7 +82,17 @@ class VertexServer(FaultyServer):
 
     def __init__(self) -> None:
         super().__init__(
-            state={"jobs": {}, "schedules": {}, "models": {}, "endpoints": {}, "operations": {}, "entries": [], "leaving": {}, "count": 0}
+            state={
+                "jobs": {},
+                "schedules": {},
+                "models": {},
+                "endpoints": {},
+                "operations": {},
+                "entries": [],
+                "leaving": {},
+                "reruns": {},
+                "count": 0,
+            }
         )
         self._routes = _routes()
 
@@ -129,7 +146,13 @@ class VertexServer(FaultyServer):
         name = f"{request.parent}/pipelineJobs/{identifier}"
         if name in state["jobs"]:
             raise Refusal(409, f"Resource {name!r} already exists")
-        state["jobs"][name] = _json(request.pipeline_job) | {"name": name, "state": "PIPELINE_STATE_PENDING", "createTime": self._now(state)}
+        job = _json(request.pipeline_job)
+        if original := job.pop("originalPipelineJobId", None):  # in preview alone
+            if original not in [each["labels"][_BILLING] for each in state["jobs"].values()]:
+                raise Refusal(400, f"original_pipeline_job_id {original}: there is no such pipeline job")
+            state["reruns"][name] = original
+        job["labels"] = job.get("labels", {}) | {_BILLING: str(8_000_000_000 + len(state["jobs"]))}
+        state["jobs"][name] = job | {"name": name, "state": "PIPELINE_STATE_PENDING", "createTime": self._now(state)}
         return state["jobs"][name]
 
     def _on_get_pipeline_job(self, request: Any, state: Any) -> Any:
@@ -294,7 +317,7 @@ class VertexServer(FaultyServer):
 
 def _parse(name: str, body: str, match: "re.Match[str]", request: Request) -> Any:
     """Return the RPC's request proto, from path, body and query."""
-    kind = getattr(types, f"{name}Request")
+    kind = getattr(preview if request.path.startswith("/v1beta1/") else types, f"{name}Request")
     message = kind.pb(kind())
     content = request.json()
     if body == "*":

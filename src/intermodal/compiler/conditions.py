@@ -56,7 +56,7 @@ def holds(condition: str, value: Callable[[str], Any]) -> bool:
 @cache
 def _environment() -> Any:
     """Return what the driver knows in a condition: the parameters, and the function `parseJson`."""
-    from cel_expr_python import cel  # 10 ms and 14 MB, needed by pipelines with conditions alone
+    from cel_expr_python import cel  # 10 ms and 14 MB, needed only by pipelines with conditions
 
     # Loops over lists, which kfp never writes: a chain of them doubles a value with each link.
     config = cel.NewEnvConfigFromYaml("stdlib: {exclude_macros: [all, exists, exists_one, map, filter]}")

@@ -60,7 +60,7 @@ class Toleration(_Table):
 
 
 class TaskSettings(_Table):
-    """What one task gets. All but `shape` is Kubernetes', and so Kubeflow's alone."""
+    """What one task gets. All but `shape` belongs to Kubernetes, and so to Kubeflow."""
 
     shape: str | None = None
     secrets: list[Secret] = []
@@ -71,7 +71,7 @@ class TaskSettings(_Table):
 
     @property
     def kubernetes_only(self) -> list[str]:
-        """The keys given here that Kubernetes alone understands."""
+        """The keys given here that only Kubernetes understands."""
         return [key for key in ("secrets", "volumes", "tolerations", "node_selector", "tpu_topology") if getattr(self, key)]
 
 
@@ -162,7 +162,7 @@ class VertexSettings(_Remote):
         for name, task in tasks.items():
             if task.kubernetes_only:
                 raise ValueError(
-                    f"{', '.join(task.kubernetes_only)} of task {name!r} exist on Kubernetes alone; Vertex takes `shape`: remove the rest"
+                    f"{', '.join(task.kubernetes_only)} of task {name!r} exist only on Kubernetes; Vertex takes `shape`: remove the rest"
                 )
         return tasks
 

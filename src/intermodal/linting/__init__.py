@@ -59,7 +59,7 @@ def _findings(document: Document, platforms: Iterable[Platform]) -> list[Finding
     found: dict[Finding, int] = {}
     shaped = structure.shaped(document)
     for rule in RULES:
-        if not shaped and not rule.unshaped:
+        if not shaped and not rule.untyped:
             continue
         holds = tuple(each for each in rule.platforms if each in platforms)
         for complaint in rule.check(document) if holds else ():

@@ -1,4 +1,4 @@
-"""Compiled files from anywhere: read, told from configurations, and refused where a platform would refuse them."""
+"""Compiled files from anywhere: read, distinguished from configurations, and refused where a platform would refuse them."""
 
 from pathlib import Path
 from typing import Any

@@ -51,7 +51,7 @@ class Complaint:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule; see `Finding` for the words. `unshaped`: it also holds where the protos already found a wrong type."""
+    """A rule; see `Finding` for the words. `untyped`: it also holds where the protos already found a wrong type."""
 
     id: str
     platforms: tuple[Platform, ...]
@@ -60,7 +60,7 @@ class Rule:
     why: str
     source: str
     check: Callable[[Document], Iterator[Complaint]]
-    unshaped: bool = False
+    untyped: bool = False
 
 
 #: Every rule, in the order of their modules.
@@ -75,7 +75,7 @@ def rule(
     platforms: tuple[Platform, ...] = PLATFORMS,
     severity: Severity = "error",
     basis: Basis = "documented",
-    unshaped: bool = False,
+    untyped: bool = False,
 ) -> Callable[[Callable[[Document], Iterator[Complaint]]], Callable[[Document], Iterator[Complaint]]]:
     """Register a check as a rule.
 
@@ -86,11 +86,11 @@ def rule(
         platforms: Where it holds.
         severity: See `Finding`.
         basis: See `Finding`.
-        unshaped: See `Rule`.
+        untyped: See `Rule`.
     """
 
     def register(check: Callable[[Document], Iterator[Complaint]]) -> Callable[[Document], Iterator[Complaint]]:
-        RULES.append(Rule(identifier, platforms, severity, basis, why, source, check, unshaped))
+        RULES.append(Rule(identifier, platforms, severity, basis, why, source, check, untyped))
         return check
 
     return register

@@ -32,7 +32,7 @@ _LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?
 _LABEL_KEY = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
-@rule("kubeflow-schema-version", platforms=_KUBEFLOW, basis="enforced", why="the backend takes version 2.1.0 alone", source=_SEEN)
+@rule("kubeflow-schema-version", platforms=_KUBEFLOW, basis="enforced", why="the backend takes only version 2.1.0", source=_SEEN)
 def _schema(document: Document) -> Iterator[Complaint]:
     version = document.specification.get("schemaVersion")
     if version != "2.1.0":
@@ -49,7 +49,7 @@ def _schema(document: Document) -> Iterator[Complaint]:
 )
 def _wrapped(document: Document) -> Iterator[Complaint]:
     if document.job is not None:
-        yield Complaint((0,), "the specification is inside a PipelineJob", "submit the value of pipelineSpec alone")
+        yield Complaint((0,), "the specification is inside a PipelineJob", "submit only the value of pipelineSpec")
 
 
 @rule(
@@ -117,7 +117,7 @@ def _cached_in(document: Document, branch: dict[str, object], place: Place) -> I
     platforms=_KUBEFLOW,
     why="an option that the kubernetes proto does not have is lost",
     source="kfp-kubernetes 2.17, kubernetes_executor_config.proto",
-    unshaped=True,
+    untyped=True,
 )
 def _platform(document: Document) -> Iterator[Complaint]:
     if document.platform is None:

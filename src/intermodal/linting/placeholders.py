@@ -18,7 +18,7 @@ _KNOWN = re.compile(
     r"|\.(?P<name>[a-z_]+)"
     r")\}\}"
 )
-#: Of kfp, then those that Vertex AI alone knows.
+#: kfp's, then those that only Vertex AI knows.
 _NAMES = [
     *("pipeline_job_name", "pipeline_job_resource_name", "pipeline_job_uuid", "pipeline_task_name", "pipeline_task_uuid", "pipeline_root"),
     *("pipeline_job_create_time_utc", "pipeline_job_schedule_time_utc", "workspace_path"),
@@ -78,7 +78,7 @@ def _syntax(document: Document) -> Iterator[Complaint]:
     "schedule-macro",
     severity="warning",
     basis="enforced",
-    why="a recurring run hands it on as it is written: it is of Kubeflow Pipelines 1",
+    why="a recurring run passes it on as it is written: it belongs to Kubeflow Pipelines 1",
     source="a Kubeflow Pipelines 2.17 backend",
 )
 def _macros(document: Document) -> Iterator[Complaint]:

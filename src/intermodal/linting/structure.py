@@ -30,12 +30,12 @@ KINDS: dict[str, Any] = {
 _TYPES = {*KINDS, "TASK_FINAL_STATUS", "TASK_CONFIG", "INT", "DOUBLE"}
 
 
-@rule("specification-proto", why="a field or type that the specification's proto does not have is refused or lost", source=_PROTO, unshaped=True)
+@rule("specification-proto", why="a field or type that the specification's proto does not have is refused or lost", source=_PROTO, untyped=True)
 def _specification(document: Document) -> Iterator[Complaint]:
     yield from unparsed(document.specification, pipeline_spec_pb2.PipelineSpec, (0,), _COMPILE)
 
 
-@rule("deployment-proto", why="a field or type that the deployment's proto does not have is refused or lost", source=_PROTO, unshaped=True)
+@rule("deployment-proto", why="a field or type that the deployment's proto does not have is refused or lost", source=_PROTO, untyped=True)
 def _deployment(document: Document) -> Iterator[Complaint]:
     deployment = mapping(document.specification.get("deploymentSpec"))
     yield from unparsed(deployment, pipeline_spec_pb2.PipelineDeploymentConfig, (0, "deploymentSpec"), _COMPILE)
@@ -212,9 +212,9 @@ def _inputs(document: Document) -> Iterator[Complaint]:
 def _cycles(document: Document) -> Iterator[Complaint]:
     for graph in document.graphs():
         before = {name: _before(task) & set(graph.tasks) for name, task in graph.tasks.items()}
-        tangled = knot(before)
-        for name in tangled[:1]:
-            what = f"{', '.join(tangled)} wait for each other"
+        cycle = find_cycle(before)
+        for name in cycle[:1]:
+            what = f"{', '.join(cycle)} wait for each other"
             yield Complaint((*graph.place, "tasks", name), what, _COMPILE)
 
 
@@ -267,7 +267,7 @@ def _lengths(document: Document) -> Iterator[Complaint]:
                 yield Complaint((*graph.place, "tasks", name), what, "give it a shorter name")
 
 
-def knot(edges: dict[str, set[str]]) -> list[str]:
+def find_cycle(edges: dict[str, set[str]]) -> list[str]:
     """Return the names that a cycle runs through: without those that lead nowhere, and those that nothing leads to."""
     left = dict(edges)
     while True:

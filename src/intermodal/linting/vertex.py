@@ -99,7 +99,7 @@ def _runtime_resources(document: Document) -> Iterator[Complaint]:
                 yield Complaint((*place, key), f"{key} is {value!r}", "write the number when compiling")
 
 
-@rule("vertex-requests", platforms=_VERTEX, severity="warning", why="Vertex reads limits alone: a request without one is ignored", source=_MACHINES)
+@rule("vertex-requests", platforms=_VERTEX, severity="warning", why="Vertex reads only limits: a request without one is ignored", source=_MACHINES)
 def _requests(document: Document) -> Iterator[Complaint]:
     for place, resources in resources_of(document):
         for kind in ("cpu", "memory"):
@@ -174,7 +174,7 @@ def _artifact_root(document: Document) -> Iterator[Complaint]:
     "vertex-job-runtime",
     platforms=_VERTEX,
     basis="enforced",
-    why="the client reads runtimeConfig of a PipelineJob, and knows the parameters of its specification alone",
+    why="the client reads runtimeConfig of a PipelineJob, and knows only the parameters of its specification",
     source=f"{_CLIENT}, PipelineRuntimeConfigBuilder",
 )
 def _job_runtime(document: Document) -> Iterator[Complaint]:
@@ -182,7 +182,7 @@ def _job_runtime(document: Document) -> Iterator[Complaint]:
         return
     runtime = document.job.get("runtimeConfig")
     if not isinstance(runtime, dict):
-        yield Complaint((0, "runtimeConfig"), f"runtimeConfig is {runtime!r}", "write {} there, or give the value of pipelineSpec alone")
+        yield Complaint((0, "runtimeConfig"), f"runtimeConfig is {runtime!r}", "write {} there, or give only the value of pipelineSpec")
     known = mapping(mapping(mapping(document.specification.get("root")).get("inputDefinitions")).get("parameters"))
     for kind in ("parameterValues", "parameters"):
         for name in mapping(mapping(runtime).get(kind)):

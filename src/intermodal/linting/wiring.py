@@ -13,7 +13,7 @@ from intermodal.compiler.conditions import why_unreadable
 from intermodal.linting.document import Document, Place, mapping
 from intermodal.linting.finding import Complaint, rule
 from intermodal.linting.quantities import is_given_at_run_time
-from intermodal.linting.structure import KINDS, knot, reads
+from intermodal.linting.structure import KINDS, find_cycle, reads
 from intermodal.runtime.errors import nearest
 
 _PROTO = "kfp-pipeline-spec 2.17, pipeline_spec.proto"
@@ -22,7 +22,7 @@ _SYSTEM_TYPES = sorted(each.schema_title for each in vars(artifact_types).values
 _CONDITION = re.compile(r"inputs\.(?:parameter_values|parameters|artifacts)\[\\*['\"](.+?)\\*['\"]\]")
 
 
-@rule("output-reference", why="a graph cannot hand out what none of its tasks makes", source=_PROTO)
+@rule("output-reference", why="a graph cannot return what none of its tasks makes", source=_PROTO)
 def _outputs(document: Document) -> Iterator[Complaint]:
     for graph in document.graphs():
         for kind, member in (("parameters", "outputParameterKey"), ("artifacts", "outputArtifactKey")):
@@ -52,12 +52,12 @@ def _nesting(document: Document) -> Iterator[Complaint]:
         for graph in document.graphs()
         if graph.place[1] == "components"
     }
-    tangled = knot(uses)
-    for name in tangled[:1]:
-        yield Complaint((0, "components", name), f"{', '.join(tangled)} contain each other", _COMPILE)
+    cycle = find_cycle(uses)
+    for name in cycle[:1]:
+        yield Complaint((0, "components", name), f"{', '.join(cycle)} contain each other", _COMPILE)
 
 
-@rule("loop", why="a loop runs over an input of its task or a list in the file, and hands each item to an input of its component", source=_PROTO)
+@rule("loop", why="a loop runs over an input of its task or a list in the file, and passes each item to an input of its component", source=_PROTO)
 def _loops(document: Document) -> Iterator[Complaint]:
     for graph in document.graphs():
         for name, task in graph.tasks.items():
@@ -168,7 +168,7 @@ def _artifact_types(document: Document) -> Iterator[Complaint]:
                 producer = document.component_of(graph.tasks.get(str(selector.get("producerSubtask")), {}))
                 given = mapping(mapping(mapping(producer).get("outputDefinitions")).get("artifacts")).get(str(selector.get("outputArtifactKey")))
                 if given is not None:
-                    # What a loop makes one of, its graph hands out a list of.
+                    # What a loop makes one of, its graph returns a list of.
                     yield from _misfit(
                         (*graph.place, "outputs", "artifacts", name), f"the output {name!r}", mapping(given), mapping(defined), lists=False
                     )
@@ -241,7 +241,7 @@ def _dependencies(document: Document) -> Iterator[Complaint]:
     basis="enforced",
     why="YAML allows a key once: Kubeflow's API refuses two, and Google's client takes the last without a word",
     source="YAML 1.2, section 3.2.1.3; gopkg.in/yaml.v3 3.0.1: mapping key already defined; PyYAML 6",
-    unshaped=True,
+    untyped=True,
 )
 def _duplicates(document: Document) -> Iterator[Complaint]:
     for number, root in enumerate(document.nodes):
@@ -270,7 +270,7 @@ def _selectors(output: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _misfit(place: Place, what: str, given: dict[str, Any], wanted: dict[str, Any], *, lists: bool = True) -> Iterator[Complaint]:
-    """Yield a complaint if kfp would not hand one artifact to the other; `lists`: whether one and a list of it differ."""
+    """Yield a complaint if kfp would not pass one artifact to the other; `lists`: whether one and a list of it differ."""
     types = [
         f"{each.get('schemaTitle')}@{each.get('schemaVersion') or '0.0.1'}"
         for each in (mapping(given.get("artifactType")), mapping(wanted.get("artifactType")))
@@ -283,7 +283,7 @@ def _misfit(place: Place, what: str, given: dict[str, Any], wanted: dict[str, An
 
 
 def _is_among(name: str, known: dict[str, Any]) -> bool:
-    """Whether an output is defined. kfp drops `output__` of a name in definitions alone, where it wraps a component that gcpc ships."""
+    """Whether an output is defined. kfp drops `output__` of a name only in definitions, where it wraps a component that gcpc ships."""
     return name in known or name.removeprefix("output__") in known
 
 
@@ -295,7 +295,7 @@ def _is_list(raw: Any) -> bool:
 
 
 def _items(document: Document) -> Iterator[tuple[str | int, Any]]:
-    """Yield (component, input) of what loops hand their items to."""
+    """Yield (component, input) that loops pass their items to."""
     for graph in document.graphs():
         for task in graph.tasks.values():
             if item := mapping(task.get("parameterIterator")).get("itemInput"):

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from intermodal.platforms.interface import FINAL, RemoteRun, RemoteTarget, RemoteTask
 from intermodal.runner.progress import Progress
-from intermodal.runtime.errors import PlatformError
+from intermodal.runtime.errors import DeniedError, PlatformError
 
 _POLL_SECONDS = 10.0
 _PATIENCE_SECONDS = 900.0
@@ -40,6 +40,7 @@ def follow(
 
     Raises:
         PlatformError: The platform did not answer for longer than `patience`, or nothing ran for longer than `start_timeout`; the run goes on.
+        DeniedError: The credentials have expired or may not read the run; it goes on.
     """
     shown: dict[str, str] = {}
     silent = idle = 0.0
@@ -47,6 +48,8 @@ def follow(
         while True:
             try:
                 run, silent = target.run(run.id), 0.0
+            except DeniedError:
+                raise  # it would be so for as long as the patience lasts
             except PlatformError:
                 silent += poll
                 if silent > patience:

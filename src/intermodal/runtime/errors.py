@@ -41,6 +41,10 @@ class PlatformError(IntermodalError):
     """A platform (Kubeflow, Vertex AI, an object store) refused a request or did not answer; the message says whether anything was left behind."""
 
 
+class DeniedError(PlatformError):
+    """A platform does not take the credentials (401), or they may not do this (403): asking again does not help."""
+
+
 class TaskError(IntermodalError):
     """A task of a run failed.
 

@@ -163,14 +163,20 @@ def matching(folder: Path, pattern: str) -> Iterator[tuple[str, Path]]:
 
 def matches(name: str, pattern: str) -> bool:
     """Tell whether a name matches: `*`, `?` and `[..]` within a folder's level, `**` over any levels; hidden ones only when named."""
-    return _matches(name.split("/"), pattern.split("/"))
+    wanted = pattern.split("/")
+    reached = {0}  # how many parts of the pattern the name has passed so far, in each way there is
+    for each in name.split("/"):
+        for position in sorted(reached):
+            while position < len(wanted) and wanted[position] == "**":
+                position += 1
+                reached.add(position)
+        reached = {
+            position if wanted[position] == "**" else position + 1
+            for position in reached
+            if position < len(wanted) and (wanted[position] == "**" or _matches_part(each, wanted[position]))
+        }
+    return len(wanted) in reached
 
 
-def _matches(name: list[str], pattern: list[str]) -> bool:
-    if not pattern or not name:
-        return not pattern and not name
-    if pattern[0] == "**":
-        return _matches(name, pattern[1:]) or _matches(name[1:], pattern)
-    if name[0].startswith(".") and not pattern[0].startswith("."):
-        return False
-    return fnmatchcase(name[0], pattern[0]) and _matches(name[1:], pattern[1:])
+def _matches_part(name: str, pattern: str) -> bool:
+    return (pattern.startswith(".") or not name.startswith(".")) and fnmatchcase(name, pattern)

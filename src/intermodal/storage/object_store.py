@@ -67,7 +67,7 @@ class ObjectStore(Protocol):
 
 
 def open_object_store(root: str, endpoint: str | None = None) -> ObjectStore:
-    """Return the bucket that an artifact root lies in.
+    """Return the bucket of an artifact root.
 
     Args:
         root: For instance ``s3://pipelines/dev``.

@@ -1,4 +1,4 @@
-"""Files of this machine that a task needs, copied to a place that bears their content's hash: here, or below an artifact root.
+"""Files of this machine that a task needs, copied to a place named after their content's hash: here, or below an artifact root.
 
 What is staged is looked at before it is used again, and what is missing or changed is written anew, file by file: each appears whole, and equal
 content is written over equal content, so that any number of processes may stage the same at once. Who has the place has all of it.

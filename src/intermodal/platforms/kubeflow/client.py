@@ -12,7 +12,7 @@ import kfp_server_api as api
 from urllib3.exceptions import HTTPError
 
 from intermodal.configuration.targets import KubeflowSettings, TokenSource
-from intermodal.runtime.errors import PlatformError
+from intermodal.runtime.errors import DeniedError, PlatformError
 from intermodal.runtime.redaction import remember
 
 #: Seconds for one request.
@@ -42,7 +42,7 @@ class NoLogError(PlatformError):
 
 
 class KubeflowClient:
-    """Requests to one installation. See `kubeflow.KubeflowTarget` for the arguments.
+    """Requests to one installation. See `target.KubeflowTarget` for the arguments.
 
     Attributes:
         where: Its address.
@@ -174,11 +174,11 @@ class KubeflowClient:
 
     def _in_words(self, error: Any) -> PlatformError:
         if error.status == 401:
-            return PlatformError(
+            return DeniedError(
                 f"{self.where}: the token is missing, wrong or expired (401); get a new one, and name its file under `token` in targets.toml"
             )
         if error.status == 403:
-            return PlatformError(
+            return DeniedError(
                 f"{self.where}: not allowed: {_reason(error)}; check `namespace` and `service_account` in targets.toml, and the rights "
                 "(docs/how-to/kubeflow.md)"
             )

@@ -1,4 +1,4 @@
-"""The second document of a file compiled for Kubeflow: what Kubernetes alone knows of a task. Written by kfp-kubernetes itself."""
+"""The second document of a file compiled for Kubeflow: what only Kubernetes knows of a task. Written by kfp-kubernetes itself."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -31,7 +31,7 @@ class KubeflowSchedules:
         self._client, self._settings, self._experiment = client, settings, experiment
 
     def create(self, name: str, cron: str, time_zone: str, submission: Submission) -> RemoteSchedule:
-        """Create a schedule, once a name. Kubeflow keeps no time zone with a schedule: UTC alone is taken."""
+        """Create a schedule, once a name. Kubeflow keeps no time zone with a schedule: only UTC is taken."""
         if time_zone not in ("UTC", "Etc/UTC"):
             raise ConfigurationError(
                 f"--time-zone {time_zone!r}: Kubeflow Pipelines reads all schedules in UTC, or in one zone for the whole installation; "

@@ -182,7 +182,7 @@ class KubeflowTarget:
         self._schedules.delete(name)
 
     def _keyed(self, key: str) -> list[Any]:
-        """Return the runs that bear a key, the oldest first."""
+        """Return the runs of a key, the oldest first."""
         ask = partial(
             self._client.runs.run_service_list_runs,
             filter=filtered("IS_SUBSTRING", display_name=f"[{key}]"),

@@ -3,7 +3,7 @@
 A node comes with a display name, a state, times and the ids of the nodes that follow it, but without its own id, pod or error: the fields are
 in the API and the server leaves them empty (its `toApiPipelineTaskDetail`; kubeflow/pipelines issue 14007). Argo makes both the id and the pod's
 name from the node's full name, as `WORKFLOW-HASH` and `WORKFLOW-TEMPLATE-HASH` with 32 bits of FNV-1a (`workflow/util/pod_name.go`), so full names
-are found from the root on, each held against the ids.
+are found from the root on, each compared with the ids.
 
 A node that may be tried again is a Retry with a child `name(0)` for each attempt. Where the workflow controller has a
 `templateDefaults.retryStrategy`, every node is one. Attempts are folded into their node.
@@ -115,7 +115,7 @@ class Workflow:
         known = graphs(specification) if "dag" in specification.get("root", {}) else ()
         self._declared: dict[str, dict[str, Any]] = {name: task for graph in known for name, task in graph.get("tasks", {}).items()}
         self._executors = (whole.get("platform_spec") or {}).get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
-        # Full names, by what they show and by what they lie in; attempts are of their node.
+        # Full names, by their display name and by the node that contains them; an attempt counts as its node.
         self._shown: dict[str, list[str]] = defaultdict(list)
         self._inside: dict[str, list[str]] = defaultdict(list)
         self._tries: dict[str, list[str]] = defaultdict(list)
@@ -129,7 +129,7 @@ class Workflow:
 
     @property
     def retried(self) -> bool:
-        """Whether the installation makes every node a Retry; a task's own retries make one of its executor alone."""
+        """Whether the installation makes every node a Retry; a task's own retries make one of only its executor."""
         return any(each.attempts and each.display != "executor" for each in self._nodes)
 
     @property
@@ -141,7 +141,7 @@ class Workflow:
     def tasks(self) -> tuple[RemoteTask, ...]:
         """The tasks in the order of their start, nested ones included.
 
-        A task is said to be cached, or to wait for its pod, only where that is certain: other tasks' executors may lie within its time.
+        A task is said to be cached, or to wait for its pod, only where that is certain: other tasks' executors may run in the same time.
         """
         drivers = self._drivers()
         all_drivers = {each for group in drivers.values() for each in group}
@@ -203,15 +203,15 @@ class Workflow:
                 yield _guesses(self._identifiers[each], templates)
 
     def _is_importer(self, full: str) -> bool:
-        """Whether a task's node is its pod: nothing lies in it, and it has no driver."""
-        return f"{full}-driver" not in self._identifiers and not self._lies_in(full)
+        """Whether a task's node is its pod: it contains no node, and it has no driver."""
+        return f"{full}-driver" not in self._identifiers and not self._children_of(full)
 
-    def _lies_in(self, full: str) -> list[str]:
-        """Return what lies in a node, or in its attempts."""
+    def _children_of(self, full: str) -> list[str]:
+        """Return the nodes inside a node, or inside its attempts."""
         return [each for node in (full, *self._tries[full]) for each in self._inside[node]]
 
     def _executors_of(self, full: str) -> list[str]:
-        return [each for each in self._lies_in(full) if _display(each) == "executor"]
+        return [each for each in self._children_of(full) if _display(each) == "executor"]
 
     def _templates(self, name: str) -> tuple[str, ...]:
         """Return the names that the template of a task's container may have, its own first."""
@@ -247,7 +247,7 @@ class Workflow:
         if state == "failed" and self._cancelled and (node.ended is None or node.ended >= self._cancelled):
             state = "cancelled"
         ended = node.ended if state in FINAL else None
-        group = any(self._lies_in(full) and not self._executors_of(full) for full in self._shown[name])
+        group = any(self._children_of(full) and not self._executors_of(full) for full in self._shown[name])
         waits = (
             f"its pod has not started, and Kubeflow's API does not say why: {self._kubectl} describe pod {self._pod(name)}"
             if state == "pending"
@@ -296,7 +296,7 @@ def full_names(nodes: list[_Node]) -> dict[str, str]:
     names = set(found.values())
     for container in queue:
         if f"{container}(0)" in names or (_bare(container).endswith(("-driver", ".executor")) and f"{_bare(container)}-driver" not in names):
-            continue  # a Retry, or a pod: nothing lies within
+            continue  # a Retry, or a pod: no node is inside
         start = fnv1a(f"{container}.")
         for display in displays:
             identifier = f"{workflow}-{fnv1a(display, start)}"

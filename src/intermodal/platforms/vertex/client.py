@@ -16,7 +16,7 @@ from google.protobuf.json_format import ParseError
 from requests.exceptions import InvalidJSONError, RequestException
 
 from intermodal.configuration.targets import VertexSettings
-from intermodal.runtime.errors import PlatformError
+from intermodal.runtime.errors import DeniedError, PlatformError
 
 #: Seconds for one request.
 TIMEOUT = 60.0
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class VertexClient:
-    """Requests to one project and region. See `vertex.VertexTarget` for the arguments.
+    """Requests to one project and region. See `target.VertexTarget` for the arguments.
 
     Attributes:
         parent: The location's resource name.
@@ -49,6 +49,13 @@ class VertexClient:
         return self._client(aiplatform.PipelineServiceClient)
 
     @property
+    def previews(self) -> Any:
+        """The client of pipeline jobs, with what is in preview."""
+        from google.cloud import aiplatform_v1beta1 as preview  # heavy, and needed only for retries
+
+        return self._client(preview.PipelineServiceClient)
+
+    @property
     def schedules(self) -> Any:
         """The client of schedules."""
         return self._client(aiplatform.ScheduleServiceClient)
@@ -62,7 +69,7 @@ class VertexClient:
         """
         from google.cloud import logging as cloud_logging
 
-        options = {"api_endpoint": self._settings.endpoint} if self._loopback else None  # another endpoint is Vertex AI's alone
+        options = {"api_endpoint": self._settings.endpoint} if self._loopback else None  # another endpoint is that of Vertex AI only
         client = cloud_logging.Client(project=self._settings.project, credentials=self._credentials(), _use_grpc=False, client_options=options)
         text = f'resource.type="ml_job" AND resource.labels.job_id="{job}" AND timestamp>="{since.isoformat()}"'
         for entry in self.call(
@@ -89,7 +96,8 @@ class VertexClient:
         except _UNREADABLE as error:
             raise self._not_the_api() from error
         except (api.GoogleAPIError, GoogleAuthError, RequestException, TimeoutError) as error:
-            raise PlatformError(f"{self.parent}: {self._in_words(error, role)}") from error
+            denied = isinstance(error, (api.Unauthorized, api.Forbidden)) or (isinstance(error, GoogleAuthError) and not _transient(error))
+            raise (DeniedError if denied else PlatformError)(f"{self.parent}: {self._in_words(error, role)}") from error
         if getattr(answer, "name", None) == "":  # other JSON: all that it says is unknown to the client, and left out
             raise self._not_the_api()
         return answer
@@ -146,7 +154,7 @@ def word(state: Any, prefix: str = "") -> str:
     return str(getattr(state, "name", state)).removeprefix(prefix)
 
 
-def moment(value: Any) -> datetime | None:
+def timestamp(value: Any) -> datetime | None:
     """Return a proto's time as a plain one."""
     return datetime.fromtimestamp(value.timestamp(), value.tzinfo) if value else None
 

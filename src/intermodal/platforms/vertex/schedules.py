@@ -8,7 +8,7 @@ from google.api_core import exceptions as api
 from google.cloud import aiplatform_v1 as aiplatform
 
 from intermodal.platforms.interface import RemoteSchedule
-from intermodal.platforms.vertex.client import TIMEOUT, VertexClient, moment, word
+from intermodal.platforms.vertex.client import TIMEOUT, VertexClient, timestamp, word
 from intermodal.runtime.errors import ConfigurationError, PlatformError, nearest
 
 #: Labels of a job, and of a schedule's template.
@@ -126,5 +126,5 @@ def _schedule(schedule: Any) -> RemoteSchedule:
         cron=cron,
         time_zone=zone,
         paused=word(schedule.state) == "PAUSED",
-        next_run=moment(schedule.next_run_time) if word(schedule.state) == "ACTIVE" else None,
+        next_run=timestamp(schedule.next_run_time) if word(schedule.state) == "ACTIVE" else None,
     )

@@ -16,8 +16,9 @@ from google.protobuf import json_format, struct_pb2
 
 from intermodal.compiler.specification import forbid_caching
 from intermodal.configuration.targets import VertexSettings
-from intermodal.platforms.interface import RemoteRun, RemoteSchedule, RemoteTask, State, Submission
-from intermodal.platforms.vertex.client import TIMEOUT, VertexClient, moment, word
+from intermodal.platforms.interface import RemoteRun, RemoteSchedule, RemoteTask, State, Submission, TaskInputs, refuse_retry
+from intermodal.platforms.vertex.client import TIMEOUT, VertexClient, timestamp, word
+from intermodal.platforms.vertex.inputs import inputs
 from intermodal.platforms.vertex.schedules import DIGEST, KEY, VertexSchedules
 from intermodal.runner.runs import last_error
 from intermodal.runtime.errors import ConfigurationError, PlatformError
@@ -25,6 +26,11 @@ from intermodal.storage.staging import Staging
 
 _READS = 4  # of what exists and is not seen
 _JOB_ID = re.compile(r"[a-z][-a-z0-9]{0,127}")
+_RETRY = re.compile(r"(.+)-retry-(\d+)")
+# The service's own label, a job's number.
+_BILLING = "vertex-ai-pipelines-run-billing-id"
+# Members of a job that its retry has too.
+_KEPT = ("display_name", "pipeline_spec", "runtime_config", "encryption_spec", "service_account", "network", "reserved_ip_ranges")
 _RUN_STATES: dict[str, State] = {
     "QUEUED": "pending",
     "PENDING": "pending",
@@ -50,7 +56,7 @@ _TASK_STATES: dict[str, State] = {
 
 
 class VertexTarget:
-    """A project and region. See `remote.RemoteTarget` for what each method does.
+    """A project and region. See `interface.RemoteTarget` for what each method does.
 
     A submission's key makes the job's id, so that the service itself refuses a second one; a label keeps the digest of what was submitted.
     Credentials are Application Default Credentials; an `endpoint` on loopback gets none.
@@ -136,6 +142,45 @@ class VertexTarget:
                 self._client.call(cancel, acts_on=(api.BadRequest,))
             found = self.run(run_id)
         return found
+
+    def retry(self, run_id: str) -> RemoteRun:
+        """Start a run that takes over what succeeded in this one, Vertex AI's own rerun (in preview); its id is the run's with `-retry-1`.
+
+        The same again is the same run. Which tasks are left out is the service's rule: those that succeeded.
+        """
+        from google.cloud import aiplatform_v1beta1 as preview
+
+        job = self._get(run_id)
+        refuse_retry(self._run(job, tasks=False), self.name)
+        billing = job.labels.get(_BILLING, "")
+        if not billing.isdigit():
+            raise PlatformError(f"{run_id}: Vertex AI gave it no label {_BILLING!r}, by which a rerun names it; submit it again with another --key")
+        match = _RETRY.fullmatch(job.name.rpartition("/")[2])
+        identifier = f"{match[1]}-retry-{int(match[2]) + 1}" if match else f"{job.name.rpartition('/')[2]}-retry-1"
+        if not _JOB_ID.fullmatch(identifier):
+            raise PlatformError(
+                f"{run_id}: the retry's id would be {identifier!r}, and Vertex AI takes 128 characters; submit it again with a short --key"
+            )
+        again = preview.PipelineJob(original_pipeline_job_id=int(billing))
+        message, original = preview.PipelineJob.pb(again), aiplatform.PipelineJob.pb(job)
+        kept = json_format.MessageToDict(original, preserving_proto_field_name=True)
+        json_format.ParseDict({field: kept[field] for field in _KEPT if field in kept}, message)
+        for key, value in job.labels.items():
+            if key != _BILLING:
+                message.labels[key] = value
+        create = partial(self._client.previews.create_pipeline_job, parent=self._client.parent, pipeline_job=again, pipeline_job_id=identifier)
+        with suppress(api.Conflict):  # retried before, or an attempt whose answer was lost
+            self._client.call(partial(create, timeout=TIMEOUT, retry=None), acts_on=(api.Conflict,))
+        made = self._run(self._existing(identifier))
+        if made.state in ("failed", "cancelled"):
+            raise PlatformError(
+                f"the run {run_id} was retried already, by {identifier} ({made.state}); `intermodal retry {identifier} --target vertex` retries that"
+            )
+        return made
+
+    def inputs(self, run_id: str, task: str) -> TaskInputs:
+        """Return what a task was given."""
+        return inputs(self._get(run_id), task)
 
     def create_schedule(self, name: str, cron: str, time_zone: str, submission: Submission) -> RemoteSchedule:
         """Create a schedule, once a name."""
@@ -228,8 +273,8 @@ class VertexTarget:
             key=job.labels.get(KEY, ""),
             state=_RUN_STATES.get(word(job.state, "PIPELINE_STATE_"), "unknown"),
             url=f"https://console.cloud.google.com/vertex-ai/locations/{settings.region}/pipelines/runs/{identifier}?project={settings.project}",
-            created=moment(job.create_time),
-            ended=moment(job.end_time),
+            created=timestamp(job.create_time),
+            ended=timestamp(job.end_time),
             error=job.error.message if job.error else "",
             tasks=_tasks(job.job_detail.task_details) if tasks else (),
         )
@@ -260,8 +305,8 @@ def _task(detail: Any) -> RemoteTask:
     return RemoteTask(
         name=detail.task_name,
         state=state,
-        started=moment(detail.start_time),
-        ended=moment(detail.end_time),
+        started=timestamp(detail.start_time),
+        ended=timestamp(detail.end_time),
         error=detail.error.message if detail.error else "",
         reason=last.error.message if last and last.error and state in ("pending", "running") else "",
     )
