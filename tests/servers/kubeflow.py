@@ -320,7 +320,7 @@ def driver_log(given: dict[str, Any]) -> str:
         given: The ExecutorInput, which `protojson` writes and the driver indents.
     """
     parsed = json_format.ParseDict(given, pipeline_spec_pb2.ExecutorInput())
-    text = json.dumps(json_format.MessageToDict(parsed), indent=2)
+    text = re.sub(r"(?<=: )(-?\d+)\.0(?=,?\n)", r"\1", json.dumps(json_format.MessageToDict(parsed), indent=2))  # protojson writes 5 as 5
     return (
         'I1121 10:00:00.000000      17 main.go:108] input ComponentSpec:{\n  "executorLabel": "exec-say"\n}\n'
         "I1121 10:00:00.300000      17 cache.go:116] Connecting to cache endpoint ml-pipeline.kubeflow:8887\n"

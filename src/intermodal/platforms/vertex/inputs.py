@@ -70,14 +70,23 @@ def _parameters(task: str, detail: Any, declared: dict[str, Any], component: dic
 
 
 def _typed(value: Any, kind: str) -> Any:
-    if kind in ("LIST", "STRUCT") and isinstance(value, str):
-        return json.loads(value)
+    if kind in ("LIST", "STRUCT"):
+        return json.loads(value) if isinstance(value, str) else _whole(value)
     return int(value) if kind == "NUMBER_INTEGER" else value
+
+
+def _whole(value: Any) -> Any:
+    """Return a value of a Struct, whose numbers are all floats, with whole ones as integers."""
+    if isinstance(value, dict):
+        return {key: _whole(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _artifact(artifact: Any) -> dict[str, Any]:
     metadata = json_format.MessageToDict(type(artifact).pb(artifact).metadata)
-    return {"uri": artifact.uri, "type": {"schemaTitle": artifact.schema_title}, "metadata": metadata}
+    return {"uri": artifact.uri, "type": {"schemaTitle": artifact.schema_title}, "metadata": _whole(metadata)}
 
 
 def _defaults(root: dict[str, Any]) -> dict[str, Any]:
