@@ -70,15 +70,19 @@ def submit(
 
 def start(goal: Any, submission: Any, *, wait: bool) -> None:
     """Submit, say where it is, and follow it if asked to."""
-    from intermodal.platforms.following import follow
-
     platform = goal.open()
     run = platform.submit(submission)
     console.print(f"Run      [bold]{run.id}[/]  ({run.state})\nKey      {submission.key}\nSee      [cyan]{run.url}[/]", soft_wrap=True)
-    if not wait:
-        return
+    if wait:
+        follow_to_end(platform, run, goal.settings.start_timeout)
+
+
+def follow_to_end(platform: Any, run: Any, start_timeout: float) -> None:
+    """Follow a run on a platform to its end; one that does not succeed is an error. Ctrl-C ends the following, and the run goes on."""
+    from intermodal.platforms.following import follow
+
     try:
-        run = follow(platform, run, console, start_timeout=goal.settings.start_timeout)
+        run = follow(platform, run, console, start_timeout=start_timeout)
     except KeyboardInterrupt:
         console.print(f"The run goes on; `intermodal cancel {run.id} --target {platform.name}` ends it.", soft_wrap=True)
         sys.exit(130)
