@@ -156,6 +156,22 @@ def specification_of(target, specification, arguments):
     return target.run(path, arguments)
 
 
+def test_an_exit_task_runs_at_every_end(target, tmp_path):
+    @component(image="data")
+    def report(path: str, status: dsl.PipelineTaskFinalStatus):
+        with open(path, "a") as file:
+            file.write(f"{status.state} {status.pipeline_job_resource_name}\n")
+
+    @dsl.pipeline(name="reports")
+    def reports(path: str):
+        with dsl.ExitHandler(report(path=path)):
+            write(text="a")
+
+    path = tmp_path / "reports"
+    ids = [target.run(reports, {"path": str(path)}).id for _ in range(2)]
+    assert path.read_text().splitlines() == [f"SUCCEEDED {each}" for each in ids]
+
+
 def test_the_cache_policy_reaches_every_graph_whatever_the_tasks_are_called():
     from intermodal.components.find_champion.component import find_champion
 

@@ -76,7 +76,9 @@ class Tasks:
         given = executor_input(instance.component, inputs, str(folder))
         record_task(folder, instance.name, component, given)
         key = ""
-        if options.get("enableCache"):
+        # An exit task acts on the end of this run (it sends a message, say). On the backend each run's end is another value, so it is never cached.
+        at_exit = any("taskFinalStatus" in source for source in instance.task.get("inputs", {}).get("parameters", {}).values())
+        if options.get("enableCache") and not at_exit:
             key = self._cache.key(component, container["image"], words, instance.inputs, variables, options.get("cacheKey", ""))
             if found := self._cache.get(key):
                 return found[0], "cached", found[1]
