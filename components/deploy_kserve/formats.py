@@ -33,10 +33,10 @@ _V2_ONLY: Final = frozenset({"mlflow", "onnx", "tensorrt", "triton"})
 
 
 def format_of(model: Path) -> str:
-    """Return the format of a model, told from its files.
+    """Return the format of a model, recognised by its files.
 
     Raises:
-        ConfigurationError: They do not tell.
+        ConfigurationError: It is not recognised.
     """
     if model.is_file():
         with model.open("rb") as start:
@@ -47,7 +47,9 @@ def format_of(model: Path) -> str:
         if any(Path(name).match(pattern) and name.count("/") == pattern.count("/") for name in names):
             return found
     there = ", ".join(names[:5]) or "nothing"
-    raise ConfigurationError(f"model_format: {model} does not tell what it is (it holds {there}); name its format, for instance sklearn")
+    raise ConfigurationError(
+        f"model_format: {model} is in no format that is recognised by its files (it holds {there}); name its format, for instance sklearn"
+    )
 
 
 def protocol_of(model_format: str) -> str:

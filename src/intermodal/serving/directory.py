@@ -10,7 +10,7 @@ _SECONDS = 60
 
 
 def model_folder(uri: str) -> Path:
-    """Return a local directory with what lies under a URI.
+    """Return a local directory with the files under a URI.
 
     Args:
         uri: A path or ``file://`` URI, returned as it is, or ``gs://BUCKET/DIRECTORY``, downloaded with Application Default Credentials into a
@@ -18,7 +18,7 @@ def model_folder(uri: str) -> Path:
 
     Raises:
         ValueError: Another scheme.
-        StoreError: The bucket cannot be read, or nothing lies there.
+        StoreError: The bucket cannot be read, or there is nothing.
     """
     parts = urlsplit(uri)
     if parts.scheme in ("", "file"):

@@ -2,7 +2,7 @@
 
 python -m intermodal.serving.predictor --model_dir DIR --model_name NAME [--http_port 8080] [--host 0.0.0.0]
 
-A managed endpoint says the same in variables instead: AIP_STORAGE_URI (a directory in Cloud Storage, which is fetched first), AIP_HTTP_PORT, and
+A managed endpoint gives the same in environment variables instead: AIP_STORAGE_URI (a directory in Cloud Storage, which is fetched first), AIP_HTTP_PORT, and
 AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE, which are answered beside the protocols' own.
 """
 
@@ -50,7 +50,7 @@ DRAIN_SECONDS = 2.0
 _SETTLE_SECONDS = 0.1
 #: KServe's own application loads and unloads models for anybody who asks.
 _CLOSED_ROUTES = ("/v2/repository", "/openapi.json")
-#: What a starter that passed sockets writes to standard input when the trial is over.
+#: What the process that passed the sockets writes to standard input once the server has passed its test.
 SERVE = b"serve"
 logger = logging.getLogger("intermodal.predictor")
 
@@ -269,22 +269,22 @@ async def _invalid(_: Request, error: InvalidInput) -> JSONResponse:
 
 
 async def _serve(config: uvicorn.Config, arguments: argparse.Namespace, draining: threading.Event) -> None:
-    """Serve until SIGTERM: at once on host and port, or on the private socket until told to go on with the public one."""
+    """Serve until SIGTERM: at once on host and port, or on the private socket until approved, and then on the public one."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     if arguments.public_fd is None:
-        public, trial = socket.create_server((arguments.host, arguments.http_port), backlog=config.backlog), None
+        public, private = socket.create_server((arguments.host, arguments.http_port), backlog=config.backlog), None
     else:
-        public, trial = socket.socket(fileno=arguments.public_fd), await _started(config, socket.socket(fileno=arguments.private_fd))
-        if not await _called(stop):
-            logger.info("not called to serve; ending")
-            await _ended(trial)
+        public, private = socket.socket(fileno=arguments.public_fd), await _started(config, socket.socket(fileno=arguments.private_fd))
+        if not await _approved(stop):
+            logger.info("the process that started this server ended or rejected it; ending")
+            await _ended(private)
             return
     serving = await _started(config, public)
     lent = _lend(public, arguments.control) if arguments.control else None
-    if trial:
-        await _ended(trial)
+    if private:
+        await _ended(private)
     logger.info("serving %s on %s", arguments.model_name, public.getsockname())
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait([stopped, serving[1]], return_when=asyncio.FIRST_COMPLETED)
@@ -305,12 +305,12 @@ async def _ended(serving: "tuple[_Server, asyncio.Task[None]]") -> None:
     await serving[1]
 
 
-async def _called(stop: asyncio.Event) -> bool:
-    """Wait for the starter's word on standard input; its end without a word means that the starter has died or does not want this server."""
+async def _approved(stop: asyncio.Event) -> bool:
+    """Wait for `SERVE` on standard input; its end without that means that the process that started this server ended or rejected it."""
     loop = asyncio.get_running_loop()
-    word: asyncio.Queue[bytes] = asyncio.Queue()
-    loop.add_reader(0, lambda: word.put_nowait(os.read(0, 16)))
-    waits: list[asyncio.Task[Any]] = [asyncio.create_task(word.get()), asyncio.create_task(stop.wait())]
+    message: asyncio.Queue[bytes] = asyncio.Queue()
+    loop.add_reader(0, lambda: message.put_nowait(os.read(0, 16)))
+    waits: list[asyncio.Task[Any]] = [asyncio.create_task(message.get()), asyncio.create_task(stop.wait())]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     loop.remove_reader(0)
     return waits[0].done() and waits[0].result() == SERVE

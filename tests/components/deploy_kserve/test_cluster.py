@@ -97,6 +97,7 @@ def test_a_model_that_answers_wrong_is_never_reached_and_what_serves_is_not_touc
             {"resources": TOO_MUCH, "timeout": 8.0},
             r"(?s)is not ready after 8 s: no node takes the pod: .*[Ii]nsufficient cpu.*was not touched",
         ),
+        ({"resources": {"limits": {"cpu": "a lot"}}}, r"(?s)refused: .*a lot.*Nothing was changed"),
         ({"model_format": "sklearn", "timeout": 30.0}, r"(?s)kserve/sklearnserver.*(ErrImage|ImagePull|not ready).*was not touched"),
     ],
 )
@@ -150,6 +151,10 @@ def test_what_others_set_in_the_service_stays_and_the_candidate_is_tried_with_it
     assert found["spec"]["predictor"]["nodeSelector"] == {"kubernetes.io/os": "linux"}
     assert found["metadata"]["annotations"][VERSION_ANNOTATION] == "3"
     assert space.answers() == right(0.25)
+    before = state(space)
+    with pytest.raises(DeploymentError, match=r"(?s)refused: .*[Mm]axReplicas.*Nothing was changed"):
+        deploy_kserve(**space.arguments("two", -0.5, "4", minimum_replicas=3))
+    assert state(space) == before
 
 
 def spoil(space, model, service="model"):
