@@ -37,7 +37,7 @@ def deploy_kserve(
             example where the model's inputs allow one.
         registration: A directory with `registration.json`, as `register_model` writes it: the version that is deployed.
         model_format: A format that a ServingRuntime of the cluster serves, by KServe's name (sklearn, xgboost, lightgbm, tensorflow, onnx, pytorch,
-            triton, huggingface, mlflow, ...), or `predictor`: our predictor, for SavedModels and Keras files. Default: recognised by the model's files.
+            triton, huggingface, mlflow, ...), or `predictor`: our predictor, for SavedModels and Keras files. Default: by the model's files.
         protocol: `v1` or `v2`: what the runtime of `model_format` speaks. Default: v2 for mlflow, onnx, tensorrt and triton, else v1.
         runtime: The ServingRuntime. Default: the cluster's choice for the format.
         image: The predictor's image. Default: the one that the task itself runs in.

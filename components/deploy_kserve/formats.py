@@ -47,9 +47,7 @@ def format_of(model: Path) -> str:
         if any(Path(name).match(pattern) and name.count("/") == pattern.count("/") for name in names):
             return found
     there = ", ".join(names[:5]) or "nothing"
-    raise ConfigurationError(
-        f"model_format: {model} is in no format that is recognised by its files (it holds {there}); name its format, for instance sklearn"
-    )
+    raise ConfigurationError(f"model_format: {model} its files are of no known format (it holds {there}); name it, for instance sklearn")
 
 
 def protocol_of(model_format: str) -> str:

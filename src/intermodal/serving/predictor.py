@@ -2,8 +2,8 @@
 
 python -m intermodal.serving.predictor --model_dir DIR --model_name NAME [--http_port 8080] [--host 0.0.0.0]
 
-A managed endpoint gives the same in environment variables instead: AIP_STORAGE_URI (a directory in Cloud Storage, which is fetched first), AIP_HTTP_PORT, and
-AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE, which are answered beside the protocols' own.
+A managed endpoint gives the same in environment variables: AIP_STORAGE_URI (a directory in Cloud Storage, which is fetched first),
+AIP_HTTP_PORT, and AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE, which are answered beside the protocols' own.
 """
 
 import argparse

@@ -152,7 +152,7 @@ def arguments(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"model_format": ""}, r"model_format: .* is in no format that is recognised by its files \(it holds nothing\); name its format"),
+        ({"model_format": ""}, r"model_format: .* its files are of no known format \(it holds nothing\); name it"),
         ({"protocol": "v2"}, "protocol: it is for the formats of a ServingRuntime"),
         ({"model_format": "sklearn", "protocol": "grpc"}, "protocol: 'grpc' must be"),
         ({"minimum_replicas": 3, "maximum_replicas": 2}, "maximum_replicas: 2 must be at least minimum_replicas, 3"),
