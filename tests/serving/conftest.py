@@ -103,7 +103,7 @@ class Place:
             "evaluation_path": str(folder),
             "registration_path": str(folder),
             "port": float(self.port),  # kfp may hand numbers over as floats
-            "timeout": 60.0,
+            "timeout": 180.0,
             "tolerance": 1e-4,
             "deployments": str(self.home),
             "version": "",

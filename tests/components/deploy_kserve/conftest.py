@@ -77,7 +77,7 @@ class Space:
             "protocol": "",
             "runtime": "",
             "image": IMAGE,
-            "timeout": 90.0,
+            "timeout": 240.0,
             "tolerance": 1e-4,
             "resources": {"requests": {"cpu": "10m"}},
             "service_account": "",

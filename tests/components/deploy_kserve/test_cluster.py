@@ -24,7 +24,7 @@ from tests.components.deploy_kserve.conftest import IMAGE, XS, free_port, probab
 
 #: More than any node has.
 TOO_MUCH = {"requests": {"cpu": "64"}, "limits": {"cpu": "64"}}
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 BIASES = {"one": 0.25, "two": -0.5}
 

@@ -20,7 +20,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def given(tmp_path, model):
-    def arguments(*, bias=0.0, model_path=model, timeout=60.0, tolerance=1e-4):
+    def arguments(*, bias=0.0, model_path=model, timeout=180.0, tolerance=1e-4):
         smoke = {"instances": ROWS, "probabilities": [probability(row, bias) for row in ROWS]}
         (tmp_path / "smoke.json").write_text(json.dumps(smoke))
         return {"model_path": str(model_path), "evaluation_path": str(tmp_path), "timeout": timeout, "tolerance": tolerance}
