@@ -95,7 +95,7 @@ def start(tmp_path):
 
 def pids(tmp_path, *items):
     files = [tmp_path / f"pids-{item}" for item in items]
-    wait_for(lambda: all(file.exists() for file in files))
+    wait_for(lambda: all(file.exists() for file in files), 60.0)
     found = [int(pid) for file in files for pid in file.read_text().split()]
     # What the shell of the test has started in its own process group belongs to the task too.
     for pid in list(found):

@@ -52,6 +52,19 @@ class Commands:
             if made:
                 say(f"  environment {made[0]} made in {time.monotonic() - started:.1f} s")
 
+    def expect(self, image: str, command: list[str], variables: dict[str, str], *, next_one: bool = False) -> None:
+        """Have what a task of the run will import be imported ahead, in the prestarted process of its image; returns at once.
+
+        Args:
+            image: The task's image.
+            command: Program and arguments; the arguments do not count.
+            variables: What the component sets in its environment: a task with such variables gets a process of its own.
+            next_one: Whether it comes before what was expected earlier.
+        """
+        if self._mounts is None and not variables and not _installs(command):
+            programs = self._programs(image)
+            self._processes.prepare(command, python=programs / "python3", variables=self._variables(programs), next_one=next_one)
+
     def run(self, image: str, command: list[str], variables: dict[str, str], *, folder: Path, attempt: tuple[str, str, int]) -> int:
         """Run a task's command once; its output is appended to the log in the task's folder.
 
@@ -73,9 +86,17 @@ class Commands:
             work, temporary = scratch / "work", scratch / "tmp"
             work.mkdir()
             temporary.mkdir()
-            passed, stop_command = passed_on(os.environ) | self._named, []
+            passed: dict[str, str] = passed_on(os.environ) | self._named
+            stop_command: list[str] = []
+            python: Path | None = None
             if self._mounts is None:
-                passed |= self._environment(image, command, scratch) | {"TMPDIR": str(temporary)} | variables
+                programs = self._programs(image)
+                if _installs(command):
+                    programs = self._disposable(image, scratch)
+                    passed |= {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "UV_"))}
+                elif not variables:
+                    python = programs / "python3"
+                passed |= self._variables(programs) | {"TMPDIR": str(temporary)} | variables
             else:
                 container = containers.container_name(*attempt)
                 stop_command = ["docker", "kill", container]
@@ -86,22 +107,25 @@ class Commands:
                     key: value for key, value in os.environ.items() if key.startswith("DOCKER_")
                 }
             passed["PYTHONUNBUFFERED"] = "1"
-            return self._processes.run(command, variables=passed, scratch=scratch, folder=work, log=folder / LOG, stop_command=stop_command)
+            return self._processes.run(
+                command, variables=passed, scratch=scratch, folder=work, log=folder / LOG, stop_command=stop_command, python=python
+            )
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def _environment(self, image: str, command: list[str], scratch: Path) -> dict[str, str]:
-        """Return the variables that give a task the programs of its image and our package."""
-        programs, passed = self._programs(image), {}
-        if any("pip install" in part for part in command):
-            if image_of(image):
-                raise MachineError(
-                    f"the task installs packages into image {image}, which all its tasks share here: add them to its group in pyproject.toml"
-                )
-            programs = disposable_environment(scratch / "environment")
-            passed = {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "UV_"))}
+    def _variables(self, programs: Path) -> dict[str, str]:
+        """Return what every task of an image has in its environment, but for secrets and what differs from task to task."""
         path = os.pathsep.join([str(programs), os.environ.get("PATH", os.defpath)])
-        return passed | {"PYTHONPATH": str(self._code), "_KFP_RUNTIME": "true", "TF_CPP_MIN_LOG_LEVEL": "2", "PATH": path}
+        ours = {"PYTHONPATH": str(self._code), "_KFP_RUNTIME": "true", "TF_CPP_MIN_LOG_LEVEL": "2", "PATH": path, "PYTHONUNBUFFERED": "1"}
+        return passed_on(os.environ) | ours
+
+    def _disposable(self, image: str, scratch: Path) -> Path:
+        """Return the programs of an environment for a task that installs packages."""
+        if image_of(image):
+            raise MachineError(
+                f"the task installs packages into image {image}, which all its tasks share here: add them to its group in pyproject.toml"
+            )
+        return disposable_environment(scratch / "environment")
 
     def _programs(self, image: str, announce: Callable[[str], None] = lambda group: None) -> Path:
         """Return the folder of programs that a task of an image finds first."""
@@ -110,3 +134,7 @@ class Commands:
         if re.fullmatch(r"(.*/)?python(:.*)?", image):
             return Path(sys.executable).parent
         raise MachineError(f"image {image} is not one of the project's, so what it holds is not known here; run with --docker")
+
+
+def _installs(command: list[str]) -> bool:
+    return any("pip install" in part for part in command)

@@ -6,7 +6,7 @@ Run as a plain script by a bare interpreter (`python -I -S`, 12 ms): the standar
 
 The first N words after N are a command to run first when the task is ended early. The launcher's standard input is a pipe that only the runner
 holds open and never writes to. End of file therefore means that the runner wants the task ended or is no more, however it died: one way for Ctrl-C,
-SIGTERM and SIGKILL alike.
+SIGTERM and SIGKILL alike. A prestarted process (`prestart.server`) forks its launchers instead of running this script, and calls `supervise` itself.
 
 The launcher leads a session, and everything that the task starts belongs to it, through any number of forks and process groups, unless it is
 detached on purpose with setsid(2) (`start_new_session=True`), as a server that is meant to outlive its task. So: whoever is in the session
@@ -22,6 +22,11 @@ import signal
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # without loading typing, which would cost every task 10 ms
+    from collections.abc import Callable
+    from typing import NoReturn
+
 TERMINATION_SECONDS = 5.0
 STOPPED = 130
 _PR_SET_PDEATHSIG = 1
@@ -32,10 +37,25 @@ def main() -> int:
     """Run the command; return its exit status, 128 plus the signal that killed it, or `STOPPED`."""
     scratch, words, number = sys.argv[1], sys.argv[3:], int(sys.argv[2])
     stop_command, command = words[:number], words[number:]
-    session, runner = os.getpid(), os.dup(0)
+    return supervise(lambda launcher: become(command, launcher), os.dup(0), scratch, stop_command)
+
+
+def supervise(begin: "Callable[[int], NoReturn]", runner: int, scratch: str, stop_command: list[str]) -> int:
+    """Run a task in a child of this process, which leads a session, and end the session with it.
+
+    Args:
+        begin: Called in the child with this process's id; never returns. It calls `follow` first.
+        runner: File descriptor at whose end of file the runner wants the task ended, or is no more.
+        scratch: Removed when the task is ended early.
+        stop_command: Run when the task is ended early.
+
+    Returns:
+        As `main`.
+    """
+    session = os.getpid()
     if select.select([runner], [], [], 0)[0]:
         return STOPPED  # the runner died as it started this
-    watcher = start_watcher(session, scratch, stop_command)
+    watcher, held = start_watcher(session, scratch, stop_command)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
@@ -43,7 +63,10 @@ def main() -> int:
         signal.signal(each, lambda *_: None)
     task = os.fork()
     if task == 0:
-        become(command, session)
+        signal.set_wakeup_fd(-1)
+        for descriptor in (woken, wake, held):
+            os.close(descriptor)
+        begin(session)
     status = wait(task, runner, woken)
     if status is None:
         run(stop_command)
@@ -56,13 +79,18 @@ def main() -> int:
     return STOPPED if status is None else status
 
 
-def become(command: list[str], launcher: int) -> None:
+def follow(launcher: int) -> bool:
+    """Have the kernel kill this process when the launcher, its parent, dies; return False when it is dead already."""
+    import ctypes  # not in the launcher itself, which waits for nothing
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    return os.getppid() == launcher
+
+
+def become(command: list[str], launcher: int) -> "NoReturn":
     """Become the task: a process that the kernel kills when the launcher dies."""
     try:
-        import ctypes  # not in the launcher itself, which waits for nothing
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() == launcher:  # else it died before that call
+        if follow(launcher):
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             for each in (signal.SIGPIPE, signal.SIGCHLD, *_SIGNALS):
                 signal.signal(each, signal.SIG_DFL)
@@ -73,13 +101,17 @@ def become(command: list[str], launcher: int) -> None:
         os._exit(127)
 
 
-def start_watcher(session: int, scratch: str, stop_command: list[str]) -> int:
-    """Fork a process that ends the session when the launcher is gone; the launcher, when it ends by itself, kills it first."""
-    watched, held = os.pipe()  # `held` is closed by the end of the launcher alone: the task's copy closes as it starts
+def start_watcher(session: int, scratch: str, stop_command: list[str]) -> tuple[int, int]:
+    """Fork a process that ends the session when the launcher is gone; the launcher, when it ends by itself, kills it first.
+
+    Returns:
+        Its process id, and the file descriptor whose closing wakes it: the task must not keep a copy.
+    """
+    watched, held = os.pipe()
     watcher = os.fork()
     if watcher:
         os.close(watched)
-        return watcher
+        return watcher, held
     try:
         os.setsid()
         for each in _SIGNALS:

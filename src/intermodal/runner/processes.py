@@ -1,13 +1,17 @@
 """The processes of one run's tasks: started clean, and ended with the run."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from intermodal.runner import launcher
+from intermodal.runner.prestart.pool import Pool
+from intermodal.runner.prestart.program import Program, program
 
 #: What a task sees of the runner's environment: who and where it is, how to reach the network, and credentials. Everything else reaches a
 #: task through its inputs. Not among them on purpose: PYTHON*, which change how a program runs.
@@ -28,15 +32,43 @@ def passed_on(variables: Mapping[str, str]) -> dict[str, str]:
 class Processes:
     """Starts tasks, each under a launcher (see `launcher`), and ends them all when the run is stopped.
 
+    Args:
+        own: Names of variables that only a task gets, never a process that is started ahead: secrets, and what differs from task to task.
+
     Attributes:
         stopping: Whether `stop` was called; nothing is started any more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own: Iterable[str] = ()) -> None:
         self.stopping = False
-        self._pipes: dict[int, None] = {}
+        self._own = frozenset({"TMPDIR", *own})
+        self._ends: dict[int, Callable[[], None]] = {}
+        self._pool = Pool()
 
-    def run(self, command: list[str], *, variables: dict[str, str], scratch: Path, folder: Path, log: Path, stop_command: list[str]) -> int:
+    def prepare(self, command: list[str], *, python: Path, variables: Mapping[str, str], next_one: bool = False) -> None:
+        """Have a process started ahead import what a command will; returns at once, and does nothing for what is no lightweight component.
+
+        Args:
+            command: As `run` will get it; its arguments do not count.
+            python: The Python of the task's image.
+            variables: As `run` will get them.
+            next_one: Whether it will run before what was prepared earlier.
+        """
+        found = program(command)
+        if found and not self.stopping:
+            self._pool.prepare(python, self._shared(variables), found, next_one=next_one)
+
+    def run(
+        self,
+        command: list[str],
+        *,
+        variables: dict[str, str],
+        scratch: Path,
+        folder: Path,
+        log: Path,
+        stop_command: list[str],
+        python: Path | None = None,
+    ) -> int:
         """Run a command to its end.
 
         Args:
@@ -46,10 +78,22 @@ class Processes:
             folder: Its working directory.
             log: File its output is appended to.
             stop_command: Run before the command is ended early; empty: nothing.
+            python: The Python of its image: a lightweight component then runs in a child of the image's prestarted process. None: in a process of
+                its own, as everything does that no such process takes.
 
         Returns:
             The exit status; 128 plus the signal for a killed process.
         """
+        if self.stopping:
+            return 130
+        found = program(command) if python and not stop_command else None
+        if python and found:
+            status = self._run_prestarted(python, found, variables, scratch, folder, log)
+            if status is not None:
+                return status
+        return self._run_fresh(command, variables, scratch, folder, log, stop_command)
+
+    def _run_fresh(self, command: list[str], variables: dict[str, str], scratch: Path, folder: Path, log: Path, stop_command: list[str]) -> int:
         if self.stopping:
             return 130
         reading, writing = os.pipe()
@@ -69,9 +113,7 @@ class Processes:
             raise
         finally:
             os.close(reading)
-        self._pipes[writing] = None
-        if self.stopping:
-            self._release(writing)
+        self._hold(writing, partial(os.close, writing))
         ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         if ended and ended.si_code != os.CLD_EXITED:
             # Killed from outside. Until it is waited for, no other process can get its number.
@@ -80,19 +122,64 @@ class Processes:
         self._release(writing)
         return code if code >= 0 else 128 - code
 
+    def _run_prestarted(self, python: Path, found: Program, variables: dict[str, str], scratch: Path, folder: Path, log: Path) -> int | None:
+        """Run a task in a child of its image's process; return None when that took it not."""
+        task = {"variables": variables, "scratch": str(scratch), "folder": str(folder)}
+        with log.open("ab") as output:
+            channel = self._pool.begin(python, self._shared(variables), found, task, output.fileno())
+        if channel is None:
+            return None
+        number = channel.fileno()
+        self._hold(number, partial(_end_of_file, channel))
+        try:
+            with channel, channel.makefile("rb") as answers:
+                session, status = answers.readline(), answers.readline()
+                self._ends.pop(number, None)
+        finally:
+            self._pool.ended()
+        if not session:
+            return None
+        if not status:
+            # The launcher was killed from outside. Its number stays its session's while anybody is in that.
+            launcher.end_session(int(session), 0.0)
+            return 128 + 9
+        return int(status)
+
     def stop(self) -> None:
         """End all tasks and start none any more. Takes no lock: a signal handler may call it at any moment."""
         self.stopping = True
-        for pipe in list(self._pipes):
-            self._release(pipe)
+        self._pool.stop()
+        for number in list(self._ends):
+            self._release(number)
 
-    def _release(self, pipe: int) -> None:
-        # dict.pop is atomic: of several callers exactly one closes the pipe.
-        if self._pipes.pop(pipe, self) is None:
-            os.close(pipe)
+    def close(self) -> None:
+        """End the processes that were started ahead, when the run has ended."""
+        self._pool.close()
+
+    def _shared(self, variables: Mapping[str, str]) -> dict[str, str]:
+        return {key: value for key, value in variables.items() if key not in self._own}
+
+    def _hold(self, number: int, end: Callable[[], None]) -> None:
+        self._ends[number] = end
+        if self.stopping:
+            self._release(number)
+
+    def _release(self, number: int) -> None:
+        # dict.pop is atomic: of several callers exactly one ends it.
+        end = self._ends.pop(number, None)
+        if end:
+            end()
 
     def sleep(self, seconds: float) -> None:
         """Sleep, but no longer than until the run is stopped."""
         deadline = time.monotonic() + seconds
         while not self.stopping and (left := deadline - time.monotonic()) > 0:
             time.sleep(min(left, 0.1))
+
+
+def _end_of_file(channel: socket.socket) -> None:
+    """Let the launcher read an end of file; its answer still comes."""
+    try:
+        channel.shutdown(socket.SHUT_WR)
+    except OSError:
+        return  # it is gone

@@ -22,6 +22,7 @@ from intermodal.runner.commands import Commands
 from intermodal.runner.engine import Engine, Outcome
 from intermodal.runner.environments import image_digest
 from intermodal.runner.inputs import Artifact, Values
+from intermodal.runner.prestart.order import Order
 from intermodal.runner.processes import Processes
 from intermodal.runner.progress import Progress
 from intermodal.runner.records import recorded
@@ -65,7 +66,6 @@ class Session:
         self._title = title or self._name
         identity = identity or f"{self._name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
         self._run = Run(identity, home / "runs" / identity)
-        self._processes = Processes()
 
     def run(self, arguments: dict[str, Any], *, cached: bool) -> Run:
         """Run it to its end; see `LocalTarget.run`."""
@@ -74,21 +74,25 @@ class Session:
         named = {name: os.environ[name] for name in named_variables(arguments) if name in os.environ}
         for name, value in named.items():
             remember(value, f"${{{name}}}")
+        self._processes = Processes(own=named)
         commands = Commands(self._processes, home=self._home, code=self._code, mounts=self._mounts, named=named)
         commands.prepare(_images(self._specification), self._console.print)
         self._run.directory.mkdir(parents=True)
         self._console.print(f"[bold]{escape(self._title)}[/]  [dim]{escape(str(path_shown(self._run.directory)))}[/]", soft_wrap=True)
         cache = Cache(self._home / "cache", reading=cached, image_content=image_digest if self._mounts is None else containers.image_content)
         progress = Progress(self._console, [*task_names(self._specification).values()])
-        tasks = Tasks(self._run, cache, commands, self._processes, progress, self._placeholders())
+        order = Order(self._specification, commands.expect)
+        tasks = Tasks(self._run, cache, commands, self._processes, progress, self._placeholders(), order.started)
         engine = Engine(self._specification, inputs, tasks.execute, parallelism=self._parallelism, stopping=lambda: self._processes.stopping)
         request = {"specification": self._specification, "arguments": arguments, "name": self._title, "docker": self._mounts is not None}
         stopped: list[int] = []
         try:
             with recorded(self._run.directory, request), self._signals(stopped), progress:
+                order.begin()
                 outcome = engine.run()
         finally:
             self._processes.stop()
+            self._processes.close()
             cache.digests.save()
         self._run.seconds = time.monotonic() - started
         self._run.outputs, self._run.skipped = outcome.outputs.plain(), outcome.skipped

@@ -4,7 +4,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,21 @@ class Tasks:
         processes: Says whether the run is being stopped.
         progress: Where they are shown.
         placeholders: What the placeholders of the run stand for.
+        started: Called with a task, as its graph has it, when it is really run.
     """
 
-    def __init__(self, run: Run, cache: Cache, commands: Commands, processes: Processes, progress: Progress, placeholders: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        cache: Cache,
+        commands: Commands,
+        processes: Processes,
+        progress: Progress,
+        placeholders: Mapping[str, str],
+        started: Callable[[dict[str, Any]], None],
+    ) -> None:
         self._run, self._cache, self._commands, self._processes = run, cache, commands, processes
-        self._progress, self._placeholders = progress, placeholders
+        self._progress, self._placeholders, self._started = progress, placeholders, started
         self._lock = threading.Lock()
 
     def execute(self, instance: Instance) -> Values:
@@ -93,6 +103,7 @@ class Tasks:
         policy = instance.task.get("retryPolicy", {})
         retries, factor = int(policy.get("maxRetryCount", 0)), float(policy.get("backoffFactor") or 2.0)
         first, longest = _seconds(policy.get("backoffDuration", "0s")), _seconds(policy.get("backoffMaxDuration", _LONGEST_BACKOFF))
+        self._started(instance.task)
         for number in count(1):
             try:
                 _empty(folder)
