@@ -3,7 +3,7 @@ PYTHON ?= python3
 # Byte code makes TensorFlow import three times as fast; a shell that forbids it would slow every task.
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: run test faults check compile reference images clean help
+.PHONY: run test faults check compile reference docs images clean help
 
 help: ## What there is
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,7 @@ check: .venv/.ready ## Static checks: format, lint, types, layers, generated fil
 	.venv/bin/intermodal compile --check
 	.venv/bin/python -m intermodal.reference --check
 	.venv/bin/python tests/fault_matrix.py --check
+	@$(MAKE) --no-print-directory docs
 
 compile: .venv/.ready ## Write compiled/
 	.venv/bin/intermodal compile
@@ -32,6 +33,9 @@ compile: .venv/.ready ## Write compiled/
 reference: .venv/.ready ## Write docs/reference/
 	.venv/bin/python -m intermodal.reference
 	.venv/bin/python tests/fault_matrix.py
+
+docs: .venv/.ready ## Build the documentation's site in site/; a link that leads nowhere fails
+	@$$(.venv/bin/python -c "from intermodal.runner.environments import environment; print(environment('docs'))") -m sphinx -q -W --keep-going -b html docs site
 
 images: ## Build all images with Docker; BASE, INDEX, REPOSITORY, TAG as images/build says
 	@images/build
