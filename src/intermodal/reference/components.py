@@ -1,9 +1,11 @@
 """Pages of the components, written from their contracts."""
 
 import json
+import os
+import re
 from typing import Any
 
-from intermodal.authoring.catalog import component_names, load_component
+from intermodal.authoring.catalog import component_names, component_page, load_component
 from intermodal.authoring.decorator import CACHED_WITH, UNCACHED
 from intermodal.authoring.images import IMAGES, image_of
 from intermodal.reference.markdown import notice, table
@@ -42,8 +44,24 @@ def _page(name: str) -> str:
     if specification.outputs:
         made = ((f"`{key}`", _type(value), value.description or "") for key, value in specification.outputs.items())
         parts.append("## Outputs\n\n" + table(("Name", "Type", ""), made))
-    parts.append(f"More, with an example: [the component's own page](../../../components/{name}/README.md).")
-    return notice("the component's contract") + "\n\n".join(parts) + "\n"
+    parts.append(_own_page(name))
+    return notice(f"components/{name}: its contract and its README.md") + "\n\n".join(parts) + "\n"
+
+
+def _own_page(name: str) -> str:
+    """Return the component's own page without its title, its links as they are from here."""
+    text = component_page(name).read_text(encoding="utf-8").strip()
+    here, there = f"docs/reference/{FOLDER}", f"components/{name}"
+
+    def moved(match: re.Match[str]) -> str:
+        target, fragment = match[1].partition("#")[0], "".join(match[1].partition("#")[1:])
+        if not target or "://" in target:
+            return match[0]
+        place = os.path.normpath(f"{there}/{target}")
+        page = re.fullmatch(r"components/(\w+)(/README\.md)?", place)
+        return f"]({f'{page[1]}.md' if page else os.path.relpath(place, here)}{fragment})"
+
+    return "## Use\n\n" + re.sub(r"\]\(([^)\s]+)\)", moved, re.sub(r"\A# .*\n+", "", text)).replace("\n# ", "\n## ")
 
 
 def _image(name: str) -> str:
