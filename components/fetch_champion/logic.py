@@ -32,10 +32,11 @@ def fetch_champion(*, name: str, registry: str, version: str, model_sha256: str,
             client = open_existing_registry(registry)
             if version and not client:
                 raise StoreError(f"model registry {registry}: there is no such file, so no {name} version {version}; give another registry")
-            with registry_errors(registry, folder):
-                found = client and (client.get_model_version(name, version) if version else champion_of(client, name))
-                if found:
-                    _download(client, found, folder)
+            if client:
+                with registry_errors(registry, folder):
+                    found = client.get_model_version(name, version) if version else champion_of(client, name)
+                    if found:
+                        _download(client, found, folder)
         if not found:
             write_json(folder / "champion.json", {"version": None, "model_sha256": None})
             return {}

@@ -1,4 +1,4 @@
-"""The catalog: which components and shipped configurations there are."""
+"""The catalog: which components there are, and where their pages and compiled files are."""
 
 import difflib
 import importlib
@@ -34,6 +34,6 @@ def component_page(name: str) -> Path:
     return Path(next(iter(intermodal.components.__path__))) / name / "README.md"
 
 
-def shipped_configurations(root: Path) -> list[Path]:
-    """Return the configurations below a checkout's root, sorted."""
-    return sorted([*root.glob("pipelines/*.yaml"), *root.glob("examples/*/*.yaml")])
+def compiled_component(name: str) -> Path:
+    """Return the path of a component's compiled file, which kfp's `load_component_from_file` takes."""
+    return Path(next(iter(intermodal.__path__))).resolve() / "compiled" / "components" / f"{name}.yaml"

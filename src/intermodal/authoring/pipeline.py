@@ -17,6 +17,7 @@ from kfp import dsl
 
 from intermodal.configuration.loading import Values, fill_in, read_values, validated
 from intermodal.configuration.sections import Configuration, Parameter, Place, pipeline_arguments, pipeline_parameters, wired
+from intermodal.configuration.shipped import find_configuration
 from intermodal.runtime.errors import ConfigurationError, MachineError, nearest
 from intermodal.runtime.user_code import load_module
 
@@ -160,7 +161,7 @@ def load_job(path: Path, overrides: list[str] | None = None, *, profile: list[st
     """Read a configuration, and the pipeline that it names.
 
     Args:
-        path: A YAML file.
+        path: A YAML file, or the path or name of one that comes with the package.
         overrides: `section.key=value` texts, each value YAML, applied over the file.
         profile: The same, of a profile in `targets.toml`, which serves every pipeline: keys that only another installed pipeline has are left out.
         known: `section.key` to value, for keys that the file leaves open: what a platform knows of itself.
@@ -169,10 +170,11 @@ def load_job(path: Path, overrides: list[str] | None = None, *, profile: list[st
         ConfigurationError: The file is missing, is not YAML, or says something wrong; the message names the line, the key, and the key that
             was probably meant.
     """
+    path = find_configuration(path)
     pipeline = _pipeline_of(read_values(path, overrides))
     values = read_values(path, [*_meant_for(pipeline, profile or []), *(overrides or [])])
     fill_in(values, pipeline.configuration, known or {})
-    return Job(pipeline, validated(values, pipeline.configuration), path)
+    return Job(pipeline, validated(values, pipeline.configuration), values.path)
 
 
 def _meant_for(pipeline: Pipeline, settings: list[str]) -> list[str]:

@@ -1,15 +1,15 @@
 """The commands that show what there is: list, doctor."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from intermodal.authoring.catalog import component_names, load_component, shipped_configurations
+from intermodal.authoring.catalog import component_names, load_component
 from intermodal.cli.options import TARGETS, Profile, TargetsFile, console, example
 from intermodal.cli.runs import list_runs
+from intermodal.configuration.shipped import shipped_configurations
 
 app = typer.Typer()
 
@@ -33,7 +33,7 @@ def list_(
         component = load_component(name)
         table.add_row(name, _image(component), component.description.split("\n\n")[0])
     console.print(table)
-    if configurations := shipped_configurations(Path()):
+    if configurations := shipped_configurations():
         console.print("\n[bold]Configurations[/]  " + escape("  ".join(map(str, configurations))))
 
 

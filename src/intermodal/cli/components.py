@@ -27,7 +27,7 @@ _TYPES: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
 @app.command(epilog=example("describe train_model"))
 def describe(name: Annotated[str, typer.Argument(metavar="COMPONENT")]) -> None:
     """Describe a component: its inputs with their defaults, its outputs, image and page."""
-    from intermodal.authoring.catalog import component_page, load_component
+    from intermodal.authoring.catalog import compiled_component, component_page, load_component
     from intermodal.authoring.decorator import CACHED_WITH, UNCACHED
 
     component = load_component(name)
@@ -45,9 +45,10 @@ def describe(name: Annotated[str, typer.Argument(metavar="COMPONENT")]) -> None:
     for table in (inputs, outputs):
         console.print("")
         console.print(table)
-    page = component_page(name)
-    if page.exists():
-        console.print(f"\nMore: {escape(str(page))}", soft_wrap=True)
+    console.print()
+    for heading, path in (("More", component_page(name)), ("Compiled", compiled_component(name))):
+        if path.exists():
+            console.print(f"{heading}: {escape(str(path))}", soft_wrap=True)
 
 
 def _short_type(value: Any) -> str:

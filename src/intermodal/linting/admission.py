@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from intermodal.configuration.shipped import find_configuration
 from intermodal.linting import lint_documents
 from intermodal.linting.finding import PLATFORMS
 from intermodal.runtime.errors import ConfigurationError
@@ -34,11 +35,12 @@ def is_compiled(documents: list[dict[str, Any]]) -> bool:
 
 
 def read_pipeline(path: Path) -> list[dict[str, Any]]:
-    """Return the YAML documents of a configuration or a compiled pipeline.
+    """Return the YAML documents of a configuration, one that comes with the package included, or of a compiled pipeline.
 
     Raises:
         ConfigurationError: The file is missing, is not YAML, or is neither.
     """
+    path = find_configuration(path)
     text = read_text(path, "give a configuration or a compiled pipeline; `intermodal list` names the shipped ones")
     documents = [each.value for each in parse_documents(text, str(path))]
     if not documents or not all(isinstance(each, dict) for each in documents):

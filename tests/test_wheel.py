@@ -1,0 +1,113 @@
+"""The wheel holds all that a person without a checkout needs: components, their compiled files, the configurations with their feature code."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from intermodal.authoring.catalog import component_names
+from intermodal.authoring.images import IMAGES
+from intermodal.runner.environments import environment
+
+ROOT = Path(__file__).resolve().parents[1]
+UV = Path(sys.executable).parent / "uv"
+pytestmark = pytest.mark.timeout(900)
+
+
+def sh(*command: object, cwd: Path, **variables: str) -> str:
+    quiet = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV", "INTERMODAL_HOME")}
+    done = subprocess.run(
+        [str(each) for each in command],
+        cwd=cwd,
+        env=quiet | {"COLUMNS": "200", "TERM": "dumb"} | variables,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=800,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dist")
+    sh(UV, "build", "--quiet", "--wheel", "--out-dir", folder, ROOT, cwd=folder)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """The folder of programs of a fresh environment with the wheel and the packages of the example data."""
+    folder = tmp_path_factory.mktemp("installed") / "venv"
+    sh(UV, "venv", "--quiet", "--python", sys.executable, folder, cwd=folder.parent)
+    sh(UV, "pip", "install", "--quiet", "--python", folder, wheel, "scikit-learn", cwd=folder.parent)
+    return folder / "bin"
+
+
+def test_every_tracked_file_of_the_examples_and_every_compiled_component_is_in_it(wheel):
+    tracked = sh("git", "ls-files", "pipelines", "examples", "feature_repo", "components", "compiled/components", cwd=ROOT).split()
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"intermodal/{path}" for path in tracked if not path.endswith("role.yaml")} <= names
+    assert {f"intermodal/compiled/components/{name}.yaml" for name in component_names()} <= names
+
+
+def test_without_a_checkout_the_configurations_are_listed_and_compile(installed, tmp_path):
+    shown = sh(installed / "intermodal", "list", cwd=tmp_path)
+    assert "pipelines/flights.yaml" in shown
+    assert "examples/breast_cancer/breast_cancer.yaml" in shown
+    for given in ("breast_cancer", "examples/breast_cancer/breast_cancer.yaml"):
+        sh(installed / "intermodal", "compile", given, "--target", "kubeflow", "--output", tmp_path / "out", cwd=tmp_path)
+        made = list((tmp_path / "out" / "kubeflow").iterdir())
+        assert [path.name for path in made] == ["breast_cancer.yaml"]
+        assert str(tmp_path) not in made[0].read_text()
+        made[0].unlink()
+
+
+def test_describe_names_the_compiled_file_which_kfp_loads(installed, tmp_path):
+    shown = sh(installed / "intermodal", "describe", "train_model", cwd=tmp_path)
+    path = Path(re.search(r"^Compiled: (\S+)$", shown, re.MULTILINE)[1])
+    assert "site-packages" in path.parts
+    code = "import sys; from kfp import components; print(components.load_component_from_file(sys.argv[1]).name)"
+    assert sh(installed / "python", "-c", code, path, cwd=tmp_path).strip() == "train-model"
+
+
+@pytest.fixture
+def caches(installed, tmp_path):
+    """A cache folder in which the images' environments are those of this checkout: the lock is the same."""
+    variables = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for image in IMAGES:
+        code = f"from intermodal.runner.environments import environment_folder as f; print(f({image!r}))"
+        place = Path(sh(installed / "python", "-c", code, cwd=tmp_path, **variables).strip())
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(environment(image).parents[1])
+    return variables
+
+
+def test_the_breast_cancer_example_runs_without_a_checkout(installed, caches, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    try:
+        shown = sh(installed / "intermodal", "run", "breast_cancer", "--set", f"serving.local.port={port}", cwd=tmp_path, **caches)
+        assert "Gate     passed" in shown
+        report = Path(tmp_path, re.search(r"^Report +(\S+)$", shown, re.MULTILINE)[1])
+        assert "<!doctype html>" in report.read_text()
+    finally:
+        listed = sh(installed / "intermodal", "serve", cwd=tmp_path)
+        if "breast" in listed:
+            sh(installed / "intermodal", "serve", "stop", "breast-cancer", cwd=tmp_path)
+
+
+def test_one_component_runs_without_a_checkout(installed, caches, tmp_path):
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "history.json").write_text(json.dumps({"loss": [0.5, 0.4]}))
+    shown = sh(installed / "intermodal", "run-component", "render_report", "--input", "training=training", cwd=tmp_path, **caches)
+    assert "Learning: loss" in Path(re.search(r"^report +HTML +(\S+)$", shown, re.MULTILINE)[1]).read_text()
