@@ -73,36 +73,35 @@ def test_a_format_without_a_runtime_is_refused_in_words_and_leaves_nothing(space
 
 
 @pytest.fixture
-def runtime(space):
-    """A ServingRuntime for the format `toy`: our predictor, named and started as KServe's own servers are."""
-    port = free_port()
-    container = {
-        "name": "kserve-container",
-        "image": IMAGE,
-        "command": ["python3", "-m", "intermodal.serving.predictor"],
-        "args": ["--model_name={{.Name}}", "--model_dir=/mnt/models", f"--http_port={port}"],
-        "ports": [{"containerPort": port, "protocol": "TCP"}],
-        "resources": {"requests": {"cpu": "10m"}},
-        "readinessProbe": {"httpGet": {"path": "/v2/health/ready", "port": port}, "periodSeconds": 2, "failureThreshold": 150},
-    }
-    body = {
-        "apiVersion": "serving.kserve.io/v1alpha1",
-        "kind": "ServingRuntime",
-        "metadata": {"name": "toy"},
-        "spec": {
-            "supportedModelFormats": [{"name": "toy", "version": "1", "autoSelect": True}],
+def runtimes(space):
+    """Two ServingRuntimes for the format `toy`: our predictor, named and started as KServe's own servers are, each at a port of its own."""
+    custom = client.CustomObjectsApi()
+    place = ("serving.kserve.io", "v1alpha1", space.name, "servingruntimes")
+    for name in ("toy", "other"):
+        port = free_port()
+        container = {
+            "name": "kserve-container",
+            "image": IMAGE,
+            "command": ["python3", "-m", "intermodal.serving.predictor"],
+            "args": ["--model_name={{.Name}}", "--model_dir=/mnt/models", f"--http_port={port}"],
+            "ports": [{"containerPort": port, "protocol": "TCP"}],
+            "resources": {"requests": {"cpu": "10m"}},
+            "readinessProbe": {"httpGet": {"path": "/v2/health/ready", "port": port}, "periodSeconds": 2, "failureThreshold": 150},
+        }
+        specification = {
+            "supportedModelFormats": [{"name": "toy", "version": "1", "autoSelect": name == "toy"}],
             "protocolVersions": ["v1", "v2"],
             "containers": [container],
-        },
-    }
-    custom = client.CustomObjectsApi()
-    custom.create_namespaced_custom_object("serving.kserve.io", "v1alpha1", space.name, "servingruntimes", body)
+        }
+        body = {"apiVersion": "serving.kserve.io/v1alpha1", "kind": "ServingRuntime", "metadata": {"name": name}, "spec": specification}
+        custom.create_namespaced_custom_object(*place, body)
     yield
-    custom.delete_namespaced_custom_object("serving.kserve.io", "v1alpha1", space.name, "servingruntimes", "toy")
+    for name in ("toy", "other"):
+        custom.delete_namespaced_custom_object(*place, name)
 
 
-def test_a_runtime_of_the_cluster_goes_through_all_steps_right_and_wrong(space, runtime):
-    arguments = space.arguments("one", 0.25, "1", service="by-runtime", model_format="toy", timeout=240.0)
+def test_a_runtime_of_the_cluster_goes_through_all_steps_right_and_wrong(space, runtimes):
+    arguments = space.arguments("one", 0.25, "1", service="by-runtime", model_format="toy")
     metadata = deploy_kserve(**arguments)
     assert (metadata["name"], metadata["version"]) == ("by-runtime", "1")
     assert metadata["tested"] == "3 rows of the evaluation got the expected answers over V1, within 0.0001"
@@ -110,7 +109,7 @@ def test_a_runtime_of_the_cluster_goes_through_all_steps_right_and_wrong(space, 
     assert deployment["response"]["predictions"] == pytest.approx([probability(XS[-1], 0.25)], abs=1e-6)
     assert space.service("by-runtime")["spec"]["predictor"]["model"]["modelFormat"] == {"name": "toy"}
     with pytest.raises(DeploymentError, match=r"(?s)over V2 for row 0 of smoke\.json.*candidate is removed.*was not touched"):
-        deploy_kserve(**space.arguments("two", 3.0, "2", service="by-runtime", model_format="toy", protocol="v2", timeout=240.0))
+        deploy_kserve(**space.arguments("two", 3.0, "2", service="by-runtime", model_format="toy", protocol="v2", runtime="other"))
     assert space.models("by-runtime") == {"one"}
 
 
@@ -124,7 +123,7 @@ print(json.dumps(deploy_kserve(**json.loads(os.environ["ARGUMENTS"]))))
 def test_in_a_pod_the_namespace_and_the_image_are_its_own(space):
     account = space.account(role=True).rpartition("kubeconfig-")[2]
     arguments = space.arguments("one", 0.25, "", service="from-a-pod", namespace="", image="", evaluation_path=None, registration_path=None)
-    arguments |= {"model_path": "/models/one", "deployment_path": "/tmp/deployment", "timeout": 240.0}
+    arguments |= {"model_path": "/models/one", "deployment_path": "/tmp/deployment"}
     pod = {
         "metadata": {"name": "task"},
         "spec": {

@@ -91,9 +91,10 @@ def deploy_on_vertex(
     Returns:
         The task whose output is `deployment.json`, as `serve_model` writes it.
     """
-    running = list_served(url=f"{_API}/{endpoint}", member="deployedModels", form="{model}@{modelVersionId}")
+    running = list_served(url=f"{_API}/{endpoint}", member="deployedModels", form="{model}@{modelVersionId}").set_caching_options(False)
     labelled = f"filter=labels.service%3D%22{name}%22&orderBy=create_time"
-    known = list_served(url=f"{_API}/projects/{PROJECT}/locations/{LOCATION}/models?{labelled}", member="models", form="{name}")
+    registry = f"{_API}/projects/{PROJECT}/locations/{LOCATION}/models"
+    known = list_served(url=f"{registry}?{labelled}", member="models", form="{name}").set_caching_options(False)
     # An endpoint that is not there ends the run before anything is uploaded.
     tested = test_predictor(model=model, evaluation=evaluation, timeout=timeout, tolerance=tolerance).after(running)
     upload = describe_upload(
