@@ -141,7 +141,7 @@ def _load(
     table = examples.read(part, [*(each.name for each in inputs), label])
     labels = binary_labels(table, label, part)
     if labels.min() == labels.max():
-        raise DataError(f"label {label!r} of the part {part!r} is {labels[0]:g} in all {len(labels)} rows; a model needs both classes there")
+        raise DataError(f"label {label!r} of the part {part!r} is {labels[0]:g} in all {len(labels)} rows; a model needs both 0 and 1 there")
     dense = np.empty((len(labels), preprocess.width), np.float32)
     specs = tensor_specs(inputs)
     for start in range(0, len(labels), _CHUNK):

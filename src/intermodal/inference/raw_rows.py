@@ -50,6 +50,8 @@ def binary_labels(table: pa.Table, label: str, part: str) -> np.ndarray:
     column = table.column(label)
     if column.null_count:
         raise DataError(f"label {label!r} of the part {part!r} is null in {column.null_count} rows; leave them out or label them")
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        raise DataError(f"label {label!r} of the part {part!r} is text, for instance {column[0].as_py()!r:.60}; it must be 0 or 1")
     values = _array(column, {"name": label, "type": "number"})
     other = values[(values != 0) & (values != 1)]
     if other.size:

@@ -155,6 +155,7 @@ def test_an_exit_in_a_model_function_is_an_error(data, arguments, code, words):
         (pa.array([1] * 1500), "all 1500 rows"),
         (pa.array([0, None] * 750), "null in 750 rows"),
         (pa.array([0, 2] * 750), "must be 0 or 1"),
+        (pa.array(["yes", "no"] * 750), "is text, for instance 'yes'; it must be 0 or 1"),
     ],
 )
 def test_a_label_that_cannot_be_learnt_is_refused(data, arguments, values, message):
