@@ -42,7 +42,7 @@ def test_the_models_own_code_is_part_of_the_lineage(local_registry, model_name, 
     (tmp_path / "model.py").write_text("def build(width, settings): ...")
     made = register(registrable(), local_registry, model_name, code_path=str(tmp_path))
     assert made["lineage"]["code_sha256"] not in (None, made["lineage"]["repository_sha256"])
-    assert "code_sha256" not in register(registrable("other weights"), local_registry, model_name, run_name="run-2")["lineage"]
+    assert "code_sha256" not in register(registrable("other weights", verdict="blocked"), local_registry, model_name, run_name="run-2")["lineage"]
 
 
 def test_a_passed_model_becomes_champion_with_numbers_curves_and_lineage(local_registry, model_name, registrable):
