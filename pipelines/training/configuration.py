@@ -5,17 +5,16 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from intermodal.components.deploy_kserve.component import deploy_kserve
+from intermodal.authoring.pipeline import deploy_steps
 from intermodal.components.evaluate_model.component import evaluate_model
 from intermodal.components.gate_model.component import gate_model
 from intermodal.components.ingest_tables.arguments import named_source
 from intermodal.components.ingest_tables.component import ingest_tables
 from intermodal.components.retrieve_features.component import retrieve_features
-from intermodal.components.serve_model.component import serve_model
 from intermodal.components.train_model.arguments import NAMED
 from intermodal.components.train_model.component import train_model
 from intermodal.components.validate_data.component import validate_data
-from intermodal.configuration.sections import Configuration, Folder, Section, SourceUri, platform_sections, section
+from intermodal.configuration.sections import Configuration, Folder, SourceUri, platform_sections, section, step_sections
 from intermodal.runtime.arguments import ArgumentError
 from intermodal.runtime.secret_values import named_variables
 
@@ -89,29 +88,6 @@ class Training(section(train_model, without=("label", "seed"))):  # type: ignore
         return self
 
 
-class VertexServing(Section):
-    """The parameters of Vertex AI's deploy step (`deploy_on_vertex`), which needs an extra: so its defaults stand here."""
-
-    endpoint: str = Field(pattern=r"^projects/[^/]+/locations/[^/]+/endpoints/[^/]+$", description="An endpoint that exists")
-    parent_model: str = Field(
-        "",
-        pattern=r"^(projects/[^/]+/locations/[^/]+/models/[^/]+)?$",
-        description="The managed model that gets a new version; default: the one labelled with the service's name",
-    )
-    machine_type: str = Field("n1-standard-2", min_length=1, description="Machine of a replica")
-    minimum_replicas: int = Field(1, ge=1, description="How many there always are")
-    maximum_replicas: int = Field(0, ge=0, description="How many there may be; default: as many as there always are")
-    service_account: str = Field("", description="Account that the predictor runs as; default: the service's own")
-    timeout: float = Field(120.0, gt=0, description="Seconds until the predictor must be ready, and until the endpoint must answer right")
-    tolerance: float = Field(1e-4, ge=0, description="How far a served probability may be from the expected one")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "VertexServing":
-        if self.maximum_replicas and self.minimum_replicas > self.maximum_replicas:
-            raise ValueError(f"maximum_replicas {self.maximum_replicas} must be at least minimum_replicas, {self.minimum_replicas}")
-        return self
-
-
 class TrainingConfiguration(Configuration):
     """A training pipeline's whole configuration."""
 
@@ -126,11 +102,7 @@ class TrainingConfiguration(Configuration):
     training = Training
     evaluation = section(evaluate_model, without=("label", "seed"), slices=list[str])
     gate = section(gate_model, without=("seed",), minimum=dict[Metric, float], maximum=dict[Metric, float], metric=Metric)
-    serving = platform_sections(
-        local=section(serve_model, without=("name", "version"), deployments=(str, "{home}/deployments")),
-        kubeflow=section(deploy_kserve, without=("name", "version")),
-        vertex=VertexServing,
-    )
+    serving = platform_sections(**step_sections(deploy_steps(), without=("name", "version"), deployments=(str, "{home}/deployments")))
 
     renamed: ClassVar[dict[str, str]] = (
         {

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intermodal.authoring.pipeline import Job, load_job
-from intermodal.components.serve_model.component import serve_model
 from intermodal.configuration.sections import Place, pipeline_parameters
 from intermodal.pipelines.training.configuration import TrainingConfiguration
 from intermodal.runtime.errors import ConfigurationError, IntermodalError
@@ -144,7 +143,7 @@ def test_stores_are_below_the_home_that_is_named(tmp_path):
 
 def test_arguments_fit_the_pipeline(tmp_path):
     job = load_job(FLIGHTS)
-    inputs, given = job.wire("local", serve_model).component_spec.inputs, set(local_arguments(job, tmp_path))
+    inputs, given = job.wire("local").component_spec.inputs, set(local_arguments(job, tmp_path))
     assert {name for name, each in inputs.items() if not each.optional} <= given <= set(inputs)
 
 

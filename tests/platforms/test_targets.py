@@ -79,7 +79,7 @@ def test_each_platform_deploys_in_its_own_way_from_the_same_pipeline_function(jo
 
 def test_images_come_from_the_registry_by_digest_where_one_is_known(job):
     digest = "sha256:" + "a" * 64
-    target = ClusterTarget("kubeflow", lambda: None, image_repository="registry.example/team", digests={"train": digest})
+    target = ClusterTarget("kubeflow", image_repository="registry.example/team", digests={"train": digest})
     images = {each["container"]["image"] for each in target.compile(job)["deploymentSpec"]["executors"].values() if "container" in each}
     assert f"registry.example/team/intermodal-train@{digest}" in images
     assert all(image.startswith("registry.example/team/") and image_of(image) for image in images)

@@ -194,7 +194,7 @@ def test_rows_are_scored_by_a_managed_job_without_a_deployment(run, tmp_path):
     server, port = ServingVertex(tmp_path), free_port()
     with server.running(), https_proxy(server, HOST, tmp_path, tunnel=port) as variables, job_service(tmp_path, port) as jobs:
         outputs = run(
-            load_job(Path("pipelines/batch_prediction.yaml")).wire("vertex", None),
+            load_job(Path("pipelines/batch_prediction.yaml")).wire("vertex"),
             variables,
             name="batch-prediction",
             model=f"{MODEL}@2",
@@ -260,7 +260,7 @@ except MachineError as error:
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == (
-        "google-cloud-pipeline-components is not installed, and pipelines for Vertex AI need it: pip install 'intermodal[vertex]'"
+        "google-cloud-pipeline-components is not installed, and the pipeline 'training' needs it: pip install 'intermodal[vertex]'"
     )
 
 

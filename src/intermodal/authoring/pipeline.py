@@ -22,6 +22,7 @@ from intermodal.runtime.errors import ConfigurationError, MachineError, nearest
 from intermodal.runtime.user_code import load_module
 
 GROUP = "intermodal.pipelines"
+_DEPLOY_STEPS = "intermodal.deploy_steps"
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,12 @@ class Job:
         """Return whether the pipeline has what it needs on a platform."""
         return not self.pipeline.platforms or platform in self.pipeline.platforms
 
-    def wire(self, platform: str, deploy: Callable[..., Any] | None) -> Any:
+    def wire(self, platform: str, deploy: Callable[..., Any] | None = None) -> Any:
         """Return the pipeline as kfp compiles it.
 
         Args:
             platform: Whose part of the configuration counts: `local`, `kubeflow`, `vertex`.
-            deploy: The platform's step that brings a model to serve.
+            deploy: The step that brings a model to serve. Default: the platform's own (`deploy_steps`).
 
         Raises:
             ConfigurationError: The pipeline does not run on the platform.
@@ -87,7 +88,7 @@ class Job:
 
         def function(*channels: Any) -> Any:
             named = dict(zip((each.name for each in parameters), channels, strict=True))
-            extra = {"deploy": deploy} if "deploy" in inspect.signature(build).parameters else {}
+            extra = {"deploy": deploy or deploy_steps().get(platform)} if "deploy" in inspect.signature(build).parameters else {}
             return build(wired(settings, platform, named), **extra)
 
         about = (parse(build.__doc__ or "").short_description or self.pipeline.name).strip()
@@ -123,6 +124,14 @@ class Job:
             except _ElsewhereError:
                 continue
         return made
+
+
+def deploy_steps() -> dict[str, Any]:
+    """Return how each platform brings a model to serve: the entry points `intermodal.deploy_steps`, by platform.
+
+    A step is a component, or a function that adds tasks and returns the last; its parameters are keys of a configuration (`serving.PLATFORM`).
+    """
+    return {each.name: each.load() for each in sorted(entry_points(group=_DEPLOY_STEPS), key=lambda each: each.name)}
 
 
 def find_pipeline(name: str, base: Path = Path()) -> Pipeline:

@@ -6,7 +6,7 @@ A key of the YAML is one parameter from there on: `gate.confidence` is the pipel
 import importlib
 import inspect
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Optional, Union, cast, get_args, get_origin
@@ -148,6 +148,19 @@ def section(component: Any, *, without: tuple[str, ...] = (), **fields: Any) -> 
 def given_at_submission(description: str) -> Any:
     """Return a field that a configuration may leave open: the parameter is required where the pipeline starts."""
     return Field(None, description=description, validate_default=False, json_schema_extra={"given_at_submission": True})
+
+
+def step_sections(steps: Mapping[str, Any], *, without: tuple[str, ...] = (), **fields: Any) -> dict[str, Any]:
+    """Return the section of each platform's step, for `platform_sections`.
+
+    Args:
+        steps: Component or function by platform.
+        without: Parameters that the pipeline fills in by itself.
+        fields: See `section`; they count where a step has the parameter.
+    """
+    return {
+        name: section(step, without=without, **{key: each for key, each in fields.items() if key in _inputs(step)}) for name, step in steps.items()
+    }
 
 
 def platform_sections(**sections: type[Section]) -> Any:

@@ -1,8 +1,6 @@
 """The platforms a pipeline is compiled for: what differs between them, and nothing else."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 from intermodal.authoring.catalog import component_names
@@ -11,11 +9,9 @@ from intermodal.authoring.pipeline import Job
 from intermodal.compiler.build import compile_specification, set_images
 from intermodal.compiler.resources import accelerator_of, apply_retries, apply_shape, container_of
 from intermodal.compiler.specification import Specification, apply_cache_policy, graphs
-from intermodal.components.deploy_kserve.component import deploy_kserve
-from intermodal.components.serve_model.component import serve_model
 from intermodal.configuration.targets import KubeflowSettings, Shape, TaskSettings, VertexSettings
 from intermodal.platforms.kubeflow.options import platform_document
-from intermodal.runtime.errors import ConfigurationError, MachineError
+from intermodal.runtime.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
@@ -24,8 +20,6 @@ class ClusterTarget:
 
     Attributes:
         name: What the command line and the folder below `compiled/` call it.
-        deploy: Returns the component that brings a passed model to serve there, or None: the pipeline then ends with the registered model. A
-            function, for what it imports may be an extra of ours.
         image_repository: Registry and path the images lie in.
         settings: The target's of a profile: shapes and options of each task, retries, labels. None: none of these.
         shapes: Shapes by name.
@@ -33,7 +27,6 @@ class ClusterTarget:
     """
 
     name: str
-    deploy: Callable[[], Callable[..., Any] | None]
     image_repository: str = ""
     settings: KubeflowSettings | VertexSettings | None = None
     shapes: dict[str, Shape] = field(default_factory=dict)
@@ -48,7 +41,7 @@ class ClusterTarget:
         Raises:
             ConfigurationError: The settings name a task, a shape or an accelerator that is not there, or a machine that the platform does not have.
         """
-        specification = compile_specification(job.wire(self.name, self.deploy()), job.defaults(self.name))
+        specification = compile_specification(job.wire(self.name), job.defaults(self.name))
         apply_cache_policy(specification)
         set_images(specification, repository=self.image_repository, digests=self.digests)
         if self.settings:
@@ -83,29 +76,5 @@ class ClusterTarget:
         return platform_document(specification, self._tasks(specification), self.shapes, self.settings.labels)
 
 
-def managed_pipelines() -> ModuleType:
-    """Return `vertex_serving`, which needs an extra of ours.
-
-    Raises:
-        MachineError: The extra is not installed.
-    """
-    try:
-        from intermodal.platforms.vertex import serving as vertex_serving
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("google"):
-            raise
-        missing = (error.name or "").partition(".")[0].replace("_", "-")
-        raise MachineError(f"{missing} is not installed, and pipelines for Vertex AI need it: pip install 'intermodal[vertex]'") from error
-    return vertex_serving
-
-
 #: Platforms by name.
-CLUSTER_TARGETS = {
-    "kubeflow": ClusterTarget("kubeflow", deploy=lambda: deploy_kserve),
-    "vertex": ClusterTarget("vertex", deploy=lambda: managed_pipelines().deploy_on_vertex),
-}
-
-
-def deploy_step(platform: str) -> Callable[..., Any] | None:
-    """Return the step that brings a model to serve on a platform, or here (`local`)."""
-    return serve_model if platform == "local" else CLUSTER_TARGETS[platform].deploy()
+CLUSTER_TARGETS = {name: ClusterTarget(name) for name in ("kubeflow", "vertex")}

@@ -15,7 +15,6 @@ from intermodal.linting.admission import is_compiled, read_pipeline
 from intermodal.platforms.interface import submission_key
 from intermodal.platforms.local.keys import claimed
 from intermodal.platforms.local.runs import LocalRuns
-from intermodal.platforms.targets import deploy_step
 from intermodal.runner.local import LocalTarget, read_specification
 from intermodal.runtime.errors import ConfigurationError, PlatformError
 from intermodal.submission.parameters import check_parameters
@@ -95,7 +94,7 @@ def _run_job(
 ) -> None:
     job = load_job(path, overrides, profile=profile)
     place = Place(job.base, folder=target.stage, source=lambda folder, pattern: str(folder / pattern), home=lambda key: str(target.home))
-    finished = target.run(job.wire("local", deploy_step("local")), job.arguments("local", place), cached=cached, name=title, identity=identity)
+    finished = target.run(job.wire("local"), job.arguments("local", place), cached=cached, name=title, identity=identity)
     if job.pipeline.summary is None:
         console.print(f"Done     {escape(str(finished.directory))}", soft_wrap=True)
         return

@@ -5,14 +5,11 @@ what the endpoint runs and the registry has (ours), test the predictor (ours), u
 service's name, or as a new model (Google's `model_upload`), deploy it with all of the endpoint's traffic (`model_deploy`), verify the endpoint (ours)
 and undeploy what the endpoint ran before (`model_undeploy`), for a deployed model holds its machines, with traffic or without.
 
-This module imports google-cloud-pipeline-components: only import it where a pipeline for Vertex AI is compiled.
+google-cloud-pipeline-components, an extra of ours, is imported where the tasks are added: the parameters can be read without it.
 """
 
 from typing import Any, Final
 
-from google_cloud_pipeline_components.types.artifact_types import UnmanagedContainerModel, VertexEndpoint, VertexModel
-from google_cloud_pipeline_components.v1.endpoint import ModelDeployOp, ModelUndeployOp
-from google_cloud_pipeline_components.v1.model import ModelUploadOp
 from kfp import dsl
 
 from intermodal.authoring.images import image_reference
@@ -45,6 +42,9 @@ def container_specification() -> dict[str, Any]:
 
 def _uploaded(container: Any, upload: Any, name: Any) -> Any:
     """Upload a version of the parent model where there is one, else a model of its own; return whichever was made."""
+    from google_cloud_pipeline_components.types.artifact_types import VertexModel
+    from google_cloud_pipeline_components.v1.model import ModelUploadOp
+
     common = {"display_name": name, "unmanaged_container_model": container, "labels": upload.outputs["labels"], "location": LOCATION}
     parent = upload.outputs["parent_model"]
     with dsl.If(parent != "", "next version"):
@@ -62,13 +62,13 @@ def deploy_on_vertex(
     registration: Any,
     name: str,
     endpoint: str,
-    parent_model: str,
-    machine_type: str,
-    minimum_replicas: int,
-    maximum_replicas: int,
-    service_account: str,
-    timeout: float,
-    tolerance: float,
+    parent_model: str = "",
+    machine_type: str = "n1-standard-2",
+    minimum_replicas: int = 1,
+    maximum_replicas: int = 0,
+    service_account: str = "",
+    timeout: float = 120.0,
+    tolerance: float = 1e-4,
 ) -> Any:
     """Add to the pipeline under way the tasks that bring a model to serve on a Vertex AI endpoint.
 
@@ -91,6 +91,9 @@ def deploy_on_vertex(
     Returns:
         The task whose output is `deployment.json`, as `serve_model` writes it.
     """
+    from google_cloud_pipeline_components.types.artifact_types import UnmanagedContainerModel, VertexEndpoint, VertexModel
+    from google_cloud_pipeline_components.v1.endpoint import ModelDeployOp, ModelUndeployOp
+
     running = list_served(url=f"{_API}/{endpoint}", member="deployedModels", form="{model}@{modelVersionId}").set_caching_options(False)
     labelled = f"filter=labels.service%3D%22{name}%22&orderBy=create_time"
     registry = f"{_API}/projects/{PROJECT}/locations/{LOCATION}/models"
