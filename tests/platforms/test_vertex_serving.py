@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 from kfp import dsl
-from pydantic import ValidationError
 
 from intermodal.authoring.images import image_of
 from intermodal.authoring.pipeline import load_job
 from intermodal.compiler.build import compile_specification, set_images
 from intermodal.compiler.resources import apply_retries
 from intermodal.compiler.specification import apply_cache_policy, graphs
-from intermodal.pipelines.training.configuration import VertexServing
+from intermodal.configuration.sections import section
+from intermodal.platforms.vertex.arguments import check_arguments
 from intermodal.platforms.vertex.serving import container_specification, deploy_on_vertex
 from intermodal.platforms.vertex.tasks.logic import describe_upload, list_served
 from intermodal.runner.engine import Engine
@@ -24,6 +24,7 @@ from intermodal.runner.environments import environment
 from intermodal.runner.inputs import Values, executor_input
 from intermodal.runner.outputs import read_outputs
 from intermodal.runner.placeholders import command_line, imported, resolved
+from intermodal.runtime.arguments import ArgumentError
 from intermodal.runtime.errors import ConfigurationError, StoreError, TaskError
 from tests.servers.faults import Fault, FaultyServer, Refusal
 from tests.servers.storage import free_port
@@ -136,7 +137,7 @@ def deployment(inputs: Path = Path("/inputs")):
 @pytest.fixture
 def deploy(run, inputs, vertex):
     """Run the deployment of the module's model."""
-    defaults = VertexServing(endpoint=ENDPOINT).model_dump(exclude={"timeout", "tolerance"})
+    defaults = section(deploy_on_vertex, without=("name",))(endpoint=ENDPOINT).model_dump(exclude={"timeout", "tolerance"})
     return lambda **settings: run(deployment(inputs), vertex[1], name="flight-delay", **defaults | settings)
 
 
@@ -288,8 +289,8 @@ def test_a_version_is_a_label_and_a_replica_count_that_is_left_out_is_the_minimu
     ],
 )
 def test_settings_that_vertex_ai_would_refuse_are_refused_when_they_are_read(changes, words):
-    with pytest.raises(ValidationError, match=words):
-        VertexServing(**{"endpoint": ENDPOINT} | changes)
+    with pytest.raises(ArgumentError, match=words):
+        check_arguments(**section(deploy_on_vertex, without=("name", "service_account"))(**{"endpoint": ENDPOINT} | changes).model_dump())
 
 
 class Service(FaultyServer):

@@ -54,14 +54,15 @@ def changed_by(container: dict[str, Any]) -> str:
 
 
 def _own_component(container: dict[str, Any]) -> str:
-    """Return the name of the project's component that a container runs, its policy registered; empty: another's."""
+    """Return the name of the component that a container of ours runs, its policy registered; empty: another image's."""
     arguments = container.get("args", [])
     name = str(arguments[arguments.index("--function_to_execute") + 1]) if "--function_to_execute" in arguments[:-1] else ""
     from intermodal.authoring.catalog import component_names, load_component
 
-    if name not in component_names() or not image_of(container.get("image", "")):
+    if not image_of(container.get("image", "")):
         return ""
-    load_component(name)
+    if name in component_names():
+        load_component(name)  # another's registered its policy where the pipeline imported it
     return name.replace("_", "-")
 
 

@@ -1,6 +1,8 @@
 """Reading a configuration: YAML to types, each error with its file, line and key."""
 
 import difflib
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -103,6 +105,9 @@ def validated(values: Values, kind: type[Kind]) -> Kind:
         settings = kind.model_validate(values.content)
     except ValidationError as error:
         problems = [_in_words(values.path, values.tree, kind, problem) for problem in error.errors()]
+        with suppress(ValidationError):  # what the components say of the rest, so that everything is said at once
+            rest = kind.model_validate(_without(values.content, [problem["loc"] for problem in error.errors()]))
+            problems += [f"{_where(values, key)}: {reason}" for key, reason in problems_of(rest)]
         raise ConfigurationError("\n".join(dict.fromkeys(problems))) from error
     if problems := [f"{_where(values, key)}: {reason}" for key, reason in problems_of(settings)]:
         raise ConfigurationError("\n".join(problems))
@@ -111,6 +116,18 @@ def validated(values: Values, kind: type[Kind]) -> Kind:
 
 def _where(values: Values, key: tuple[Any, ...]) -> str:
     return f"{values.path}, line {values.line(key)}: {'.'.join(map(str, key))}"
+
+
+def _without(content: dict[str, Any], places: list[tuple[Any, ...]]) -> dict[str, Any]:
+    """Return a copy of a mapping without some of its keys."""
+    copy = deepcopy(content)
+    for *parents, last in places:
+        inner: Any = copy
+        for part in parents:
+            inner = inner.get(part) if isinstance(inner, dict) else None
+        if isinstance(inner, dict):
+            inner.pop(last, None)
+    return copy
 
 
 def _has(content: Any, key: list[str]) -> bool:
