@@ -17,17 +17,28 @@ from intermodal.authoring.decorator import component
 
 
 @component(image="$image")
-def $name(rows: dsl.Input[dsl.Dataset], limit: int, result: dsl.Output[dsl.Artifact]):
+def $name(rows: dsl.Input[dsl.Dataset], result: dsl.Output[dsl.Dataset], limit: int = 10):
     """Say in one sentence what the component does.
 
     Args:
         rows: A file of text; say here what the input really is.
-        limit: How many lines to keep.
         result: A file: the lines that were kept; say here what the output really is.
+        limit: How many lines to keep.
     """
     from intermodal.components.$name.logic import $name
 
-    $name(rows_path=rows.path, limit=limit, result_path=result.path)
+    kept = $name(rows_path=rows.path, limit=limit, result_path=result.path)
+    result.metadata["lines"] = kept
+''')
+
+_ARGUMENTS: Final = Template('''"""Checks of `$name`'s arguments."""
+
+from intermodal.runtime.arguments import in_range
+
+
+def check_arguments(*, limit: int) -> None:
+    """Raise ArgumentError for a value that the component does not take."""
+    in_range("limit", limit, 1)
 ''')
 
 _LOGIC: Final = Template('''"""Say in one sentence what `$name` does, and how."""
@@ -36,20 +47,24 @@ import os
 from itertools import islice
 from pathlib import Path
 
+from intermodal.components.$name.arguments import check_arguments
 from intermodal.runtime.artifacts import whole_file
-from intermodal.runtime.errors import ConfigurationError
 
 
-def $name(*, rows_path: str | os.PathLike[str], limit: int, result_path: str | os.PathLike[str]) -> None:
+def $name(*, rows_path: str | os.PathLike[str], limit: int, result_path: str | os.PathLike[str]) -> int:
     """Keep the first lines of a file. See the component's contract for the arguments.
 
+    Returns:
+        How many lines were kept.
+
     Raises:
-        ConfigurationError: `limit` is below 1.
+        ArgumentError: `limit` is below 1.
     """
-    if limit < 1:
-        raise ConfigurationError(f"limit is {limit}; ask for one line at least")
+    check_arguments(limit=limit)
     with Path(rows_path).open(encoding="utf-8") as rows, whole_file(result_path) as scratch:
-        scratch.write_text("".join(islice(rows, int(limit))), encoding="utf-8")
+        kept = list(islice(rows, int(limit)))
+        scratch.write_text("".join(kept), encoding="utf-8")
+    return len(kept)
 ''')
 
 _TEST: Final = Template('''"""What `$name` promises."""
@@ -57,18 +72,18 @@ _TEST: Final = Template('''"""What `$name` promises."""
 import pytest
 
 from intermodal.components.$name.logic import $name
-from intermodal.runtime.errors import ConfigurationError
+from intermodal.runtime.arguments import ArgumentError
 
 
 def test_keeps_the_first_lines(tmp_path):
     (tmp_path / "rows").write_text("a\\nb\\nc\\n")
-    $name(rows_path=tmp_path / "rows", limit=2, result_path=tmp_path / "result")
+    assert $name(rows_path=tmp_path / "rows", limit=2, result_path=tmp_path / "result") == 2
     assert (tmp_path / "result").read_text() == "a\\nb\\n"
 
 
 def test_refuses_a_limit_below_one_and_writes_nothing(tmp_path):
     (tmp_path / "rows").write_text("a\\n")
-    with pytest.raises(ConfigurationError, match="limit is 0"):
+    with pytest.raises(ArgumentError, match="limit: 0 must be at least 1"):
         $name(rows_path=tmp_path / "rows", limit=0, result_path=tmp_path / "result")
     assert not (tmp_path / "result").exists()
 ''')
@@ -78,10 +93,22 @@ _PAGE: Final = Template("""# $name
 Say in a sentence or two what it does. It runs in the image `$image`.
 
 ```python
-from intermodal.components.$name.component import $name
+from pathlib import Path
 
-kept = $name(rows=earlier.output, limit=10)
+import sklearn
+from kfp import components, dsl
+
+TABLE = Path(sklearn.__file__).parent / "datasets" / "data" / "breast_cancer.csv"
+$name = components.load_component_from_file("compiled/components/$name.yaml")
+
+
+@dsl.pipeline(name="alone")
+def alone(uri: str = str(TABLE)):
+    rows = dsl.importer(artifact_uri=uri, artifact_class=dsl.Dataset)
+    $name(rows=rows.output)
 ```
+
+`make compile` writes the component's file; a test runs this pipeline as it stands here.
 
 **Refuses** a limit below 1.
 
@@ -115,6 +142,7 @@ def scaffold_component(name: str, image: str, root: Path) -> list[Path]:
     files = {
         component / "__init__.py": Template('"""The `$name` component."""\n'),
         component / "component.py": _CONTRACT,
+        component / "arguments.py": _ARGUMENTS,
         component / "logic.py": _LOGIC,
         component / "README.md": _PAGE,
         tests / f"test_{name}.py": _TEST,
