@@ -282,7 +282,7 @@ def test_a_version_is_a_label_and_a_replica_count_that_is_left_out_is_the_minimu
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"minimum_replicas": 3, "maximum_replicas": 2}, "maximum_replicas 2 must be at least minimum_replicas, 3"),
+        ({"minimum_replicas": 3, "maximum_replicas": 2}, "maximum_replicas: 2 must be at least minimum_replicas, 3"),
         ({"minimum_replicas": 0}, "minimum_replicas"),
         ({"endpoint": "flight-delay"}, "endpoint"),
         ({"parent_model": "7"}, "parent_model"),
