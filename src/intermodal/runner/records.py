@@ -11,7 +11,7 @@ from intermodal.runtime.artifacts import read_json, write_json
 from intermodal.runtime.errors import PlatformError
 
 #: What was asked: the specification and the arguments, by which `retry` starts the run again.
-REQUEST = "request.json"
+REQUEST = "run-request.json"
 #: In a task's folder: its name, its component and its ExecutorInput, by which `replay` runs it again.
 TASK = "task.json"
 _LOCK = ".lock"
