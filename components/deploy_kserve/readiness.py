@@ -43,10 +43,11 @@ def wait_until_rolled_out(namespace: Namespace, service: str, wanted: Callable[[
         refusals = _refusals(found)
         if not refusals:
             since.pop(_REFUSED, None)  # a pod's reasons come and go while it is tried again; a refusal that is gone is gone
-        if unservable := _no_runtime(found):
+        if refusal := _no_runtime(found):
+            wanted_format = found["spec"]["predictor"].get("model", {}).get("modelFormat", {}).get("name")
             raise DeploymentError(
-                f"{namespace.name}/{service}: KServe has no server for it: {unservable}; correct model_format, protocol or runtime, or have a "
-                "ServingRuntime installed (kubectl get clusterservingruntimes,servingruntimes)"
+                f"{namespace.name}/{service}: KServe has no server for the format {wanted_format!r} ({refusal}); correct model_format, protocol or "
+                "runtime, or have a ServingRuntime installed (kubectl get clusterservingruntimes,servingruntimes)"
             )
         for reason in {reason for pod in pods for reason in _waiting(pod)} | refusals:
             seen = time.monotonic() - since.setdefault(reason, time.monotonic())

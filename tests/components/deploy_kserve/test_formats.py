@@ -65,7 +65,9 @@ def test_kserve_takes_a_format_by_its_name_and_starts_its_own_runtime_for_it(spa
 
 @pytest.mark.fault("Deployment", "a model format that no ServingRuntime of the cluster serves", "refused in KServe's words; nothing is left")
 def test_a_format_without_a_runtime_is_refused_in_words_and_leaves_nothing(space):
-    with pytest.raises(DeploymentError, match=r"KServe has no server for it: .*nosuch.*; correct model_format, protocol or runtime"):
+    with pytest.raises(
+        DeploymentError, match=r"KServe has no server for the format 'nosuch' \(NoSupportingRuntime .*\); correct model_format, protocol or runtime"
+    ):
         deploy_kserve(**space.arguments("one", 0.25, "1", service="nosuch", model_format="nosuch", evaluation_path=None))
     assert space.service("nosuch") is None
     assert space.candidate("nosuch") is None
@@ -150,7 +152,7 @@ def test_in_a_pod_the_namespace_and_the_image_are_its_own(space):
     core = client.CoreV1Api()
     core.create_namespaced_pod(space.name, pod)
     ended = space.until(lambda: (found := core.read_namespaced_pod("task", space.name)).status.phase in ("Succeeded", "Failed") and found, 400)
-    log = core.read_namespaced_pod_log("task", space.name)
+    log = core.read_namespaced_pod_log("task", space.name, _preload_content=False).data.decode()
     assert ended.status.phase == "Succeeded", log
     assert json.loads(log.strip().splitlines()[-1])["tested"].startswith("an example row got a well-formed answer over V1 and V2")
     assert space.service("from-a-pod")["spec"]["predictor"]["containers"][0]["image"] == IMAGE
