@@ -65,9 +65,8 @@ def test_kserve_takes_a_format_by_its_name_and_starts_its_own_runtime_for_it(spa
 
 @pytest.mark.fault("Deployment", "a model format that no ServingRuntime of the cluster serves", "refused in KServe's words; nothing is left")
 def test_a_format_without_a_runtime_is_refused_in_words_and_leaves_nothing(space):
-    with pytest.raises(
-        DeploymentError, match=r"KServe has no server for the format 'nosuch' \(NoSupportingRuntime .*\); correct model_format, protocol or runtime"
-    ):
+    words = r"KServe has no server for the format 'nosuch' \(NoSupportingRuntime .*\); correct model_format, protocol or runtime"
+    with pytest.raises(DeploymentError, match=words):
         deploy_kserve(**space.arguments("one", 0.25, "1", service="nosuch", model_format="nosuch", evaluation_path=None))
     assert space.service("nosuch") is None
     assert space.candidate("nosuch") is None
