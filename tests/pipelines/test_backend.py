@@ -16,7 +16,7 @@ import pytest
 from intermodal.authoring.images import IMAGES
 from intermodal.configuration.targets import load_targets
 from intermodal.runner.environments import environment
-from intermodal.submission.prepare import destination, prepare
+from intermodal.submission.prepare import find_destination, prepare
 from tests.backend.launcher import Backend
 from tests.pipelines.conftest import POSTGRES, REDIS, sql
 from tests.servers.storage import s3_server
@@ -87,8 +87,8 @@ def backend(s3, workplace, tracking_server, database, tmp_path_factory):
     text = TARGETS.format(s3=s3, mlflow=tracking_server, feast=feast, redis=REDIS, project=f"p{uuid.uuid4().hex[:8]}")
     (folder / "targets.toml").write_text(text)
     digests = {image: f"sha256:{number:064x}" for number, image in enumerate(IMAGES)}  # only such images are cached
-    goal = destination(load_targets(folder / "targets.toml"), "kubeflow", "dev")
-    submission = prepare(workplace.configuration, goal, key="backend", digests=digests)
+    destination = find_destination(load_targets(folder / "targets.toml"), "kubeflow", "dev")
+    submission = prepare(workplace.configuration, destination, key="backend", digests=digests)
     client = boto3.Session().client("s3", endpoint_url=s3)
     secrets = {"storage": {"id": "test", "secret": "test", "endpoint": s3}, "feast": {"password": PASSWORD}}
     made = Backend(submission.specification, submission.platform, client, "s3://pipelines/dev/run", folder / "tasks", secrets)

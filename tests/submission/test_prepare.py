@@ -14,7 +14,7 @@ from intermodal.compiler.build import write_specification
 from intermodal.compiler.specification import executor_of, graphs
 from intermodal.configuration.targets import load_targets
 from intermodal.runtime.errors import ConfigurationError, MachineError, PlatformError
-from intermodal.submission.prepare import compile_for, destination, prepare
+from intermodal.submission.prepare import compile_for, find_destination, prepare
 from tests.servers.storage import s3_server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,10 +41,10 @@ def bucket(s3, monkeypatch):
 
 
 @pytest.fixture
-def goal(s3, tmp_path):
+def destination(s3, tmp_path):
     text = (ROOT / "targets.example.toml").read_text().replace("http://127.0.0.1:9000", s3)
     (tmp_path / "targets.toml").write_text(text)
-    return destination(load_targets(tmp_path / "targets.toml"), "kubeflow", "dev")
+    return find_destination(load_targets(tmp_path / "targets.toml"), "kubeflow", "dev")
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ def images(specification):
     return {each["container"]["image"] for each in specification["deploymentSpec"]["executors"].values() if "container" in each}
 
 
-def test_a_configuration_becomes_a_whole_submission_with_its_files_staged(bucket, goal):
-    made = prepare(FLIGHTS, goal, key="k", digests=DIGESTS)
+def test_a_configuration_becomes_a_whole_submission_with_its_files_staged(bucket, destination):
+    made = prepare(FLIGHTS, destination, key="k", digests=DIGESTS)
     assert made.name == "flight-delay"
     uris = [source["uri"] for source in made.parameters["data_sources"]]
     assert all(uri.startswith("s3://pipelines/dev/staged/") for uri in uris)
@@ -78,8 +78,8 @@ def cached_images(specification):
 
 
 @pytest.mark.fault("Kubeflow", "an image pushed again under the tag it had", "no task of an image that goes by a tag is answered from the cache")
-def test_only_tasks_of_images_named_by_digest_are_cached(bucket, goal, compiled):
-    for by_tag in (prepare(FLIGHTS, goal, key="k"), prepare(compiled, goal, configuration=FLIGHTS, key="k", digests=DIGESTS)):
+def test_only_tasks_of_images_named_by_digest_are_cached(bucket, destination, compiled):
+    for by_tag in (prepare(FLIGHTS, destination, key="k"), prepare(compiled, destination, configuration=FLIGHTS, key="k", digests=DIGESTS)):
         assert cached_images(by_tag.specification) == set()
         assert {image.rpartition(":")[0].rpartition("/")[2] for image in by_tag.by_tag} == {
             "intermodal-data",
@@ -87,100 +87,100 @@ def test_only_tasks_of_images_named_by_digest_are_cached(bucket, goal, compiled)
             "intermodal-train",
             "intermodal-track",
         }
-    by_digest = prepare(FLIGHTS, goal, key="k", digests=DIGESTS)
+    by_digest = prepare(FLIGHTS, destination, key="k", digests=DIGESTS)
     assert by_digest.by_tag == ()
     assert len(cached_images(by_digest.specification)) == 4
-    mixed = prepare(FLIGHTS, goal, key="k", digests={"train": DIGESTS["train"]})
+    mixed = prepare(FLIGHTS, destination, key="k", digests={"train": DIGESTS["train"]})
     assert cached_images(mixed.specification) == {f"registry.example/team/intermodal-train@{DIGESTS['train']}"}
 
 
-def test_no_path_of_this_machine_leaves(bucket, goal):
-    made = prepare(FLIGHTS, goal, key="k")
+def test_no_path_of_this_machine_leaves(bucket, destination):
+    made = prepare(FLIGHTS, destination, key="k")
     said = json.dumps(made.parameters) + yaml.safe_dump(made.specification)
     assert str(ROOT) not in said
     assert str(Path.home()) + "/" not in said
 
 
-def test_the_same_twice_is_the_same_submission(bucket, goal):
-    assert prepare(FLIGHTS, goal, key="k") == prepare(FLIGHTS, goal, key="k")
+def test_the_same_twice_is_the_same_submission(bucket, destination):
+    assert prepare(FLIGHTS, destination, key="k") == prepare(FLIGHTS, destination, key="k")
 
 
-def test_a_compiled_file_with_its_configuration_equals_the_configuration_compiled_on_the_way(bucket, goal, compiled):
-    from_file = prepare(compiled, goal, configuration=FLIGHTS, key="k", name="flight-delay")
-    on_the_way = prepare(FLIGHTS, goal, key="k")
+def test_a_compiled_file_with_its_configuration_equals_the_configuration_compiled_on_the_way(bucket, destination, compiled):
+    from_file = prepare(compiled, destination, configuration=FLIGHTS, key="k", name="flight-delay")
+    on_the_way = prepare(FLIGHTS, destination, key="k")
     assert from_file.parameters == on_the_way.parameters
 
 
-def test_a_compiled_file_alone_says_every_parameter_it_needs_and_nothing_is_staged(bucket, goal, compiled):
+def test_a_compiled_file_alone_says_every_parameter_it_needs_and_nothing_is_staged(bucket, destination, compiled):
     with pytest.raises(ConfigurationError, match="'features_repository' is required"):
-        prepare(compiled, goal, key="k")
+        prepare(compiled, destination, key="k")
     assert bucket() == []
 
 
-def test_a_wrong_parameter_is_refused_before_anything_is_staged(bucket, goal):
+def test_a_wrong_parameter_is_refused_before_anything_is_staged(bucket, destination):
     with pytest.raises(ConfigurationError, match="did you mean 'seed'"):
-        prepare(FLIGHTS, goal, parameters={"sead": 3}, key="k")
+        prepare(FLIGHTS, destination, parameters={"sead": 3}, key="k")
     with pytest.raises(ConfigurationError, match="'seed' must be a whole number"):
-        prepare(FLIGHTS, goal, parameters={"seed": "three"}, key="k")
+        prepare(FLIGHTS, destination, parameters={"seed": "three"}, key="k")
     assert bucket() == []
 
 
-def test_parameters_win_over_the_configuration_and_a_source_given_is_not_staged(bucket, goal):
-    made = prepare(FLIGHTS, goal, parameters={"seed": 3, "data_sources": [{"name": "flights", "uri": "s3://raw/flights.csv"}]}, key="k")
+def test_parameters_win_over_the_configuration_and_a_source_given_is_not_staged(bucket, destination):
+    made = prepare(FLIGHTS, destination, parameters={"seed": 3, "data_sources": [{"name": "flights", "uri": "s3://raw/flights.csv"}]}, key="k")
     assert made.parameters["seed"] == 3
     assert made.parameters["data_sources"] == [{"name": "flights", "uri": "s3://raw/flights.csv"}]
     assert not any(".csv" in key for key in bucket())
 
 
-def test_an_override_wins_over_the_targets_own_setting(bucket, goal):
-    made = prepare(FLIGHTS, goal, overrides=["registry=http://elsewhere:5000"], key="k")
+def test_an_override_wins_over_the_targets_own_setting(bucket, destination):
+    made = prepare(FLIGHTS, destination, overrides=["registry=http://elsewhere:5000"], key="k")
     assert made.parameters["registry"] == "http://elsewhere:5000"
 
 
 @pytest.mark.parametrize("key", ["registry", "features.store"])
-def test_a_store_that_is_a_file_of_this_machine_is_refused_by_name(bucket, goal, key):
-    changed = {name: value for name, value in goal.settings.set.items() if name != key}
-    settings = goal.settings.model_copy(update={"set": changed})
+def test_a_store_that_is_a_file_of_this_machine_is_refused_by_name(bucket, destination, key):
+    changed = {name: value for name, value in destination.settings.set.items() if name != key}
+    settings = destination.settings.model_copy(update={"set": changed})
     with pytest.raises(ConfigurationError, match=key):
-        prepare(FLIGHTS, type(goal)(goal.name, settings, goal.targets), key="k")
+        prepare(FLIGHTS, type(destination)(destination.name, settings, destination.targets), key="k")
     assert bucket() == []
 
 
-def test_a_missing_bucket_is_named(s3, goal, monkeypatch):
+def test_a_missing_bucket_is_named(s3, destination, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    settings = goal.settings.model_copy(update={"root": "s3://somebody-elses"})
+    settings = destination.settings.model_copy(update={"root": "s3://somebody-elses"})
     with pytest.raises(PlatformError, match="somebody-elses"):
-        prepare(FLIGHTS, type(goal)(goal.name, settings, goal.targets), key="k")
+        prepare(FLIGHTS, type(destination)(destination.name, settings, destination.targets), key="k")
 
 
-def test_an_unknown_target_and_one_the_profile_lacks_are_named(goal):
+def test_an_unknown_target_and_one_the_profile_lacks_are_named(destination):
     with pytest.raises(ConfigurationError, match="kubeflow, vertex and local"):
-        destination(goal.targets, "sagemaker", None)
+        find_destination(destination.targets, "sagemaker", None)
     with pytest.raises(ConfigurationError, match=r"\[profiles.prod.kubeflow\]"):
-        destination(goal.targets, "kubeflow", "prod")
+        find_destination(destination.targets, "kubeflow", "prod")
 
 
 @pytest.mark.parametrize("text", [None, "- a\n", "a: [", ""])
-def test_a_pipeline_file_that_is_none_is_refused_with_its_path(goal, tmp_path, text):
+def test_a_pipeline_file_that_is_none_is_refused_with_its_path(destination, tmp_path, text):
     path = tmp_path / "mine.yaml"
     if text is not None:
         path.write_text(text)
     with pytest.raises(ConfigurationError, match=r"mine\.yaml"):
-        prepare(path, goal, key="k")
+        prepare(path, destination, key="k")
 
 
-def test_a_file_edited_by_hand_is_refused_with_the_rule_and_nothing_is_staged(bucket, goal, compiled):
+def test_a_file_edited_by_hand_is_refused_with_the_rule_and_nothing_is_staged(bucket, destination, compiled):
     compiled.write_text(compiled.read_text().replace("name: comp-train-model", "name: comp-trian-model"))
     with pytest.raises(ConfigurationError, match=r"component-reference") as caught:
-        prepare(compiled, goal, configuration=FLIGHTS, key="k")
+        prepare(compiled, destination, configuration=FLIGHTS, key="k")
     assert "did you mean 'comp-train-model'" in str(caught.value)
     assert bucket() == []
 
 
-def test_a_client_that_is_not_installed_is_named_with_the_command_that_installs_it(goal, monkeypatch):
+def test_a_client_that_is_not_installed_is_named_with_the_command_that_installs_it(destination, monkeypatch):
     monkeypatch.setitem(sys.modules, "google.cloud.aiplatform_v1", None)
     monkeypatch.delattr("google.cloud.aiplatform_v1", raising=False)
     monkeypatch.delitem(sys.modules, "intermodal.platforms.vertex.target", raising=False)
     with pytest.raises(MachineError, match=r"pip install 'intermodal\[vertex\]'"):
-        destination(goal.targets, "vertex", "dev").open()
+        find_destination(destination.targets, "vertex", "dev").open()

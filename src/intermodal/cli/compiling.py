@@ -29,7 +29,7 @@ def compile_(
     from intermodal.compiler.specification import forbid_caching_by_tag
     from intermodal.configuration.targets import load_targets
     from intermodal.submission.digests import read_digests
-    from intermodal.submission.prepare import compile_for, destination, targets_of
+    from intermodal.submission.prepare import compile_for, find_destination, targets_of
 
     pinned = read_digests(digests) if digests else {}
     chosen = load_targets(targets) if profile else None
@@ -37,8 +37,8 @@ def compile_(
     for configuration in configurations or sorted(Path("pipelines").glob("*.yaml")):
         job = load_job(configuration)
         for name in targets_of(job, target):
-            goal = destination(chosen, name, profile) if chosen else None
-            made[output / name / f"{configuration.stem}.yaml"] = compile_for(name, job, goal=goal, digests=pinned)
+            destination = find_destination(chosen, name, profile) if chosen else None
+            made[output / name / f"{configuration.stem}.yaml"] = compile_for(name, job, destination=destination, digests=pinned)
     by_tag = {image for specification, _ in made.values() for image in forbid_caching_by_tag(specification)}
     if not check:
         say_uncached(tuple(sorted(by_tag)))

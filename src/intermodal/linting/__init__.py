@@ -20,7 +20,7 @@ def lint(source: Path | str, target: str | None = None) -> list[Finding]:
         target: `kubeflow` or `vertex`. Default: both; every finding says where it holds.
 
     Returns:
-        The findings, errors first, then by line. A file that is no compiled pipeline gives one.
+        The findings, errors first, then by line. A file that is not a compiled pipeline gives one.
 
     Raises:
         ConfigurationError: There is no such target.

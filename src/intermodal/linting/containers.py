@@ -44,7 +44,7 @@ def _images(document: Document) -> Iterator[Complaint]:
             match = _IMAGE.fullmatch(image) if len(image) < 2 * _LONGEST_IMAGE else None
             if match is None or len(match["name"]) > _LONGEST_IMAGE:
                 remedy = "write registry/path/name:tag: the path in lower case, no https://, no spaces, a digest of 64 hexadecimal digits"
-                yield Complaint((*place, "image"), f"the image {image[:80]!r} is no image reference", remedy)
+                yield Complaint((*place, "image"), f"the image {image[:80]!r} is not an image reference", remedy)
 
 
 @rule(

@@ -17,7 +17,7 @@ _OF_A_JOB = tuple((key,) for key in ("runtimeConfig", "labels", "serviceAccount"
 
 
 class UnreadableError(Exception):
-    """The file is no compiled pipeline or component at all."""
+    """The file is neither a compiled pipeline nor a component."""
 
 
 @dataclass(frozen=True)

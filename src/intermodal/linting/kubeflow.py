@@ -133,7 +133,7 @@ def _platform(document: Document) -> Iterator[Complaint]:
     for place, options in document.kubernetes_options():
         label = str(place[-1])
         if label not in document.executors:
-            yield Complaint(place, f"the options are for {label!r}, which is no executor", nearest(label, document.executors))
+            yield Complaint(place, f"the options are for {label!r}, which is not an executor", nearest(label, document.executors))
         yield from unparsed(options, kubernetes_executor_config_pb2.KubernetesExecutorConfig, place, remedy)
 
 
@@ -176,7 +176,7 @@ def _importer_inputs(document: Document) -> Iterator[Complaint]:
         if mapping(importer.get("artifactUri")).get("constant") == "":
             yield Complaint((*place, "inputs", "parameters"), f"the URI of the importer {name!r} is empty", "name one: dsl.importer(artifact_uri=…)")
         if source and "componentInputParameter" not in source:
-            what = f"the URI of the importer {name!r} is no parameter of its graph"
+            what = f"the URI of the importer {name!r} is not a parameter of its graph"
             yield Complaint((*place, "inputs", "parameters", str(wanted)), what, "give it a parameter of the pipeline, or import within the task")
         if mapping(task.get("triggerPolicy")).get("condition"):
             yield Complaint(
@@ -295,7 +295,7 @@ def _platform_values(document: Document) -> Iterator[Complaint]:
             for key, value in labels.items():
                 if not _LABEL_KEY.fullmatch(str(key)) or not _LABEL_VALUE.fullmatch(str(value)):
                     yield Complaint(
-                        (*place, kind, "labels", key), f"{key}={value} is no label", "use up to 63 letters, digits, hyphens, dots, underscores"
+                        (*place, kind, "labels", key), f"{key}={value} is not a label", "use up to 63 letters, digits, hyphens, dots, underscores"
                     )
 
 

@@ -24,7 +24,7 @@ def parse_quantity(text: str) -> float:
     """
     match = _QUANTITY.fullmatch(text) if len(text) <= _MOST_DIGITS else None
     if match is None:
-        raise ValueError(f"{text[:_MOST_DIGITS]!r} is no quantity")
+        raise ValueError(f"{text[:_MOST_DIGITS]!r} is not a quantity")
     exponent = max(-400, min(400, int(match[3] or 0)))
     return float(match[1]) * _SUFFIXES.get(match[2] or "", 1.0) * (10.0**exponent if exponent < 300 else float("inf"))
 
@@ -57,7 +57,7 @@ def asked(resources: dict[str, Any], kind: str, bound: Literal["Request", "Limit
 
 
 def spellings(resources: dict[str, Any], kind: str, bound: str) -> list[float]:
-    """Return what each spelling of a bound says, in CPUs or gigabytes; one that is no quantity is left out."""
+    """Return what each spelling of a bound says, in CPUs or gigabytes; one that is not a quantity is left out."""
     number, quantity = resources.get(f"{kind}{bound}"), resources.get(f"resource{kind.title()}{bound}")
     found = [float(number)] if isinstance(number, int | float) and number else []
     try:

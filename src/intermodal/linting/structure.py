@@ -179,7 +179,7 @@ def _graph_inputs(document: Document) -> Iterator[Complaint]:
                 for key, source in mapping(mapping(task.get("inputs")).get(kind)).items():
                     wanted = mapping(source).get("componentInputParameter" if kind == "parameters" else "componentInputArtifact")
                     if wanted is not None and wanted not in known:
-                        what = f"{name!r} takes {wanted!r}, which is no input of its graph"
+                        what = f"{name!r} takes {wanted!r}, which is not an input of its graph"
                         yield Complaint((*graph.place, "tasks", name, "inputs", kind, key), what, nearest(str(wanted), known))
 
 

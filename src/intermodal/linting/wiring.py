@@ -71,7 +71,7 @@ def _loops(document: Document) -> Iterator[Complaint]:
                 if iterator in task and over is None and raw is None:
                     yield Complaint(place, f"{name!r} loops over nothing", _COMPILE)
                 if raw is not None and not _is_list(raw):
-                    yield Complaint((*place, "items", "raw"), f"{name!r} loops over {str(raw)[:40]!r}, which is no JSON list", _COMPILE)
+                    yield Complaint((*place, "items", "raw"), f"{name!r} loops over {str(raw)[:40]!r}, which is not a JSON list", _COMPILE)
                 component = document.component_of(task)
                 known = mapping(mapping(mapping(component).get("inputDefinitions")).get(kind))
                 if component is not None and item is not None and item not in known:

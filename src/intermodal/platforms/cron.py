@@ -21,7 +21,7 @@ _ITEM = re.compile(r"(?:\*|(?P<low>\w+)(?:-(?P<high>\w+))?)(?:/(?P<step>\d+))?")
 
 
 def check_cron(cron: str, time_zone: str) -> None:
-    """Check a cron expression and its time zone before anything leaves.
+    """Check a cron expression and its time zone before anything is sent.
 
     Args:
         cron: Five fields: minute, hour, day of month, month (1-12 or JAN-DEC), day of week (0-6, Sunday first, or SUN-SAT); each `*`, a value, a
@@ -29,7 +29,7 @@ def check_cron(cron: str, time_zone: str) -> None:
         time_zone: An IANA name.
 
     Raises:
-        ConfigurationError: One is not so; the message names the field.
+        ConfigurationError: One is wrong; the message names the field.
     """
     fields = cron.split()
     if len(fields) != len(_FIELDS):
@@ -38,7 +38,7 @@ def check_cron(cron: str, time_zone: str) -> None:
         for item in text.split(","):
             if not _valid(item, low, high, words):
                 raise ConfigurationError(
-                    f"--cron {cron!r}: {item!r} is no {name}; it goes from {low} to {high}, for instance {low}, {low}-{high}, */2"
+                    f"--cron {cron!r}: {item!r} is not a valid {name}; it goes from {low} to {high}, for instance {low}, {low}-{high}, */2"
                 )
     try:
         zoneinfo.ZoneInfo(time_zone)

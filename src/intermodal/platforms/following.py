@@ -49,7 +49,7 @@ def follow(
             try:
                 run, silent = target.run(run.id), 0.0
             except DeniedError:
-                raise  # it would be so for as long as the patience lasts
+                raise  # waiting does not help
             except PlatformError:
                 silent += poll
                 if silent > patience:

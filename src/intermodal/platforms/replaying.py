@@ -78,7 +78,7 @@ def prepare_replay(given: TaskInputs, home: Path, console: Console, *, changes: 
 
 
 def _copied(name: str, artifact: Artifact, folder: Path, endpoint: str | None) -> Path | str:
-    """Return the path of a copy of an artifact; the URI of one that is no file, such as a model in a registry, as it is."""
+    """Return the path of a copy of an artifact; the URI of one that is not a file, such as a model in a registry, as it is."""
     scheme, target = urlsplit(artifact.uri).scheme, folder / name
     if scheme in REMOTE:
         fetch(artifact.uri, target, endpoint)

@@ -54,10 +54,10 @@ class ObjectStore(Protocol):
         """Return the keys that begin so."""
 
     def holds(self, key: str, content: Content) -> bool:
-        """Whether there is an object of that key with that content, as far as the store tells without sending it."""
+        """Whether there is an object of that key with that content, as far as the store says without sending it."""
 
     def put(self, key: str, content: Content) -> None:
-        """Upload; the object appears whole."""
+        """Upload an object; it appears whole."""
 
     def get(self, key: str, path: Path) -> None:
         """Download an object to a file."""
@@ -97,7 +97,7 @@ class _CloudStorage:
         from google.cloud import storage
         from requests.exceptions import InvalidJSONError
 
-        # What the client's own retries let through when they give up; and what it says to a page, or to JSON that is no object, with status 200.
+        # What the client's own retries let through when they give up; and what it says to a page, or to JSON that is not an object, with status 200.
         self._unreadable = (InvalidJSONError, AttributeError)
         self._errors: tuple[type[Exception], ...] = (GoogleAPIError, GoogleAuthError, ConnectionError, TimeoutError, *self._unreadable)
         self._name = bucket
@@ -212,7 +212,7 @@ class _S3:
         encrypted = head.get("SSECustomerAlgorithm") or head.get("ServerSideEncryption", "").startswith("aws:")
         if re.fullmatch("[0-9a-f]{32}", etag) and not encrypted:
             return bool(etag == content.md5.hex())
-        # The etag of an object sent in parts, or encrypted with a key of one's own, is no MD5: then what `put` wrote beside it counts.
+        # The etag of an object sent in parts, or encrypted with a customer's key, is not its MD5: then the metadata that `put` wrote counts.
         return bool(head["Metadata"].get(_HASH) == content.sha256.hex())
 
     def put(self, key: str, content: Content) -> None:

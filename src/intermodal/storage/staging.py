@@ -1,7 +1,7 @@
 """Files of this machine that a task needs, copied to a place named after their content's hash: here, or below an artifact root.
 
-What is staged is looked at before it is used again, and what is missing or changed is written anew, file by file: each appears whole, and equal
-content is written over equal content, so that any number of processes may stage the same at once. Who has the place has all of it.
+What is staged is checked before it is used again, and files that are missing or changed are written again: each appears whole, and equal
+content replaces equal content, so that any number of processes may stage the same at once. A place that was returned holds all of its files.
 """
 
 import json
@@ -123,7 +123,7 @@ class Staging:
         return [key for key, holds in zip(wanted, held, strict=True) if not holds]
 
     def check(self) -> None:
-        """See that the root can be written, by writing an empty object below it.
+        """Check that the root can be written, by writing an empty object below it.
 
         Raises:
             PlatformError: The store cannot be reached, or refuses.

@@ -1,4 +1,4 @@
-"""Events that start a run: what happened, what of the run it may decide, and the key that makes a second delivery of the same event harmless."""
+"""Events that start a run: what happened, which parameters it may set, and the key that makes a second delivery of the same event harmless."""
 
 import base64
 import binascii
@@ -160,14 +160,14 @@ def _parsed(text: str, where: str) -> Any:
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
-        raise ConfigurationError(f"{where} holds half of a character (a lone surrogate), which is no text; send it as UTF-8") from None
+        raise ConfigurationError(f"{where} holds half of a character (a lone surrogate), which is not text; send it as UTF-8") from None
     except ValueError:
         raise ConfigurationError(f"{where} has a number beyond 1.8e308, which no parameter can take; send a smaller one") from None
     return value
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _object(text: str, where: str) -> dict[str, Any]:

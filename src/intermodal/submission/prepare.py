@@ -69,7 +69,7 @@ class Destination:
         return KubeflowTarget(self.settings)
 
 
-def destination(targets: Targets, name: str, profile: str | None) -> Destination:
+def find_destination(targets: Targets, name: str, profile: str | None) -> Destination:
     """Return a target of a profile.
 
     Raises:
@@ -86,7 +86,7 @@ def destination(targets: Targets, name: str, profile: str | None) -> Destination
 
 def prepare(
     pipeline: Path,
-    goal: Destination,
+    destination: Destination,
     *,
     configuration: Path | None = None,
     parameters: dict[str, Any] | None = None,
@@ -100,7 +100,7 @@ def prepare(
 
     Args:
         pipeline: A configuration, compiled on the way, or a compiled file.
-        goal: Where it goes.
+        destination: Where it goes.
         configuration: Where the data, code and stores of a compiled file are described. Default: `parameters` say it all.
         parameters: Win over the configuration's.
         overrides: `section.key=value` texts over the configuration, after the target's own `set`.
@@ -116,18 +116,22 @@ def prepare(
     values = read_pipeline(pipeline)
     compiled = is_compiled(values)
     described = configuration if compiled else pipeline
-    job = load_job(described, overrides, profile=profile_settings(goal.settings.set), known=goal.known(digests or {})) if described else None
+    job = (
+        load_job(described, overrides, profile=profile_settings(destination.settings.set), known=destination.known(digests or {}))
+        if described
+        else None
+    )
     title = run_name(name, job.settings.name if job else pipeline.stem)
     if compiled:
         specification, platform = values[0], values[1] if len(values) > 1 else {}
     elif job:
-        specification, platform = compile_for(goal.name, job, goal=goal, digests=digests)
-    refuse_errors([specification, *([platform] if platform else [])], goal.name, str(pipeline))
+        specification, platform = compile_for(destination.name, job, destination=destination, digests=digests)
+    refuse_errors([specification, *([platform] if platform else [])], destination.name, str(pipeline))
     given = parameters or {}
-    arguments = _arguments(job, goal, given, nowhere=True) if job else {}
+    arguments = _arguments(job, destination, given, nowhere=True) if job else {}
     checked = check_parameters(specification, arguments | given)
     if job:
-        checked |= _arguments(job, goal, given)
+        checked |= _arguments(job, destination, given)
     return Submission(
         specification=specification,
         platform=platform,
@@ -136,16 +140,18 @@ def prepare(
         name=title,
         labels={NAME_LABEL: job.settings.name} if job else {},
         key=key,
-        cached=cached if goal.settings.cached else False,
+        cached=cached if destination.settings.cached else False,
     )
 
 
-def compiled_documents(pipeline: Path, goal: Destination, digests: dict[str, str] | None = None) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+def compiled_documents(
+    pipeline: Path, destination: Destination, digests: dict[str, str] | None = None
+) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     """Return a pipeline's documents for a target, and the images whose tasks are not cached there, as they go by a tag.
 
     Args:
         pipeline: A configuration, compiled on the way, or a compiled file.
-        goal: Where it goes.
+        destination: Where it goes.
         digests: Image name to digest; a compiled file keeps its own.
 
     Raises:
@@ -153,9 +159,9 @@ def compiled_documents(pipeline: Path, goal: Destination, digests: dict[str, str
     """
     documents = read_pipeline(pipeline)
     if not is_compiled(documents):
-        job = load_job(pipeline, profile=profile_settings(goal.settings.set), known=goal.known(digests or {}))
-        documents = [each for each in compile_for(goal.name, job, goal=goal, digests=digests) if each]
-    refuse_errors(documents, goal.name, str(pipeline))
+        job = load_job(pipeline, profile=profile_settings(destination.settings.set), known=destination.known(digests or {}))
+        documents = [each for each in compile_for(destination.name, job, destination=destination, digests=digests) if each]
+    refuse_errors(documents, destination.name, str(pipeline))
     return documents, forbid_caching_by_tag(documents[0])
 
 
@@ -221,33 +227,35 @@ def profile_settings(changed: dict[str, Any]) -> list[str]:
 
 
 def compile_for(
-    name: str, job: Job, *, goal: Destination | None = None, digests: dict[str, str] | None = None
+    name: str, job: Job, *, destination: Destination | None = None, digests: dict[str, str] | None = None
 ) -> tuple[Specification, dict[str, Any]]:
     """Compile a pipeline for a platform.
 
     Args:
         name: `kubeflow` or `vertex`.
         job: The pipeline and its configuration.
-        goal: Whose registry, shapes and task options are compiled in. Default: none.
+        destination: Whose registry, shapes and task options are compiled in. Default: none.
         digests: Image name to digest; images without one go by tag.
 
     Returns:
         The specification, and the platform's document: empty when there is nothing that only Kubernetes knows.
     """
     target = replace(CLUSTER_TARGETS[name], digests=digests or {})
-    if goal:
-        target = replace(target, image_repository=goal.settings.image_repository, settings=goal.settings, shapes=goal.targets.shapes)
+    if destination:
+        target = replace(
+            target, image_repository=destination.settings.image_repository, settings=destination.settings, shapes=destination.targets.shapes
+        )
     specification = target.compile(job)
     return specification, target.platform_document(specification)
 
 
-def _arguments(job: Job, goal: Destination, given: Collection[str], *, nowhere: bool = False) -> dict[str, Any]:
+def _arguments(job: Job, destination: Destination, given: Collection[str], *, nowhere: bool = False) -> dict[str, Any]:
     """Return the configuration's arguments but those given, the files of this machine staged below the artifact root, or `nowhere` yet."""
-    endpoint = goal.settings.storage_endpoint if isinstance(goal.settings, KubeflowSettings) else None
-    staging = Staging(goal.settings.root, endpoint)
+    endpoint = destination.settings.storage_endpoint if isinstance(destination.settings, KubeflowSettings) else None
+    staging = Staging(destination.settings.root, endpoint)
     folder = (lambda path: "") if nowhere else staging.stage
     source = (lambda path, pattern: "") if nowhere else staging.stage
-    return job.arguments(goal.name, Place(job.base, folder, source, _refuse_home), without=frozenset(given))
+    return job.arguments(destination.name, Place(job.base, folder, source, _refuse_home), without=frozenset(given))
 
 
 def _refuse_home(key: str) -> str:

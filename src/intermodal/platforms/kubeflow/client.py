@@ -136,13 +136,13 @@ class KubeflowClient:
         until: Callable[[T], bool] = lambda _: True,
         attempts: int | None = None,
     ) -> T:
-        """Ask, and again on what passes by itself; what stays becomes a sentence.
+        """Send a request, and repeat it on errors that pass by themselves; any other error becomes one sentence.
 
         Args:
             request: Safe to repeat.
-            taken: What a 409 says that it exists; `request` looks for it first, so that a race with another makes it found the next time.
-            remedy: What helps where it is never found.
-            until: Whether an answer is what was waited for.
+            taken: What exists already where the answer is 409; `request` looks for it first, so that the next attempt finds it.
+            remedy: What to do where it is never found.
+            until: Whether an answer is the expected one.
             attempts: Default: the target's.
         """
         error: Exception | None = None
@@ -215,7 +215,7 @@ class _Client(api.ApiClient):  # type: ignore[misc]  # it comes without types
         except ValueError as error:
             if response.data.lstrip().startswith("<"):
                 raise _not_the_api(self.configuration.host) from error
-            raise _UnreadableError("the answer is no JSON, or is cut off") from error
+            raise _UnreadableError("the answer is not JSON, or is cut off") from error
         if not _is(value, response_type):
             raise _not_the_api(self.configuration.host)
         try:

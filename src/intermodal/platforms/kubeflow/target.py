@@ -26,7 +26,7 @@ _LOGS = ("/apis/v1alpha1/runs/{run}/nodes/{pod}/log", "/apis/v2beta1/runs/{run}/
 
 _RETRIES = (
     "this installation's workflow controller sets templateDefaults.retryStrategy, which overrules the retries that the tasks ask for: a task that "
-    'exits with an error is not tried again; docs/how-to/kubeflow.md, "Retries", says how to set it right'
+    'exits with an error is not tried again; docs/how-to/kubeflow.md, "Retries", says how to correct it'
 )
 
 
@@ -81,7 +81,7 @@ class KubeflowTarget:
         return self._run(oldest)
 
     def run(self, run_id: str) -> RemoteRun:
-        """Return a run with its tasks; what the API does not tell of a failed one is read from its log."""
+        """Return a run with its tasks; why a task failed is read from its log, where the API does not say it."""
         found = self._get(run_id)
         workflow = Workflow(found, self._settings.namespace)
         tasks = tuple(self._explained(run_id, workflow, each) for each in workflow.tasks)

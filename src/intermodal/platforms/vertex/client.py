@@ -79,11 +79,11 @@ class VertexClient:
             yield from str(payload).splitlines()
 
     def call(self, request: Callable[[], T], *, acts_on: tuple[type[Exception], ...] = (), role: str = "roles/aiplatform.user") -> T:
-        """Ask, and again on what passes by itself; all that the caller does not act on becomes a sentence.
+        """Send a request, and repeat it on errors that pass by themselves; any other error becomes one sentence.
 
         Args:
             request: One request, safe to repeat.
-            acts_on: Errors of Google's that come through as they are.
+            acts_on: Google's errors that the caller handles: raised as they are.
             role: What the credentials need for it.
 
         Raises:
