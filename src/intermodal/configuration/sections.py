@@ -9,7 +9,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Optional, Union, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Optional, Union, cast, get_args, get_origin
 
 from docstring_parser import parse
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -185,7 +185,13 @@ class Events(BaseModel):
     parameters: list[str] = Field([], description="Pipeline parameters that an event may set; whoever may publish the event then decides them")
 
 
-class _Types(type(BaseModel)):  # type: ignore[misc]
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass as _Metaclass
+else:
+    _Metaclass = type(BaseModel)
+
+
+class _Types(_Metaclass):
     """Lets ``gate = section(gate_model)`` stand in a configuration's body: the section is the type, and its defaults are the default."""
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:

@@ -61,7 +61,8 @@ def file_schema(file: Path) -> pa.Schema:
 def batch_rows(parquet: pq.ParquetFile, group: int) -> int:
     """Return how many rows of a row group to read at once: 65,536 at most, fewer where they are long, so that a batch has about 64 MiB."""
     metadata = parquet.metadata.row_group(group)
-    return max(1, min(_BATCH_ROWS, _BATCH_BYTES * metadata.num_rows // max(metadata.total_byte_size, 1)))
+    rows: int = _BATCH_BYTES * metadata.num_rows // max(metadata.total_byte_size, 1)
+    return max(1, min(_BATCH_ROWS, rows))
 
 
 def file_batches(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
