@@ -96,7 +96,8 @@ def test_the_breast_cancer_example_runs_without_a_checkout(installed, caches, tm
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     try:
-        shown = sh(installed / "intermodal", "run", "breast_cancer", "--set", f"serving.local.port={port}", cwd=tmp_path, **caches)
+        settings = ["--set", f"serving.local.port={port}", "--set", "serving.local.timeout=300"]
+        shown = sh(installed / "intermodal", "run", "breast_cancer", *settings, cwd=tmp_path, **caches)
         assert "Gate     passed" in shown
         report = Path(tmp_path, re.search(r"^Report +(\S+)$", shown, re.MULTILINE)[1])
         assert "<!doctype html>" in report.read_text()
