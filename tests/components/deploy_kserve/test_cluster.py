@@ -97,7 +97,7 @@ def test_a_model_that_answers_wrong_is_never_reached_and_what_serves_is_not_touc
             {"resources": TOO_MUCH, "timeout": 8.0},
             r"(?s)is not ready after 8 s: no node takes the pod: .*[Ii]nsufficient cpu.*was not touched",
         ),
-        ({"resources": {"limits": {"cpu": "a lot"}}}, r"(?s)refused: .*a lot.*Nothing was changed"),
+        ({"resources": {"limits": {"cpu": "a lot"}}}, r"(?s)refused: .*quantities must match.*Nothing was changed"),
         ({"model_format": "sklearn", "timeout": 30.0}, r"(?s)kserve/sklearnserver.*(ErrImage|ImagePull|not ready).*was not touched"),
     ],
 )
