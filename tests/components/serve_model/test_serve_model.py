@@ -17,7 +17,7 @@ from intermodal.serving.records import deployments, start_time, stop
 ROW = {"carrier": "AA", "distance": 1.5, "hour": 3}
 
 
-def until(condition, seconds=20.0):
+def until(condition, seconds=90.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass"
@@ -208,8 +208,8 @@ def test_a_model_alone_is_served_and_the_output_says_that_only_an_example_was_te
     assert place.ask("/v1/models/toy:predict", made["request"]) == (200, made["response"])
     # Text for which no value is sure to fit: without the example the server must be ready, and no row is sent.
     (bare / "signature.json").unlink()
-    made = place.serve("first", model_path=str(bare), evaluation_path=None, registration_path=None, version="7")
-    assert (made["version"], made["request"], made["command"]) == ("7", None, "")
+    made = place.serve("first", model_path=str(bare), evaluation_path=None, registration_path=None)
+    assert (made["request"], made["command"]) == (None, "")
     assert made["tested"].startswith("the server is ready; no row was sent")
     assert place.predict({"carrier": "AA", "distance": 1.5, "hour": 3})[0] == 200
 
