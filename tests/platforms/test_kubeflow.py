@@ -894,7 +894,7 @@ def test_an_answer_that_is_none_ends_in_a_sentence(server, target, command, kind
     target.create_schedule("nightly", "0 3 * * *", "UTC", submission())
     do = COMMANDS.get(command, lambda target, run: target.submit(submission()))
     server.faults.append(Fault(kind, times=1000))
-    with pytest.raises(PlatformError, match="not the API" if kind == "page" else "no JSON, or is cut off"):
+    with pytest.raises(PlatformError, match="not the API" if kind == "page" else "not JSON, or is cut off"):
         do(target, run)
     server.faults.clear()
     do(target, run)
