@@ -35,7 +35,7 @@ reference: .venv/.ready ## Write docs/reference/
 	.venv/bin/python tests/fault_matrix.py
 
 docs: .venv/.ready ## Build the documentation's site in site/; a link that leads nowhere fails
-	@$$(.venv/bin/python -c "from intermodal.runner.environments import environment; print(environment('docs'))") -m sphinx -q -W --keep-going -b html docs site
+	@$$(.venv/bin/python -c "from intermodal.execution.environments import environment; print(environment('docs'))") -m sphinx -q -W --keep-going -b html docs site
 
 images: ## Build all images with Docker; BASE, INDEX, REPOSITORY, TAG as images/build says
 	@images/build

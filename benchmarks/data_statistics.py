@@ -42,23 +42,23 @@ def write_tables(flights: Path, directory: Path, sizes: list[int]) -> int:
 
 def ours(path: Path) -> tuple[Callable[[], Any], Callable[[Any], Found]]:
     """The component's streaming path."""
-    from intermodal.components.validate_data.statistics import Accumulator
-    from intermodal.components.validate_data.workers import read_parts
+    from intermodal.components.validate_data.statistics.streaming import Accumulator
+    from intermodal.components.validate_data.statistics.workers import read_parts
 
     return lambda: Accumulator.merged(read_parts({"train": [path]}, [], {"train": 8})["train"]).statistics("train"), summarise
 
 
 def ours_alone(path: Path) -> tuple[Callable[[], Any], Callable[[Any], Found]]:
     """The same in one process."""
-    from intermodal.components.validate_data.statistics import Accumulator, read_blocks
+    from intermodal.components.validate_data.statistics.streaming import Accumulator, read_blocks
 
     return lambda: Accumulator.merged(read_blocks([path], [], 8)).statistics("train"), summarise
 
 
 def beam(path: Path) -> tuple[Callable[[], Any], Callable[[Any], Found]]:
     """The component's Beam path, on Beam's local runner."""
-    from intermodal.components.validate_data.beam_statistics import read_with_beam
-    from intermodal.components.validate_data.statistics import Accumulator
+    from intermodal.components.validate_data.statistics.beam import read_with_beam
+    from intermodal.components.validate_data.statistics.streaming import Accumulator
 
     def run() -> Any:
         read = read_with_beam({"train": [path]}, path.parent, "", [], {"train": 8}, ["--runner=DirectRunner"])
@@ -69,7 +69,7 @@ def beam(path: Path) -> tuple[Callable[[], Any], Callable[[Any], Found]]:
 
 def tfdv_csv(path: Path) -> tuple[Callable[[], Any], Callable[[Any], Found]]:
     """TFDV's `generate_statistics_from_csv`, which runs on Beam."""
-    sys.modules["farmhash"] = types.ModuleType("farmhash")  # not installed: see components/validate_data/tfdv.py
+    sys.modules["farmhash"] = types.ModuleType("farmhash")  # not installed: see components/validate_data/statistics/tfdv.py
     import tensorflow_data_validation as tfdv
 
     return lambda: tfdv.generate_statistics_from_csv(str(path)), summarise

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from intermodal.runner.environments import environment
+from intermodal.execution.environments import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 METHODS = ("ours", "by_hand", "polars", "pandas", "shipped")

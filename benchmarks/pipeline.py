@@ -20,7 +20,7 @@ from pathlib import Path
 
 from intermodal.authoring.pipeline import load_job
 from intermodal.configuration.sections import Place
-from intermodal.runner.environments import environment
+from intermodal.execution.environments import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = Path(sys.executable).parent / "intermodal"

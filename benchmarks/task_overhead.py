@@ -25,7 +25,7 @@ from kfp import dsl
 from rich.console import Console
 
 from intermodal.authoring.images import image_reference
-from intermodal.runner.environments import environment
+from intermodal.execution.environments import environment
 from intermodal.runner.local import LocalTarget
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from intermodal.authoring.catalog import component_names, load_component
 from intermodal.authoring.images import IMAGES, image_of
-from intermodal.runner.environments import environment
+from intermodal.execution.environments import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 # Suites that belong to no component but need an image's packages.

@@ -13,7 +13,7 @@ import pytest
 
 from intermodal.authoring.catalog import component_names
 from intermodal.authoring.images import IMAGES
-from intermodal.runner.environments import environment
+from intermodal.execution.environments import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 UV = Path(sys.executable).parent / "uv"
@@ -84,7 +84,7 @@ def caches(installed, tmp_path):
     """A cache folder in which the images' environments are those of this checkout: the lock is the same."""
     variables = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     for image in IMAGES:
-        code = f"from intermodal.runner.environments import environment_folder as f; print(f({image!r}))"
+        code = f"from intermodal.execution.environments import environment_folder as f; print(f({image!r}))"
         place = Path(sh(installed / "python", "-c", code, cwd=tmp_path, **variables).strip())
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(environment(image).parents[1])

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
-from intermodal.components.validate_data import tfdv
+from intermodal.components.validate_data.statistics import tfdv
 
 #: What to do about a kind of anomaly, where its own words do not say.
 _REMEDIES: Final = {

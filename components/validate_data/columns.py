@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from intermodal.components.validate_data.anomalies import Anomaly
-from intermodal.components.validate_data.statistics import column_types, readable
+from intermodal.components.validate_data.statistics.streaming import column_types, readable
 
 _REMEDY: Final = "convert it, or name it in `ignored`"
 

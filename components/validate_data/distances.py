@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from intermodal.components.validate_data import tfdv
 from intermodal.components.validate_data.anomalies import Anomaly
 from intermodal.components.validate_data.rules import Rules
 from intermodal.components.validate_data.schema import present_shares
+from intermodal.components.validate_data.statistics import tfdv
 
 #: Into how many runs of consecutive rows the training part is divided to see how far its own blocks lie apart.
 BLOCKS: Final = 8

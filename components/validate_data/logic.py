@@ -11,14 +11,14 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from intermodal.components.validate_data.anomalies import Anomaly, find_anomalies, find_label_anomalies, judged, to_proto
 from intermodal.components.validate_data.arguments import check_arguments
 from intermodal.components.validate_data.baseline import Baseline, read_baseline
-from intermodal.components.validate_data.beam_statistics import read_with_beam
 from intermodal.components.validate_data.columns import find_unused
 from intermodal.components.validate_data.distances import BLOCKS, Distance, Noise, calibrate, compare
 from intermodal.components.validate_data.rules import Rules
 from intermodal.components.validate_data.schema import extend_schema, infer_schema, parse_schema, present_shares, without_features
-from intermodal.components.validate_data.statistics import Accumulator
+from intermodal.components.validate_data.statistics.beam import read_with_beam
+from intermodal.components.validate_data.statistics.streaming import Accumulator
+from intermodal.components.validate_data.statistics.workers import fork, read_parts, worthwhile
 from intermodal.components.validate_data.view import render_view
-from intermodal.components.validate_data.workers import fork, read_parts, worthwhile
 from intermodal.runtime.artifacts import whole_directory, whole_file, write_json
 from intermodal.runtime.datasets import open_dataset
 from intermodal.runtime.datasets.listing import TRAIN

@@ -6,9 +6,9 @@ from typing import Final
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from intermodal.components.validate_data import tfdv
 from intermodal.components.validate_data.anomalies import Anomaly
 from intermodal.components.validate_data.rules import Rules
+from intermodal.components.validate_data.statistics import tfdv
 from intermodal.runtime.errors import ConfigurationError
 
 SERVING: Final = "SERVING"

@@ -7,8 +7,8 @@ from typing import Final, TypeAlias
 
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from intermodal.components.validate_data import tfdv
 from intermodal.components.validate_data.schema import common_statistics, present_share
+from intermodal.components.validate_data.statistics import tfdv
 
 Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from intermodal.authoring.images import image_of
+from intermodal.execution.environments import environment
 from intermodal.runner.engine import Engine, Instance
-from intermodal.runner.environments import environment
 from intermodal.runner.inputs import Artifact, Values
 from intermodal.runner.placeholders import command_line, imported, resolved
 from intermodal.runtime.errors import TaskError

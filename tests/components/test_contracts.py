@@ -17,7 +17,7 @@ from intermodal.authoring.catalog import component_names, load_component
 from intermodal.authoring.decorator import UNCACHED
 from intermodal.authoring.images import IMAGES, image_of, image_reference
 from intermodal.compiler.build import compile_specification
-from intermodal.runner.environments import environment
+from intermodal.execution.environments import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPONENTS = component_names()

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from intermodal.runner.environments import environment
+from intermodal.execution.environments import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = Path(sys.executable).parent / "intermodal"

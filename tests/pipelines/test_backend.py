@@ -15,7 +15,7 @@ import pytest
 
 from intermodal.authoring.images import IMAGES
 from intermodal.configuration.targets import load_targets
-from intermodal.runner.environments import environment
+from intermodal.execution.environments import environment
 from intermodal.submission.prepare import find_destination, prepare
 from tests.backend.launcher import Backend
 from tests.pipelines.conftest import POSTGRES, REDIS, sql

@@ -16,11 +16,11 @@ from intermodal.compiler.build import compile_specification, set_images
 from intermodal.compiler.resources import apply_retries
 from intermodal.compiler.specification import apply_cache_policy, graphs
 from intermodal.configuration.sections import section
+from intermodal.execution.environments import environment
 from intermodal.platforms.vertex.arguments import check_arguments
 from intermodal.platforms.vertex.serving import container_specification, deploy_on_vertex
 from intermodal.platforms.vertex.tasks.logic import describe_upload, list_served
 from intermodal.runner.engine import Engine
-from intermodal.runner.environments import environment
 from intermodal.runner.inputs import Values, executor_input
 from intermodal.runner.outputs import read_outputs
 from intermodal.runner.placeholders import command_line, imported, resolved

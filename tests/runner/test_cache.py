@@ -12,7 +12,7 @@ from intermodal.authoring.decorator import UNCACHED, component
 from intermodal.authoring.images import image_reference
 from intermodal.compiler.build import compile_specification
 from intermodal.compiler.specification import apply_cache_policy
-from intermodal.runner import code
+from intermodal.execution import code
 from intermodal.runner.local import LocalTarget
 
 

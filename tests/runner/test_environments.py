@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from intermodal.runner import environments
+from intermodal.execution import environments
+from intermodal.execution.environments import environment, environment_digest, runner_digest
 from intermodal.runner.cache import Cache
-from intermodal.runner.environments import environment, environment_digest, runner_digest
 from intermodal.runner.inputs import Values
 from intermodal.runtime.errors import MachineError
 

@@ -15,8 +15,8 @@ from kfp import dsl
 from rich.console import Console
 
 from intermodal.authoring.decorator import component
+from intermodal.execution.containers import check_docker, container_name, image_content, run_command
 from intermodal.runner.cache import Cache
-from intermodal.runner.containers import check_docker, container_name, image_content, run_command
 from intermodal.runner.inputs import Values
 from intermodal.runner.local import LocalTarget
 from intermodal.runtime.errors import MachineError, TaskError

@@ -15,9 +15,9 @@ from kfp import dsl
 
 import intermodal
 from intermodal.compiler.build import compile_specification
-from intermodal.runner.prestart.order import Order
-from intermodal.runner.prestart.program import program
-from intermodal.runner.processes import Processes
+from intermodal.execution.prestart.program import program
+from intermodal.execution.processes import Processes
+from intermodal.runner.order import Order
 from tests.runner.test_stopping import alive, kill, wait_for
 
 PACKAGE = Path(intermodal.__file__).resolve().parent
@@ -220,7 +220,7 @@ RUNNER = """
 import sys, threading
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from intermodal.runner.processes import Processes
+from intermodal.execution.processes import Processes
 from tests.runner.test_prestart import Task, SOURCES
 
 folder, processes = Path(sys.argv[1]), Processes()

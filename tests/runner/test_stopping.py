@@ -139,7 +139,7 @@ def test_a_killed_run_goes_on_from_what_is_finished_and_takes_nothing_half_writt
 RUNNER = """
 import sys
 from pathlib import Path
-from intermodal.runner.processes import Processes
+from intermodal.execution.processes import Processes
 
 folder, processes = Path(sys.argv[1]), Processes()
 for number in range(1000):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from intermodal.runner.environments import environment
+from intermodal.execution.environments import environment
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.cloud.aiplatform_v1 import types
 
 from intermodal.authoring.images import image_of
-from intermodal.runner.environments import environment
+from intermodal.execution.environments import environment
 from tests.servers.faults import FaultyServer, Refusal, Request, _Handler
 from tests.servers.storage import free_port
 from tests.servers.vertex import VertexServer, _found, _page, _strictly

@@ -14,8 +14,8 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
+from intermodal.execution.environments import environment
 from intermodal.runner.cache import Digests
-from intermodal.runner.environments import environment
 from intermodal.runtime.errors import ConfigurationError, DataError, PlatformError
 from intermodal.runtime.tree import check_staged, files_below, tree_hash
 from intermodal.storage import object_store

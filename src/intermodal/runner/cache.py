@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from intermodal.runner.code import code_digest
-from intermodal.runner.environments import image_digest
+from intermodal.execution.code import code_digest
+from intermodal.execution.environments import image_digest
 from intermodal.runner.inputs import Values
 from intermodal.runtime.artifacts import write_json
 from intermodal.runtime.tree import file_hash, files_below

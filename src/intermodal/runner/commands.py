@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from intermodal.authoring.images import image_of
-from intermodal.runner import containers
-from intermodal.runner.environments import disposable_environment, environment
-from intermodal.runner.processes import Processes, passed_on
+from intermodal.execution import containers
+from intermodal.execution.environments import disposable_environment, environment
+from intermodal.execution.processes import Processes, passed_on
 from intermodal.runner.runs import LOG
 from intermodal.runtime.errors import MachineError
 

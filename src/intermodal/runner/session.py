@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from intermodal.compiler.specification import Specification
-from intermodal.runner import containers
+from intermodal.execution import containers
+from intermodal.execution.environments import image_digest
+from intermodal.execution.processes import Processes
 from intermodal.runner.cache import Cache
 from intermodal.runner.commands import Commands
 from intermodal.runner.engine import Engine, Outcome
-from intermodal.runner.environments import image_digest
 from intermodal.runner.inputs import Artifact, Values
-from intermodal.runner.prestart.order import Order
-from intermodal.runner.processes import Processes
+from intermodal.runner.order import Order
 from intermodal.runner.progress import Progress
 from intermodal.runner.records import recorded
 from intermodal.runner.runs import Run, path_shown, task_names

@@ -9,13 +9,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from intermodal.execution.processes import Processes
 from intermodal.runner.cache import Cache
 from intermodal.runner.commands import Commands
 from intermodal.runner.engine import Instance
 from intermodal.runner.inputs import Values, executor_input
 from intermodal.runner.outputs import read_outputs
 from intermodal.runner.placeholders import command_line, imported, replaced, resolved
-from intermodal.runner.processes import Processes
 from intermodal.runner.progress import Progress
 from intermodal.runner.records import TASK, record_task
 from intermodal.runner.runs import LOG, Run, Task, path_shown, why_it_failed

@@ -75,7 +75,7 @@ def test_whoever_imports_the_reader_is_patched(tmp_path):
     """A worker imports the reading functions alone, in an interpreter of its own."""
     file = tmp_path / "a.parquet"
     pq.write_table(hostile(tmp_path / "ran", "label"), file)
-    code = f"import pathlib, intermodal.components.validate_data.statistics as reader; reader.row_groups(pathlib.Path({str(file)!r}))"
+    code = f"import pathlib, intermodal.components.validate_data.statistics.streaming as reader; reader.row_groups(pathlib.Path({str(file)!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, "Python pickle" in done.stderr) == ((1, True) if UNPICKLES else (0, False)), done.stderr
     assert not (tmp_path / "ran").exists()

@@ -16,10 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
-from intermodal.components.validate_data import tfdv
 from intermodal.components.validate_data.rules import Rules
 from intermodal.components.validate_data.schema import infer_schema, present_shares
-from intermodal.components.validate_data.statistics import Accumulator, divided, read_batches, read_blocks
+from intermodal.components.validate_data.statistics.streaming import Accumulator, divided, read_batches, read_blocks, tfdv
 from intermodal.runtime.datasets import parquet_files
 
 RULES = Rules(None, None, {}, {}, (), True, 0.9, 0.1, 100)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from intermodal.components.validate_data import statistics, workers
+from intermodal.components.validate_data.statistics import workers
+from intermodal.components.validate_data.statistics.streaming import streaming as statistics
 from intermodal.runtime.errors import DataError, MachineError
 
 
@@ -62,7 +63,7 @@ def test_a_process_that_is_killed_stops_the_task(run, monkeypatch):
 
 FORK = """
 import os, sys, time
-from intermodal.components.validate_data.workers import fork
+from intermodal.components.validate_data.statistics.workers import fork
 
 def task():
     print(os.getpid(), flush=True)

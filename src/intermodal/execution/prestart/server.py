@@ -32,7 +32,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
-from intermodal.runner import launcher
+from intermodal.execution import launcher
 
 _EXECUTOR = "kfp.dsl.executor_main"
 _OURS = "intermodal."

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from intermodal.components.validate_data import tfdv
+from intermodal.components.validate_data.statistics import tfdv
 from intermodal.runtime.datasets.parquet_files import batch_rows, file_schema, row_groups, whole_parquet
 
 

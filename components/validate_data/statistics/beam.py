@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
 
-from intermodal.components.validate_data.statistics import Accumulator, divided, read_batches
+from intermodal.components.validate_data.statistics.streaming import Accumulator, divided, read_batches
 from intermodal.runtime.datasets.parquet_files import row_groups, whole_parquet
 from intermodal.runtime.disk import room
 from intermodal.runtime.errors import ConfigurationError

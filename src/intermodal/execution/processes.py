@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from intermodal.runner import launcher
-from intermodal.runner.prestart.pool import Pool
-from intermodal.runner.prestart.program import Program, program
+from intermodal.execution import launcher
+from intermodal.execution.prestart.pool import Pool
+from intermodal.execution.prestart.program import Program, program
 
 #: What a task sees of the runner's environment: who and where it is, how to reach the network, and credentials. Everything else reaches a
 #: task through its inputs. Not among them on purpose: PYTHON*, which change how a program runs.

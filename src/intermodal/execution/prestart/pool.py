@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from intermodal.runner.prestart.program import Program
+from intermodal.execution.prestart.program import Program
 
 _EXECUTOR = "kfp.dsl.executor"
 _SERVER = Path(__file__).with_name("server.py")

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
-from intermodal.components.validate_data.statistics import Accumulator, column_types, read_blocks
+from intermodal.components.validate_data.statistics.streaming import Accumulator, column_types, read_blocks
 from intermodal.runtime.datasets.parquet_files import row_groups
 from intermodal.runtime.errors import IntermodalError, MachineError
 

@@ -1,0 +1,1 @@
+"""Statistics of tables with TFDV: streaming, on several cores, by Beam."""
