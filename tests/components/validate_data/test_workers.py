@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from intermodal.components.validate_data.statistics import streaming as statistics
 from intermodal.components.validate_data.statistics import workers
-from intermodal.components.validate_data.statistics.streaming import streaming as statistics
 from intermodal.runtime.errors import DataError, MachineError
 
 
