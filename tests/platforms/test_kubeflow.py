@@ -311,16 +311,16 @@ def test_of_parallel_tasks_none_is_called_cached_unless_it_surely_is(server, tar
     assert {task.state for task in target.run(run.id).tasks} == {"succeeded"}
 
 
-def test_three_hundred_tasks_are_read_in_a_moment(server, target):
+def test_three_hundred_tasks_take_less_than_three_seconds_of_the_processor(server, target):
     run = target.submit(submission())
     tree = {"": ("RUNNING", ["root"]), "root": ("RUNNING", [f"root.t{each}-driver" for each in range(300)])}
     for each in range(300):
         tree |= {f"root.t{each}-driver": ("SUCCEEDED", [f"root.t{each}"]), f"root.t{each}": ("SUCCEEDED", [f"root.t{each}.executor"])}
         tree |= {f"root.t{each}.executor": ("SUCCEEDED", [])}
     server.advance(run.id, "RUNNING", workflow_nodes(WORKFLOW, tree))
-    before = time.monotonic()
+    before = time.process_time()
     assert len(target.run(run.id).tasks) == 300
-    assert time.monotonic() - before < 3
+    assert time.process_time() - before < 3
 
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING", "SUCCEEDED", "SKIPPED", "FAILED", "CANCELING", "CANCELED", "PAUSED"])
