@@ -117,7 +117,7 @@ class Place:
 
     def start_task(self, model: str, before: str = "", **changes: Any) -> "subprocess.Popen[str]":
         """Start `serve_model` as a process of its own, as a task is; `before` is Python that runs first."""
-        lines = ["import json, os, sys", "from intermodal.components.serve_model import logic, server", before]
+        lines = ["import json, os, sys", "from intermodal.components.serve_model import logic", "from intermodal.serving import server", before]
         code = "\n".join([*lines, "logic.serve_model(**json.loads(sys.argv[1]))"])
         arguments = json.dumps(self.arguments(model, **changes))
         return subprocess.Popen([sys.executable, "-c", code, arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
