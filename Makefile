@@ -44,5 +44,5 @@ clean: ## Remove environments, runs and stores; end served models first with `in
 	rm -rf .venv .venvs .intermodal
 
 .venv/.ready: pyproject.toml uv.lock bootstrap.py
-	@UV_PYTHON_DOWNLOADS=never "$$($(PYTHON) bootstrap.py)" sync --quiet --locked --all-extras --compile-bytecode --python "$$(command -v $(PYTHON))"
+	@UV_PYTHON_DOWNLOADS=never "$$($(PYTHON) bootstrap.py)" sync --quiet --locked --extra kubeflow --extra vertex --compile-bytecode --python "$$(command -v $(PYTHON))"
 	@touch $@
