@@ -36,7 +36,7 @@ def package(tmp_path):
     """The package as a task sees it, with a component `probe` that a test may fill."""
     folder = tmp_path / "code" / "intermodal"
     (folder / "components" / "probe").mkdir(parents=True)
-    for name in ("__init__.py", "runner", "runtime"):
+    for name in ("__init__.py", "execution", "runtime"):
         (folder / name).symlink_to(PACKAGE / name)
     for name in ("components", "components/probe"):
         (folder / name / "__init__.py").write_text("")
