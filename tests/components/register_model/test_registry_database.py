@@ -190,14 +190,14 @@ def test_a_full_disk_leaves_the_database_as_it_was(tmp_path, small_disk, room):
 @pytest.mark.fault("Stores", "a full disk of the registry while a model is registered", "the disk is named; with room the same call registers it")
 def test_a_full_disk_while_a_model_is_registered_is_named(small_disk, registrable, files_of):
     disk = small_disk("small", 8)
-    arguments = {"model_registry": f"sqlite:///{disk}/mlflow.db", "model_name": "m", "parameters": {}, "run_name": "r"}
+    arguments = {"registry": f"sqlite:///{disk}/mlflow.db", "name": "m"}
     register_model(**registrable("first"), **arguments)
     status = os.statvfs(disk)
     (disk / "filling").write_bytes(bytes(status.f_bavail * status.f_frsize - (64 << 10)))
     second = registrable("x" * 400_000, against="1")
     with pytest.raises(MachineError, match=rf"no room left in {disk}\S*: its disk, mounted at {disk}, is full"):
         register_model(**second, **arguments)
-    client = open_registry(arguments["model_registry"])
+    client = open_registry(arguments["registry"])
     assert client.get_model_version_by_alias("m", "champion").version in ("1", 1)
     (disk / "filling").unlink()
     register_model(**second, **arguments)
@@ -266,5 +266,5 @@ def test_a_database_whose_schema_is_unreadable_is_named(tmp_path):
         database.execute("create table alembic_version (version_num text)")
         database.execute("insert into alembic_version values (cast(x'ff' as text))")
         database.commit()
-    with pytest.raises(StoreError, match=r"mlflow\.db: Could not decode to UTF-8.*; restore the file or set"):
+    with pytest.raises(StoreError, match=r"mlflow\.db: Could not decode to UTF-8.*; restore the file, or give"):
         open_registry(f"sqlite:///{tmp_path}/mlflow.db")
