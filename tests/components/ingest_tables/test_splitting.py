@@ -164,7 +164,7 @@ def test_the_manifest_carries_the_fingerprint(ingest):
     [
         ({"table": "other"}, "no table 'other'; the tables are rows"),
         ({"column": "when"}, "no column 'when'; its columns are id, at"),
-        ({"by": "day"}, "split_by: 'day' must be time or hash"),
+        ({"by": "day"}, "split_by: 'day' must be one of time, hash"),
         ({"column": ""}, "split_column: name the column to split by time"),
         ({"parts": {}}, "split_parts: name the parts"),
         ({"by": ""}, "split_table: it does nothing without split_by"),
