@@ -44,7 +44,7 @@ def place(tmp_path):
             "split_column": "id",
             "split_parts": {"train": 0.6, "validation": 0.2, "test": 0.2},
         },
-        "features": {"repository": "features", "feature_service": "parts"},
+        "features": {"repository": "features", "service": "parts"},
         "validation": {"ignored": ["event_timestamp", "id"]},
         "name": "parts",
         "label": "broken",
@@ -98,7 +98,7 @@ def broken_sql(place):
 
 
 def unknown_service(place):
-    edit(place, lambda s: s["features"].update(feature_service="prats"))
+    edit(place, lambda s: s["features"].update(service="prats"))
 
 
 def label_of_one_class(place):
@@ -143,7 +143,7 @@ def test_an_online_store_that_is_not_there_keeps_the_model_from_being_registered
         taken.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         store = {"registry": "{home}/stores/feast/registry.db", "online_store": {"type": "redis", "connection_string": address}}
-        edit(place, lambda s: s["features"].update(feature_store=store))
+        edit(place, lambda s: s["features"].update(store=store))
         done = workplace.intermodal("run", place / "parts.yaml", "--home", place / "home")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "materialize-features: online store: it cannot be reached" in done.stderr, done.stderr
