@@ -69,7 +69,7 @@ def test_a_quantity_that_kubernetes_reads_is_read(text):
 
 @pytest.mark.parametrize("text", NO_QUANTITIES)
 def test_a_quantity_that_kubernetes_refuses_is_refused(text):
-    with pytest.raises(ValueError, match="no quantity"):
+    with pytest.raises(ValueError, match="is not a quantity"):
         parse_quantity(text)
 
 

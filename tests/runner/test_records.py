@@ -10,7 +10,7 @@ from intermodal.runtime.errors import PlatformError
 
 
 def test_a_run_of_an_earlier_version_says_that_it_kept_nothing(tmp_path):
-    with pytest.raises(PlatformError, match=r"kept no request\.json"):
+    with pytest.raises(PlatformError, match=r"kept no run-request\.json"):
         read_request(tmp_path)
 
 

@@ -259,7 +259,7 @@ def test_a_run_on_a_staged_source_that_is_not_whole_is_refused(place, folder, ob
         monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("s3"))
     ask = (
         "import sys; from intermodal.components.fingerprint_sources.logic import fingerprint_sources\n"
-        "print(fingerprint_sources([{'name': 'rows', 'uri': uri} for uri in sys.argv[1:]]))"
+        "print(fingerprint_sources([{'name': f'rows{n}', 'uri': uri} for n, uri in enumerate(sys.argv[1:])]))"
     )
 
     def fingerprint():

@@ -94,10 +94,10 @@ def deploy_on_vertex(
     from google_cloud_pipeline_components.types.artifact_types import UnmanagedContainerModel, VertexEndpoint, VertexModel
     from google_cloud_pipeline_components.v1.endpoint import ModelDeployOp, ModelUndeployOp
 
-    running = list_served(url=f"{_API}/{endpoint}", member="deployedModels", form="{model}@{modelVersionId}").set_caching_options(False)
+    running = list_served(url=f"{_API}/{endpoint}", member="deployedModels", form="{model}@{modelVersionId}")
     labelled = f"filter=labels.service%3D%22{name}%22&orderBy=create_time"
     registry = f"{_API}/projects/{PROJECT}/locations/{LOCATION}/models"
-    known = list_served(url=f"{registry}?{labelled}", member="models", form="{name}").set_caching_options(False)
+    known = list_served(url=f"{registry}?{labelled}", member="models", form="{name}")
     # An endpoint that is not there ends the run before anything is uploaded.
     tested = test_predictor(model=model, evaluation=evaluation, timeout=timeout, tolerance=tolerance).after(running)
     upload = describe_upload(
@@ -125,7 +125,7 @@ def deploy_on_vertex(
         dedicated_resources_min_replica_count=minimum_replicas,
         dedicated_resources_max_replica_count=upload.outputs["maximum_replicas"],
         service_account=service_account,
-    ).set_caching_options(False)
+    )
     verified = verify_endpoint(
         url=f"{_API}/{endpoint}:predict",
         evaluation=evaluation,

@@ -7,7 +7,7 @@ from kfp import dsl
 from intermodal.authoring.decorator import component
 
 
-@component(image="serve")
+@component(image="serve", cached=False)
 def list_served(url: str, member: str, form: str, credentials: str = "google") -> list:
     """List the models that an endpoint runs, or that the model registry has, from the answer of Vertex AI's API.
 
@@ -25,7 +25,7 @@ def list_served(url: str, member: str, form: str, credentials: str = "google") -
     return list_served(url=url, member=member, form=form, credentials=credentials)
 
 
-@component(image="serve")
+@component(image="serve", cached=False)
 def describe_upload(
     model: dsl.Input[dsl.Model],
     registration: dsl.Input[dsl.Artifact],
