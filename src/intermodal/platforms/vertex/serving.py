@@ -125,7 +125,7 @@ def deploy_on_vertex(
         dedicated_resources_min_replica_count=minimum_replicas,
         dedicated_resources_max_replica_count=upload.outputs["maximum_replicas"],
         service_account=service_account,
-    )
+    ).set_caching_options(False)
     verified = verify_endpoint(
         url=f"{_API}/{endpoint}:predict",
         evaluation=evaluation,
