@@ -56,7 +56,7 @@ def arguments(alone, workplace):
     job = load_job(workplace.configuration, [f"serving.local.port={port}"])
     place = Place(job.base, folder=str, source=lambda path, pattern: str(path / pattern), home=lambda key: str(alone / "home"))
     settings = job.sections("local", job.arguments("local", place))
-    registry = {"model_registry": settings.registry, "model_name": settings.name}
+    registry = {"registry": settings.registry, "name": settings.name}
     label, seed = {"label": settings.label}, {"seed": settings.seed}
 
     def made(task: str, output: str) -> str:
@@ -130,7 +130,7 @@ def test_a_task_needs_nothing_but_its_inputs(name, arguments, alone):
     finished = LocalTarget(alone / "home").run(load_component(name), arguments[name], cached=False)
     try:
         outputs = finished.tasks[0].outputs
-        declared = load_component(name).component_spec.outputs
+        declared = load_component(name).component_spec.outputs or {}
         assert set(outputs) >= set(declared) - {"metrics", "curves"}
         for key, value in outputs.items():
             if key in ("metrics", "curves") or "@" not in declared[key].type:  # a value
@@ -143,7 +143,7 @@ def test_a_task_needs_nothing_but_its_inputs(name, arguments, alone):
 
 
 def assert_same(made: Path, before: Path) -> None:
-    """The same files as in the run, and the same numbers in those that say nothing of places and moments."""
+    """The same files as in the run, and the same numbers in those that say nothing of places and times."""
     if made.is_file():
         assert before.is_file()
         return
