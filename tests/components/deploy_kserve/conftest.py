@@ -166,7 +166,8 @@ class Space:
         core.create_namespaced_service_account(self.name, {"metadata": {"name": name}})
         if role:
             wanted = yaml.safe_load((Path(__file__).resolve().parents[3] / "components" / "deploy_kserve" / "role.yaml").read_text())
-            rbac.create_namespaced_role(self.name, wanted)
+            if wanted["metadata"]["name"] not in {each.metadata.name for each in rbac.list_namespaced_role(self.name).items}:
+                rbac.create_namespaced_role(self.name, wanted)
             binding = {
                 "metadata": {"name": name},
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": wanted["metadata"]["name"]},
