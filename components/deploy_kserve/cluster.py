@@ -76,7 +76,7 @@ def own_image(api: client.ApiClient) -> str:
     remedy = "image: name the predictor's image (docs/images.md says how it is built)"
     if not os.environ.get("KUBERNETES_SERVICE_HOST"):
         raise ConfigurationError(f"{remedy}; only a task in a cluster can take its own")
-    # Kubeflow Pipelines gives its pods their name; a pod on the host's network has another host name.
+    # A pipeline's backend may give its pods their name in a variable; a pod on the host's network has another host name.
     host, space = os.environ.get("KFP_POD_NAME") or socket.gethostname(), Namespace(api, own_namespace())
     pods = space.named_pods(host)
     containers = {each.name: each.image for pod in pods for each in pod.spec.containers}

@@ -126,7 +126,6 @@ def test_what_touches_a_store_is_never_cached():
         "serve-model",
         "deploy-kserve",
         "verify-endpoint",
-        "list-served",
     } == UNCACHED & {name.replace("_", "-") for name in COMPONENTS}
 
 
