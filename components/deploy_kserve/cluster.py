@@ -73,7 +73,7 @@ def own_image(api: client.ApiClient) -> str:
     Raises:
         ConfigurationError: This runs in no pod, or the pod cannot be read.
     """
-    remedy = "image: name the predictor's image (docs/images.md says how it is built)"
+    remedy = "image: name the predictor's image (docs/how-to/images.md says how it is built)"
     if not os.environ.get("KUBERNETES_SERVICE_HOST"):
         raise ConfigurationError(f"{remedy}; only a task in a cluster can take its own")
     # A pipeline's backend may give its pods their name in a variable; a pod on the host's network has another host name.
