@@ -143,5 +143,5 @@ def _chosen(model: Model, names: list[str]) -> str:
         return names[0]
     chosen = next((name for name in _PROBABILITIES if name in names), None)
     if chosen is None:
-        raise DataError(f"{model.path}: it has the outputs {', '.join(names)}; name the one with the probability `probability`")
+        raise DataError(f"{model.path}: it has the outputs {', '.join(sorted(names))}; name the one with the probability `probability`")
     return chosen
