@@ -68,7 +68,7 @@ def _saved_model(path: Path, folder: Path) -> Model:
         names = ", ".join(loaded.signatures) or "none"
         raise DataError(f"{path}: it has no signature serving_default, only: {names}; save it with Keras' model.export(), or name the signature so")
     serve = loaded.signatures["serving_default"]
-    tensors = dict(serve.structured_input_signature[1])
+    tensors = dict(sorted(serve.structured_input_signature[1].items()))  # a SavedModel keeps them in no order
     signature = folder / "signature.json"
     described = read_json(signature) if signature.is_file() else None
 
