@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from intermodal.authoring.pipeline import deploy_steps
 from intermodal.components.evaluate_model.component import evaluate_model
+from intermodal.components.find_champion.component import find_champion
 from intermodal.components.gate_model.component import gate_model
 from intermodal.components.ingest_tables.arguments import named_source
 from intermodal.components.ingest_tables.component import ingest_tables
@@ -16,7 +17,6 @@ from intermodal.components.train_model.component import train_model
 from intermodal.components.validate_data.component import validate_data
 from intermodal.configuration.sections import Configuration, Folder, SourceUri, platform_sections, section, step_sections
 from intermodal.runtime.arguments import ArgumentError
-from intermodal.runtime.secret_values import named_variables
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Metric = Literal["auc", "pr_auc", "log_loss", "brier", "accuracy"]
@@ -104,6 +104,8 @@ class TrainingConfiguration(Configuration):
     gate = section(gate_model, without=("seed",), minimum=dict[Metric, float], maximum=dict[Metric, float], metric=Metric)
     serving = platform_sections(**step_sections(deploy_steps(), without=("name", "version"), deployments=(str, "{home}/deployments")))
 
+    checked_by: ClassVar[tuple[Any, ...]] = (find_champion,)  # `name` and `registry`
+
     renamed: ClassVar[dict[str, str]] = (
         {
             "model.name": "name",
@@ -127,10 +129,3 @@ class TrainingConfiguration(Configuration):
         | {f"serving.{key}": f"serving.local.{key}, serving.kubeflow.{key} or serving.vertex.{key}" for key in ("timeout", "tolerance")}
         | {f"serving.{key}": f"serving.kubeflow.{key} or serving.vertex.{key}" for key in ("service_account", "minimum_replicas", "maximum_replicas")}
     )
-
-    @field_validator("registry")
-    @classmethod
-    def _no_variables(cls, value: str) -> str:
-        if named_variables(value):
-            raise ValueError("${NAME} is a variable only in features.store; MLflow reads MLFLOW_TRACKING_USERNAME and _PASSWORD itself")
-        return value

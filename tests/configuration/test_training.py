@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intermodal.authoring.pipeline import Job, load_job
-from intermodal.configuration.sections import Place, pipeline_parameters
+from intermodal.components.find_champion.component import find_champion
+from intermodal.configuration.loading import read_values, validated
+from intermodal.configuration.sections import Configuration, Place, pipeline_parameters
 from intermodal.pipelines.training.configuration import TrainingConfiguration
 from intermodal.runtime.errors import ConfigurationError, IntermodalError
 
@@ -105,6 +107,43 @@ def test_a_value_out_of_range_is_refused_by_the_components_own_check(edited):
         load_job(FLIGHTS, ["gate.confidence=1.5"])
 
 
+@pytest.mark.parametrize(
+    ("registry", "said"),
+    [
+        ("mlflow.db", "'mlflow.db' must be sqlite:////path/to/file.db, or the http(s):// address of an MLflow server"),
+        ("https://${USER}@mlflow.example", "${NAME} is a variable only in features.store; MLflow reads MLFLOW_TRACKING_USERNAME"),
+    ],
+)
+def test_a_registry_that_mlflow_does_not_take_is_refused_on_loading_with_its_line(edited, registry, said):
+    path = edited("label: late\n", f"label: late\nregistry: {registry}\n")
+    line = next(number for number, text in enumerate(path.read_text().splitlines(), 1) if text.startswith("registry"))
+    with pytest.raises(ConfigurationError) as refused:
+        load_job(path)
+    assert str(refused.value).startswith(f"{path}, line {line}: registry: ")
+    assert said in str(refused.value)
+
+
+def test_a_name_that_no_server_takes_is_refused_on_loading_with_its_line(edited):
+    with pytest.raises(ConfigurationError, match=r"edited\.yaml, line 3: name: 'flight-': use lowercase letters, digits and hyphens"):
+        load_job(edited("name: flight-delay", "name: flight-"))
+
+
+def test_a_configuration_names_the_components_that_check_its_keys_at_the_top(tmp_path):
+    """A user's own pipeline without a section for the component."""
+
+    class Own(Configuration):
+        checked_by = (find_champion,)
+        registry: str
+
+    with pytest.raises(ConfigurationError, match=r"own\.yaml, line 2: registry: 'x' must be sqlite"):
+        validated(read_values(written(tmp_path / "own.yaml", "name: own\nregistry: x\n")), Own)
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"absent\.yaml: no such file"):
         load_job(tmp_path / "absent.yaml")
@@ -194,7 +233,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 )
 def test_a_hostile_value_anywhere_is_accepted_or_refused_in_words(tmp_path, fault_random):
     whole = yaml.safe_load(FLIGHTS.read_text())
-    whole |= {"registry": "x", "pipeline": "training"}
+    whole |= {"registry": "sqlite:///x.db", "pipeline": "training"}
     whole["serving"]["local"]["deployments"] = "x"
     whole["features"]["store"] = {"registry": "x", "online_store": {"type": "sqlite"}}
     whole["data"]["sources"][0] |= {"encoding": "x", "time_zone": "x", "row_number": "x"}

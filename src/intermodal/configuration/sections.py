@@ -211,6 +211,8 @@ class Configuration(BaseModel, metaclass=_Types):
 
     #: Keys that were renamed: old to new, both with dots.
     renamed: ClassVar[dict[str, str]] = {}
+    #: Components without a section whose `check_arguments` takes nothing but keys at the top.
+    checked_by: ClassVar[tuple[Any, ...]] = ()
 
     pipeline: str = Field("training", description="An entry's name, module:attribute, or file.py:attribute relative to this file")
     name: Name = Field(description="Names runs, jobs, the registered model and the service")
@@ -309,20 +311,27 @@ def problems(settings: Configuration) -> Iterator[tuple[tuple[str, ...], str]]:
         if isinstance(value, PlatformSections):
             parts = [((*key, name), getattr(value, name)) for name in type(value).model_fields]
         for place, part in parts:
-            if (check := _check_of(type(part).made_from)) is None:
-                continue
             values = {name: _dumped(getattr(part, name)) for name in type(part).model_fields}
-            takes = inspect.signature(check).parameters
-            given = {name: each for name, each in (shared | values).items() if name in takes and (each is not None or takes[name].default is None)}
-            if missing := [name for name, each in takes.items() if each.default is inspect.Parameter.empty and name not in given]:
-                if all(name in values for name in missing):  # a platform fills them in
-                    continue
-                raise TypeError(f"check_arguments of {_name_of(type(part).made_from)}: no key gives {', '.join(missing)}; give it a default")
-            try:
-                check(**given)
-            except ArgumentError as error:
-                path = tuple(error.parameter.split("."))
-                yield (path if path[0] not in values and path[0] in shared else (*place, *path)), error.reason
+            yield from _refused(type(part).made_from, place, values, shared)
+    for component in settings.checked_by:
+        yield from _refused(component, (), {}, shared)
+
+
+def _refused(component: Any, place: tuple[str, ...], values: dict[str, Any], shared: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield what a component says against the values of its section at `place`, or against the keys at the top that it takes."""
+    if (check := _check_of(component)) is None:
+        return
+    takes = inspect.signature(check).parameters
+    given = {name: each for name, each in (shared | values).items() if name in takes and (each is not None or takes[name].default is None)}
+    if missing := [name for name, each in takes.items() if each.default is inspect.Parameter.empty and name not in given]:
+        if all(name in values for name in missing):  # a platform fills them in
+            return
+        raise TypeError(f"check_arguments of {_name_of(component)}: no key gives {', '.join(missing)}; give it a default")
+    try:
+        check(**given)
+    except ArgumentError as error:
+        path = tuple(error.parameter.split("."))
+        yield (path if path[0] not in values and path[0] in shared else (*place, *path)), error.reason
 
 
 def _shared(settings: Configuration, name: str) -> bool:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from intermodal.runtime.arguments import ArgumentError
-from intermodal.runtime.secret_values import refuse_secrets
+from intermodal.runtime.secret_values import named_variables, refuse_secrets
 
 
 def database_file(registry: str) -> Path | None:
@@ -15,11 +15,14 @@ def check_address(name: str, registry: str) -> None:
     """Check the name of a registered model and the URI of its registry.
 
     Raises:
-        ArgumentError: MLflow takes no such name, or the URI is of another kind than SQLite or HTTP.
+        ArgumentError: MLflow takes no such name, or the URI is of another kind than SQLite or HTTP, or has a variable.
         ConfigurationError: The URI carries a password.
     """
     if not name.strip() or {"/", ":"} & set(name):
         raise ArgumentError("name", f"{name!r} must be a text without '/' and ':', for instance fraud")
     refuse_secrets(registry, "registry")
+    if named_variables(registry):
+        reason = "${NAME} is a variable only in features.store; MLflow reads MLFLOW_TRACKING_USERNAME and _PASSWORD itself"
+        raise ArgumentError("registry", f"{registry!r}: {reason}")
     if not registry.startswith(("sqlite:///", "http://", "https://")):
         raise ArgumentError("registry", f"{registry!r} must be sqlite:////path/to/file.db, or the http(s):// address of an MLflow server")
