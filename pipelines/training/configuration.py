@@ -5,7 +5,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from intermodal.authoring.pipeline import deploy_steps
 from intermodal.components.evaluate_model.component import evaluate_model
 from intermodal.components.find_champion.component import find_champion
 from intermodal.components.gate_model.component import gate_model
@@ -15,7 +14,7 @@ from intermodal.components.retrieve_features.component import retrieve_features
 from intermodal.components.train_model.arguments import NAMED
 from intermodal.components.train_model.component import train_model
 from intermodal.components.validate_data.component import validate_data
-from intermodal.configuration.sections import Configuration, Folder, SourceUri, platform_sections, section, step_sections
+from intermodal.configuration.sections import Configuration, Folder, SourceUri, deploy_sections, section
 from intermodal.runtime.arguments import ArgumentError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -102,7 +101,7 @@ class TrainingConfiguration(Configuration):
     training = Training
     evaluation = section(evaluate_model, without=("label", "seed"), slices=list[str])
     gate = section(gate_model, without=("seed",), minimum=dict[Metric, float], maximum=dict[Metric, float], metric=Metric)
-    serving = platform_sections(**step_sections(deploy_steps(), without=("name", "version"), deployments=(str, "{home}/deployments")))
+    serving = deploy_sections(without=("name", "version"))
 
     checked_by: ClassVar[tuple[Any, ...]] = (find_champion,)  # `name` and `registry`
 

@@ -12,16 +12,20 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from intermodal.authoring.pipeline import load_job
 from intermodal.compiler.build import compile_specification
-from intermodal.compiler.resources import ACCELERATORS, apply_shape, gigabytes
-from intermodal.configuration.targets import KubeflowSettings, Shape, TaskSettings, VertexSettings
+from intermodal.compiler.resources import container_of, gigabytes
+from intermodal.configuration.targets import Shape
 from intermodal.linting import lint_documents
 from intermodal.platforms.kubeflow.options import platform_document
-from intermodal.platforms.targets import CLUSTER_TARGETS
+from intermodal.platforms.kubeflow.resources import resources as kubeflow_resources
+from intermodal.platforms.kubeflow.settings import KubeflowSettings, KubeflowTaskSettings
+from intermodal.platforms.targets import ClusterTarget
+from intermodal.platforms.vertex.resources import ACCELERATORS
+from intermodal.platforms.vertex.settings import VertexSettings
 from intermodal.runtime.errors import ConfigurationError
 from tests.runner.pipelines import conditional, say
 
 GPU = Shape(cpu=8, memory="32G", accelerator="t4", accelerators=2)
-TASK = TaskSettings(
+TASK = KubeflowTaskSettings(
     secrets=[{"name": "mlflow", "env": {"PASSWORD": "password"}, "path": "/secrets"}],
     volumes=[{"claim": "raw", "path": "/data"}],
     tolerations=[{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
@@ -47,7 +51,7 @@ FLIGHTS = Path(__file__).resolve().parents[2] / "pipelines" / "flights.yaml"
 
 
 def compiled(name, settings, shapes=None):
-    target = dataclasses.replace(CLUSTER_TARGETS[name], image_repository=settings.image_repository, settings=settings, shapes=shapes or {"gpu": GPU})
+    target = ClusterTarget(name, image_repository=settings.image_repository, settings=settings, shapes=shapes or {"gpu": GPU})
     specification = target.compile(load_job(FLIGHTS))
     return specification, target.platform_document(specification)
 
@@ -78,7 +82,7 @@ def test_a_shape_is_written_as_kfp_writes_it():
         task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(2)
 
     specification = compile_specification(conditional)
-    apply_shape(specification, "say", "gpu", GPU, "kubeflow")
+    container_of(specification, "say")["resources"] = kubeflow_resources("gpu", GPU)
     assert resources(specification, "exec-say") == resources(compile_specification(shaped), "exec-say")
 
 
@@ -127,7 +131,7 @@ def test_a_task_on_a_gpu_runs_in_the_image_with_cuda_and_the_others_do_not(name,
 
 def test_a_digest_file_without_the_image_with_cuda_is_refused_where_it_is_wanted():
     digests = {"train": "sha256:" + "a" * 64}
-    target = dataclasses.replace(CLUSTER_TARGETS["kubeflow"], settings=KUBEFLOW, shapes={"gpu": GPU}, digests=digests)
+    target = ClusterTarget("kubeflow", settings=KUBEFLOW, shapes={"gpu": GPU}, digests=digests)
     with pytest.raises(ConfigurationError, match="no train-gpu"):
         target.compile(load_job(FLIGHTS))
     specification = dataclasses.replace(target, digests=digests | {"train-gpu": "sha256:" + "b" * 64}).compile(load_job(FLIGHTS))
@@ -136,7 +140,7 @@ def test_a_digest_file_without_the_image_with_cuda_is_refused_where_it_is_wanted
 
 def test_a_tpu_brings_its_topology():
     shapes = {"tpu": Shape(accelerator="tpu-v5e", accelerators=4)}
-    settings = KUBEFLOW.model_copy(update={"tasks": {"train-model": TaskSettings(shape="tpu", tpu_topology="2x2")}})
+    settings = KUBEFLOW.model_copy(update={"tasks": {"train-model": KubeflowTaskSettings(shape="tpu", tpu_topology="2x2")}})
     specification, platform = compiled("kubeflow", settings, shapes)
     labels = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train-model"]["nodeSelector"]["labels"]
     assert labels == {"cloud.google.com/gke-tpu-accelerator": "tpu-v5-lite-podslice", "cloud.google.com/gke-tpu-topology": "2x2"}
@@ -159,7 +163,7 @@ def test_every_container_is_started_again_and_nothing_else():
 
 
 def test_a_task_that_is_not_there_names_the_nearest():
-    settings = KUBEFLOW.model_copy(update={"tasks": {"trian-model": TaskSettings(shape="gpu")}})
+    settings = KUBEFLOW.model_copy(update={"tasks": {"trian-model": KubeflowTaskSettings(shape="gpu")}})
     with pytest.raises(ConfigurationError, match="did you mean 'train-model'"):
         compiled("kubeflow", settings)
     settings = KUBEFLOW.model_copy(update={"tasks": {"deploy-modle": TASK}})
@@ -182,7 +186,7 @@ def test_a_machine_that_vertex_does_not_have_is_refused_there_alone(shape):
 def test_every_accelerator_is_one_that_vertex_knows():
     from google.cloud.aiplatform_v1.types import AcceleratorType
 
-    assert {each.vertex for each in ACCELERATORS.values()} <= set(AcceleratorType.__members__)
+    assert set(ACCELERATORS.values()) <= set(AcceleratorType.__members__)
 
 
 @pytest.mark.parametrize(("text", "size"), [("16G", 16), ("512Mi", 0.536870912), ("2000M", 2)])

@@ -70,7 +70,7 @@ def test_an_option_of_kubernetes_on_vertex_is_refused_by_name(written):
     message = refusal(written(text))
     assert "secrets" in message
     assert "register-model" in message
-    assert "only on Kubernetes" in message
+    assert "only on kubeflow" in message
 
 
 @pytest.mark.parametrize(

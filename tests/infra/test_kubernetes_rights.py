@@ -10,8 +10,8 @@ import yaml
 from kubernetes import client, config, utils
 
 from intermodal.compiler.build import compile_specification
-from intermodal.configuration.targets import TaskSettings
 from intermodal.platforms.kubeflow.options import platform_document
+from intermodal.platforms.kubeflow.settings import KubeflowTaskSettings
 from tests.runner.pipelines import conditional
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -177,7 +177,7 @@ def pod_of(options: dict, image: str, script: str) -> dict:
 
 
 def options_of(**settings) -> dict:
-    document = platform_document(compile_specification(conditional), {"say": TaskSettings(**settings)}, {}, {"team": "ml"})
+    document = platform_document(compile_specification(conditional), {"say": KubeflowTaskSettings(**settings)}, {}, {"team": "ml"})
     return document["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-say"]
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from intermodal.compiler.build import compile_specification, write_specification
 from intermodal.compiler.specification import graphs
-from intermodal.configuration.targets import KubeflowSettings, TokenSource
 from intermodal.platforms.interface import Submission
+from intermodal.platforms.kubeflow.settings import KubeflowSettings, TokenSource
 from intermodal.platforms.kubeflow.target import KubeflowTarget
 from intermodal.platforms.kubeflow.tasks import fnv1a
 from intermodal.runtime.errors import ConfigurationError, PlatformError

@@ -10,8 +10,9 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from intermodal.authoring.decorator import UNCACHED
 from intermodal.authoring.images import image_of
 from intermodal.authoring.pipeline import load_job
+from intermodal.authoring.platform import remote_platforms
 from intermodal.compiler.build import write_specification
-from intermodal.platforms.targets import CLUSTER_TARGETS, ClusterTarget
+from intermodal.platforms.targets import ClusterTarget
 
 FLIGHTS = Path(__file__).resolve().parents[2] / "pipelines" / "flights.yaml"
 
@@ -21,9 +22,9 @@ def job():
     return load_job(FLIGHTS)
 
 
-@pytest.fixture(scope="module", params=CLUSTER_TARGETS)
+@pytest.fixture(scope="module", params=remote_platforms())
 def specification(request, job):
-    return CLUSTER_TARGETS[request.param].compile(job)
+    return ClusterTarget(request.param).compile(job)
 
 
 def all_tasks(specification):
@@ -68,7 +69,7 @@ def test_it_is_one_document_which_the_vertex_client_insists_on(specification, tm
 
 
 def test_each_platform_deploys_in_its_own_way_from_the_same_pipeline_function(job):
-    executors = {name: set(target.compile(job)["deploymentSpec"]["executors"]) for name, target in CLUSTER_TARGETS.items()}
+    executors = {name: set(ClusterTarget(name).compile(job)["deploymentSpec"]["executors"]) for name in remote_platforms()}
     alone = {"kubeflow": {"exec-deploy-kserve"}, "vertex": {"exec-test-predictor", "exec-model-upload", "exec-model-deploy", "exec-verify-endpoint"}}
     for name, other in (("kubeflow", "vertex"), ("vertex", "kubeflow")):
         assert alone[name] <= executors[name]

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from intermodal.compiler.build import compile_specification
 from intermodal.compiler.specification import graphs
-from intermodal.configuration.targets import VertexSettings
 from intermodal.platforms.interface import Submission
+from intermodal.platforms.vertex.settings import VertexSettings
 from intermodal.platforms.vertex.target import VertexTarget
 from intermodal.runtime.errors import ConfigurationError, PlatformError
 from tests.runner.pipelines import conditional

@@ -236,8 +236,8 @@ def test_it_compiles_to_the_same_bytes_whatever_the_order_of_sets():
     code = """
 from pathlib import Path
 from intermodal.authoring.pipeline import load_job
-from intermodal.platforms.targets import CLUSTER_TARGETS
-print(yaml.safe_dump(CLUSTER_TARGETS["vertex"].compile(load_job(Path("pipelines/flights.yaml")))))
+from intermodal.platforms.targets import ClusterTarget
+print(yaml.safe_dump(ClusterTarget("vertex").compile(load_job(Path("pipelines/flights.yaml")))))
 """
     variables = [os.environ | {"PYTHONHASHSEED": str(seed)} for seed in range(4)]
     runs = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=each, stdout=subprocess.PIPE) for each in variables]
@@ -249,13 +249,13 @@ def test_without_googles_components_only_vertex_says_what_to_install():
 import sys
 sys.modules["google_cloud_pipeline_components"] = None
 from intermodal.runtime.errors import MachineError
-from intermodal.platforms.targets import CLUSTER_TARGETS
+from intermodal.platforms.targets import ClusterTarget
 from pathlib import Path
 from intermodal.authoring.pipeline import load_job
 job = load_job(Path("pipelines/flights.yaml"))
-CLUSTER_TARGETS["kubeflow"].compile(job)
+ClusterTarget("kubeflow").compile(job)
 try:
-    CLUSTER_TARGETS["vertex"].compile(job)
+    ClusterTarget("vertex").compile(job)
 except MachineError as error:
     print(error)
 """

@@ -142,7 +142,7 @@ def test_a_store_that_is_a_file_of_this_machine_is_refused_by_name(bucket, desti
     changed = {name: value for name, value in destination.settings.set.items() if name != key}
     settings = destination.settings.model_copy(update={"set": changed})
     with pytest.raises(ConfigurationError, match=key):
-        prepare(FLIGHTS, type(destination)(destination.name, settings, destination.targets), key="k")
+        prepare(FLIGHTS, type(destination)(destination.platform, settings, destination.targets), key="k")
     assert bucket() == []
 
 
@@ -151,7 +151,7 @@ def test_a_missing_bucket_is_named(s3, destination, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     settings = destination.settings.model_copy(update={"root": "s3://somebody-elses"})
     with pytest.raises(PlatformError, match="somebody-elses"):
-        prepare(FLIGHTS, type(destination)(destination.name, settings, destination.targets), key="k")
+        prepare(FLIGHTS, type(destination)(destination.platform, settings, destination.targets), key="k")
 
 
 def test_an_unknown_target_and_one_the_profile_lacks_are_named(destination):

@@ -15,6 +15,7 @@ from typing import Any
 from docstring_parser import parse
 from kfp import dsl
 
+from intermodal.authoring.platform import platforms
 from intermodal.configuration.loading import Values, fill_in, read_values, validated
 from intermodal.configuration.sections import Configuration, Parameter, Place, pipeline_arguments, pipeline_parameters, wired
 from intermodal.configuration.shipped import find_configuration
@@ -22,7 +23,6 @@ from intermodal.runtime.errors import ConfigurationError, MachineError, nearest
 from intermodal.runtime.user_code import load_module
 
 GROUP = "intermodal.pipelines"
-_DEPLOY_STEPS = "intermodal.deploy_steps"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Job:
 
         Args:
             platform: Whose part of the configuration counts: `local`, `kubeflow`, `vertex`.
-            deploy: The step that brings a model to serve. Default: the platform's own (`deploy_steps`).
+            deploy: The step that brings a model to serve. Default: the platform's own (`Platform.deploy`).
 
         Raises:
             ConfigurationError: The pipeline does not run on the platform.
@@ -88,7 +88,7 @@ class Job:
 
         def function(*channels: Any) -> Any:
             named = dict(zip((each.name for each in parameters), channels, strict=True))
-            extra = {"deploy": deploy or deploy_steps().get(platform)} if "deploy" in inspect.signature(build).parameters else {}
+            extra = {"deploy": deploy or platforms()[platform].deploy} if "deploy" in inspect.signature(build).parameters else {}
             return build(wired(settings, platform, named), **extra)
 
         about = (parse(build.__doc__ or "").short_description or self.pipeline.name).strip()
@@ -124,14 +124,6 @@ class Job:
             except _ElsewhereError:
                 continue
         return made
-
-
-def deploy_steps() -> dict[str, Any]:
-    """Return how each platform brings a model to serve: the entry points `intermodal.deploy_steps`, by platform.
-
-    A step is a component, or a function that adds tasks and returns the last; its parameters are keys of a configuration (`serving.PLATFORM`).
-    """
-    return {each.name: each.load() for each in sorted(entry_points(group=_DEPLOY_STEPS), key=lambda each: each.name)}
 
 
 def find_pipeline(name: str, base: Path = Path()) -> Pipeline:

@@ -16,7 +16,7 @@ app = typer.Typer()
 
 @app.command(name="list", epilog=example("list", "list --target vertex --limit 5"))
 def list_(
-    target: Annotated[str | None, typer.Option(help="List the runs of this target instead: kubeflow or vertex.")] = None,
+    target: Annotated[str | None, typer.Option(help="List the runs of this target instead.")] = None,
     profile: Profile = None,
     targets: TargetsFile = TARGETS,
     limit: Annotated[int, typer.Option(min=1, max=200, help="Of runs, how many.")] = 20,

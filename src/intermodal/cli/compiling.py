@@ -16,7 +16,7 @@ app = typer.Typer()
 @app.command(name="compile", epilog=example("compile", "compile mine.yaml --target kubeflow --digests digests.json"))
 def compile_(
     configurations: Annotated[list[Path] | None, typer.Argument(metavar="[CONFIGURATION]...", help="Their values become defaults.")] = None,
-    target: Annotated[list[str] | None, typer.Option(help="kubeflow or vertex; default: each that the pipeline runs on.")] = None,
+    target: Annotated[list[str] | None, typer.Option(help="A platform; default: each that the pipeline runs on.")] = None,
     output: Annotated[Path, typer.Option(help="Folder to write below.")] = Path("compiled"),
     digests: Digests = None,
     profile: Annotated[str | None, typer.Option(help="Of targets.toml: registry, shapes, options of each task. Default: none of these.")] = None,
@@ -61,7 +61,7 @@ def _stale(path: Path, documents: list[dict[str, Any]]) -> bool:
 @app.command(epilog=example("lint compiled/vertex/flights.yaml --target vertex"))
 def lint(
     file: Annotated[Path, typer.Argument(help="A compiled pipeline or component.")],
-    target: Annotated[str | None, typer.Option(help="kubeflow or vertex; default: both.")] = None,
+    target: Annotated[str | None, typer.Option(help="A platform; default: each.")] = None,
 ) -> None:
     """Check a compiled file against what each platform accepts; status 1 if it has errors."""
     from intermodal.linting import lint as find

@@ -11,7 +11,7 @@ from rich.table import Table
 console = Console(highlight=False)
 
 Pipeline = Annotated[Path, typer.Argument(metavar="PIPELINE", help="A configuration (compiled on the way) or a compiled file.")]
-Target = Annotated[str, typer.Option("--target", help="kubeflow, vertex or local.")]
+Target = Annotated[str, typer.Option("--target", help="A platform of targets.toml, or local: this machine.")]
 Profile = Annotated[str | None, typer.Option("--profile", envvar="INTERMODAL_PROFILE", help="Of targets.toml; default: its default_profile.")]
 TargetsFile = Annotated[Path, typer.Option("--targets", envvar="INTERMODAL_TARGETS", help="The targets file.")]
 Parameters = Annotated[Path | None, typer.Option("--params", help="YAML file of pipeline parameters.")]
@@ -52,15 +52,16 @@ def destination_of(target: str, profile: str | None, targets: Path) -> Any:
 def open_platform(target: str, profile: str | None, targets: Path) -> Any:
     """Return what answers for the runs of a target: a platform's client, or this machine's folder."""
     if target == "local":
-        from intermodal.platforms.local.runs import LocalRuns
+        from intermodal.authoring.platform import platforms
 
-        return LocalRuns(local_settings(profile, targets).home)
+        return platforms()[target].open(local_settings(profile, targets))
     return destination_of(target, profile, targets).open()
 
 
 def local_settings(profile: str | None, targets: Path) -> Any:
     """Return this machine's part of a profile, or its defaults where there is no targets file."""
-    from intermodal.configuration.targets import LocalSettings, load_targets
+    from intermodal.configuration.targets import load_targets
+    from intermodal.platforms.local.settings import LocalSettings
 
     return load_targets(targets).profile(profile).local if targets.exists() or profile else LocalSettings()
 

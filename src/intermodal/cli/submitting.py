@@ -182,17 +182,20 @@ def upload(
     pipeline: Pipeline,
     version: Annotated[str, typer.Option(help="The version's name, for instance the commit.")],
     name: Annotated[str | None, typer.Option(help="The pipeline's name there. Default: the configuration's `name`, or the compiled file's.")] = None,
-    target: Target = "kubeflow",
+    target: Annotated[str | None, typer.Option(help="A platform that keeps uploaded pipelines; default: the first of them.")] = None,
     profile: Profile = None,
     targets: TargetsFile = TARGETS,
     digests: Digests = None,
 ) -> None:
     """Upload a pipeline as a version; the same version again changes nothing. A configuration is compiled on the way."""
+    from intermodal.authoring.platform import remote_platforms
     from intermodal.submission.digests import read_digests
     from intermodal.submission.prepare import compiled_documents
 
-    if target != "kubeflow":
-        raise ConfigurationError(f"--target {target}: only kubeflow keeps uploaded pipelines; on vertex, submit the file")
+    keeping = [each for each, platform in remote_platforms().items() if platform.uploads]
+    target = target or keeping[0]
+    if target not in keeping:
+        raise ConfigurationError(f"--target {target}: only {' and '.join(keeping)} keeps uploaded pipelines; elsewhere, submit the file")
     destination = destination_of(target, profile, targets)
     documents, by_tag = compiled_documents(pipeline, destination, read_digests(digests) if digests else None)
     say_uncached(by_tag)
@@ -226,7 +229,7 @@ def trigger(
         raise ConfigurationError(f"--event -: {error}") from error
     happened = parse_event(text)
     if target == "local":
-        raise ConfigurationError("--target local: an event starts a run on kubeflow or vertex; here, start `intermodal run`")
+        raise ConfigurationError("--target local: an event starts a run on another platform; here, start `intermodal run`")
     if not fnmatchcase(happened.subject, match):
         subject = escape(repr(happened.subject or "nothing in particular"))
         console.print(f"Nothing to do: the event is about {subject}, not {escape(repr(match))}", soft_wrap=True)

@@ -1,100 +1,60 @@
-"""CPU, memory and accelerators of a task, spelled as each platform reads them."""
+"""CPU, memory and accelerators of a task, as the specification has them; what they are called there is each platform's own (`Platform.resources`)."""
 
 import re
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Collection
+from typing import Any
 
 from intermodal.authoring.images import image_of
 from intermodal.compiler.specification import Specification, executor_of, graphs
 from intermodal.configuration.targets import Shape
 from intermodal.runtime.errors import ConfigurationError, nearest
 
-#: What Vertex AI gives one step at most (its documentation, Specify machine types for a pipeline step).
-VERTEX_CPUS, VERTEX_GIGABYTES = 96, 624
 _UNITS = {"K": 1e-6, "M": 1e-3, "G": 1.0, "Ki": 2**10 / 1e9, "Mi": 2**20 / 1e9, "Gi": 2**30 / 1e9}
 
 
-@dataclass(frozen=True)
-class Accelerator:
-    """One kind of accelerator.
-
-    Attributes:
-        vertex: Its name in Vertex AI's `AcceleratorType`.
-        resource: Its resource's name on Kubernetes.
-        label: The node label by which GKE tells its kind, and its value there.
-    """
-
-    vertex: str
-    resource: str
-    label: tuple[str, str]
-
-
-def _gpu(vertex: str, node: str) -> Accelerator:
-    return Accelerator(vertex, "nvidia.com/gpu", ("cloud.google.com/gke-accelerator", node))
-
-
-def _tpu(vertex: str, node: str) -> Accelerator:
-    return Accelerator(vertex, "google.com/tpu", ("cloud.google.com/gke-tpu-accelerator", node))
-
-
-#: By the name that a shape in `targets.toml` gives.
-ACCELERATORS: Final = {
-    "t4": _gpu("NVIDIA_TESLA_T4", "nvidia-tesla-t4"),
-    "v100": _gpu("NVIDIA_TESLA_V100", "nvidia-tesla-v100"),
-    "l4": _gpu("NVIDIA_L4", "nvidia-l4"),
-    "a100": _gpu("NVIDIA_TESLA_A100", "nvidia-tesla-a100"),
-    "a100-80gb": _gpu("NVIDIA_A100_80GB", "nvidia-a100-80gb"),
-    "h100": _gpu("NVIDIA_H100_80GB", "nvidia-h100-80gb"),
-    "tpu-v5e": _tpu("TPU_V5_LITEPOD", "tpu-v5-lite-podslice"),
-}
-
-
-def apply_shape(specification: Specification, task: str, name: str, shape: Shape, platform: str) -> None:
-    """Write a shape into a task's executor, in place. Kubeflow reads requests, Vertex AI limits: both are the shape's.
+def cpu_and_memory(shape: Shape, *kinds: str) -> dict[str, Any]:
+    """Return a shape's CPU and memory as a container's `resources` have them.
 
     Args:
-        specification: The compiled pipeline.
-        task: The task's name, nested ones included.
-        name: The shape's name, for messages.
         shape: The shape.
-        platform: `kubeflow` or `vertex`.
-
-    Raises:
-        ConfigurationError: There is no such task, it runs no container, the accelerator is unknown, or Vertex AI has no such machine.
+        kinds: Of `Limit` and `Request`: which of them get the value.
     """
     resources: dict[str, Any] = {}
-    kinds = ("Limit", "Request") if platform == "kubeflow" else ("Limit",)
     for kind in kinds:
         # The fields of two generations of the specification, as kfp 2.17 writes both.
         if shape.cpu is not None:
             resources |= {f"cpu{kind}": shape.cpu, f"resourceCpu{kind}": f"{shape.cpu:g}"}
         if shape.memory is not None:
             resources |= {f"memory{kind}": gigabytes(shape.memory), f"resourceMemory{kind}": shape.memory}
-    if platform == "vertex" and ((shape.cpu or 0) > VERTEX_CPUS or (shape.memory and gigabytes(shape.memory) > VERTEX_GIGABYTES)):
-        raise ConfigurationError(
-            f"shapes.{name}: Vertex AI has no machine of {shape.cpu or '?'} CPUs and {shape.memory}; {VERTEX_CPUS} CPUs and 624G at most"
-        )
-    if shape.accelerator is not None:
-        known = accelerator_of(name, shape)
-        kind = known.vertex if platform == "vertex" else known.resource
-        resources["accelerator"] = {
-            "count": str(shape.accelerators),
-            "type": kind,
-            "resourceCount": str(shape.accelerators),
-            "resourceType": kind,
-        }
-    container_of(specification, task)["resources"] = resources
+    return resources
 
 
-def accelerator_of(name: str, shape: Shape) -> Accelerator:
-    """Return a shape's accelerator.
+def accelerator_field(shape: Shape, kind: str) -> dict[str, Any]:
+    """Return a shape's accelerators as a container's `resources` have them; `kind` is the platform's name of theirs."""
+    count = str(shape.accelerators)
+    return {"accelerator": {"count": count, "type": kind, "resourceCount": count, "resourceType": kind}}
+
+
+def accelerator_name(name: str, shape: Shape, known: Collection[str]) -> str:
+    """Return the name of a shape's accelerator.
+
+    Args:
+        name: The shape's name, for the message.
+        shape: The shape.
+        known: Those that the platform has.
 
     Raises:
-        ConfigurationError: There is none of that name; the message names the nearest.
+        ConfigurationError: The platform has none of that name; the message names the nearest.
     """
-    if shape.accelerator not in ACCELERATORS:
-        raise ConfigurationError(f"shapes.{name}: there is no accelerator {shape.accelerator!r}; {nearest(str(shape.accelerator), ACCELERATORS)}")
-    return ACCELERATORS[shape.accelerator]
+    wanted = str(shape.accelerator)
+    if wanted not in known:
+        raise ConfigurationError(f"shapes.{name}: there is no accelerator {wanted!r}; {nearest(wanted, known)}")
+    return wanted
+
+
+def wants_gpu(shape: Shape) -> bool:
+    """Return whether a shape has NVIDIA's accelerators, rather than none or TPUs."""
+    return shape.accelerator is not None and not shape.accelerator.startswith("tpu")
 
 
 def container_of(specification: Specification, task: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ A key of the YAML is one parameter from there on: `gate.confidence` is the pipel
 import importlib
 import inspect
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Optional, Union, cast, get_args, get_origin
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from intermodal.authoring.platform import platforms
 from intermodal.configuration.sources import resolve_source
 from intermodal.runtime.arguments import ArgumentError
 from intermodal.runtime.safe_yaml import read_text
@@ -150,17 +151,14 @@ def given_at_submission(description: str) -> Any:
     return Field(None, description=description, validate_default=False, json_schema_extra={"given_at_submission": True})
 
 
-def step_sections(steps: Mapping[str, Any], *, without: tuple[str, ...] = (), **fields: Any) -> dict[str, Any]:
-    """Return the section of each platform's step, for `platform_sections`.
+def deploy_sections(*, without: tuple[str, ...] = ()) -> Any:
+    """Return a section with a part for each installed platform that serves models: the parameters of its deploy step.
 
     Args:
-        steps: Component or function by platform.
         without: Parameters that the pipeline fills in by itself.
-        fields: See `section`; they count where a step has the parameter.
     """
-    return {
-        name: section(step, without=without, **{key: each for key, each in fields.items() if key in _inputs(step)}) for name, step in steps.items()
-    }
+    steps = {name: each for name, each in platforms().items() if each.deploy is not None}
+    return platform_sections(**{name: section(each.deploy, without=without, **each.deploy_fields) for name, each in steps.items()})
 
 
 def platform_sections(**sections: type[Section]) -> Any:

@@ -1,15 +1,17 @@
 """Lint of compiled pipelines: what each platform accepts, with the evidence."""
 
+import importlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from intermodal.linting import containers, kubeflow, placeholders, secrets, structure, vertex, wiring
+from intermodal.authoring.platform import remote_platforms
+from intermodal.linting import containers, placeholders, secrets, structure, wiring
 from intermodal.linting.document import Document, UnreadableError, parse_document, read_document, read_text
-from intermodal.linting.finding import PLATFORMS, RULES, Finding, Platform
+from intermodal.linting.finding import RULES, Finding, Rule
 from intermodal.runtime.errors import ConfigurationError, nearest
 
-__all__ = ["RULES", "Finding", "containers", "kubeflow", "lint", "lint_documents", "placeholders", "secrets", "structure", "vertex", "wiring"]
+__all__ = ["Finding", "containers", "lint", "lint_documents", "placeholders", "rules", "secrets", "structure", "wiring"]
 
 
 def lint(source: Path | str, target: str | None = None) -> list[Finding]:
@@ -17,7 +19,7 @@ def lint(source: Path | str, target: str | None = None) -> list[Finding]:
 
     Args:
         source: A compiled pipeline or component: the file as a `Path`, or its text as a `str`.
-        target: `kubeflow` or `vertex`. Default: both; every finding says where it holds.
+        target: A platform. Default: each; every finding says where it holds.
 
     Returns:
         The findings, errors first, then by line. A file that is not a compiled pipeline gives one.
@@ -38,7 +40,7 @@ def lint_documents(documents: list[dict[str, Any]], target: str | None, name: st
 
     Args:
         documents: The specification, and the platform's document if there is one.
-        target: `kubeflow`, `vertex`, or None for both.
+        target: A platform, or None for each.
         name: What stands for the file's name in findings.
     """
     platforms = _platforms(target)
@@ -48,20 +50,28 @@ def lint_documents(documents: list[dict[str, Any]], target: str | None, name: st
         return [_unreadable(name, error, platforms)]
 
 
-def _platforms(target: str | None) -> tuple[Platform, ...]:
-    chosen = tuple(each for each in PLATFORMS if target in (None, each))
+def rules() -> list[Rule]:
+    """Return every rule: those that hold on each platform, then the platforms' own."""
+    for each in remote_platforms().values():
+        if each.rules:
+            importlib.import_module(each.rules)  # registers them
+    return RULES
+
+
+def _platforms(target: str | None) -> tuple[str, ...]:
+    chosen = tuple(each for each in remote_platforms() if target in (None, each))
     if not chosen:
-        raise ConfigurationError(f"there is no target {target!r} to lint for; {nearest(str(target), PLATFORMS)}")
+        raise ConfigurationError(f"there is no target {target!r} to lint for; {nearest(str(target), remote_platforms())}")
     return chosen
 
 
-def _findings(document: Document, platforms: Iterable[Platform]) -> list[Finding]:
+def _findings(document: Document, platforms: Iterable[str]) -> list[Finding]:
     found: dict[Finding, int] = {}
     shaped = structure.shaped(document)
-    for rule in RULES:
+    for rule in rules():
         if not shaped and not rule.untyped:
             continue
-        holds = tuple(each for each in rule.platforms if each in platforms)
+        holds = tuple(each for each in platforms if not rule.platforms or each in rule.platforms)
         for complaint in rule.check(document) if holds else ():
             line = document.line(complaint.place)
             where = f"{document.path}:{line}" if line else document.path
@@ -71,7 +81,7 @@ def _findings(document: Document, platforms: Iterable[Platform]) -> list[Finding
     return sorted(found, key=lambda each: (each.severity, found[each], each.rule, each.where, each.what))
 
 
-def _unreadable(path: str, error: UnreadableError, platforms: tuple[Platform, ...]) -> Finding:
+def _unreadable(path: str, error: UnreadableError, platforms: tuple[str, ...]) -> Finding:
     return Finding(
         "readable",
         "error",

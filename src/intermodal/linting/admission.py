@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from intermodal.authoring.platform import remote_platforms
 from intermodal.configuration.shipped import find_configuration
 from intermodal.linting import lint_documents
-from intermodal.linting.finding import PLATFORMS
 from intermodal.runtime.errors import ConfigurationError
 from intermodal.runtime.safe_yaml import parse_documents, read_text
 
@@ -15,13 +15,13 @@ def refuse_errors(documents: list[dict[str, Any]], target: str | None, name: str
 
     Args:
         documents: The specification, and the platform's document if there is one.
-        target: `kubeflow` or `vertex`; None: what both would refuse.
+        target: A platform; None: what all would refuse.
         name: What stands for the file's name.
 
     Raises:
         ConfigurationError: There are errors; the message has the first five.
     """
-    platforms = {target} if target else set(PLATFORMS)
+    platforms = {target} if target else set(remote_platforms())
     errors = [each for each in lint_documents(documents, target, name) if each.severity == "error" and platforms <= set(each.platforms)]
     if errors:
         lines = [f"{each.where}: {each.what}: {each.why}; {each.remedy} [{each.rule}]" for each in errors[:5]]

@@ -9,8 +9,6 @@ from intermodal.linting.document import Document, Place
 Severity = Literal["error", "warning"]
 #: enforced: a client or a service was seen to refuse it. documented: a reference or a proto says so. inferred: what is known leads there.
 Basis = Literal["enforced", "documented", "inferred"]
-Platform = Literal["kubeflow", "vertex"]
-PLATFORMS: tuple[Platform, ...] = ("kubeflow", "vertex")
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Finding:
     why: str
     remedy: str
     basis: Basis
-    platforms: tuple[Platform, ...]
+    platforms: tuple[str, ...]
     source: str = ""
 
 
@@ -51,10 +49,10 @@ class Complaint:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule; see `Finding` for the words. `untyped`: it also holds where the protos already found a wrong type."""
+    """A rule; see `Finding` for the words. No `platforms`: it holds on each. `untyped`: it also holds where the protos already found a wrong type."""
 
     id: str
-    platforms: tuple[Platform, ...]
+    platforms: tuple[str, ...]
     severity: Severity
     basis: Basis
     why: str
@@ -63,7 +61,7 @@ class Rule:
     untyped: bool = False
 
 
-#: Every rule, in the order of their modules.
+#: Every rule, in the order of their modules; `linting.rules` loads the platforms' own.
 RULES: list[Rule] = []
 
 
@@ -72,7 +70,7 @@ def rule(
     *,
     why: str,
     source: str,
-    platforms: tuple[Platform, ...] = PLATFORMS,
+    platforms: tuple[str, ...] = (),
     severity: Severity = "error",
     basis: Basis = "documented",
     untyped: bool = False,
@@ -83,7 +81,7 @@ def rule(
         identifier: The rule's id.
         why: What the platform makes of it, one clause.
         source: Where that is known from.
-        platforms: Where it holds.
+        platforms: Where it holds. Default: on every platform.
         severity: See `Finding`.
         basis: See `Finding`.
         untyped: See `Rule`.

@@ -6,11 +6,11 @@ from typing import Any
 from intermodal.authoring.catalog import component_names
 from intermodal.authoring.images import GPU_IMAGES, image_of, image_reference
 from intermodal.authoring.pipeline import Job
+from intermodal.authoring.platform import find_platform
 from intermodal.compiler.build import compile_specification, set_images
-from intermodal.compiler.resources import accelerator_of, apply_retries, apply_shape, container_of
+from intermodal.compiler.resources import apply_retries, container_of, wants_gpu
 from intermodal.compiler.specification import Specification, apply_cache_policy, graphs
-from intermodal.configuration.targets import KubeflowSettings, Shape, TaskSettings, VertexSettings
-from intermodal.platforms.kubeflow.options import platform_document
+from intermodal.configuration.targets import RemoteSettings, Shape, TaskSettings
 from intermodal.runtime.errors import ConfigurationError
 
 
@@ -28,7 +28,7 @@ class ClusterTarget:
 
     name: str
     image_repository: str = ""
-    settings: KubeflowSettings | VertexSettings | None = None
+    settings: RemoteSettings | None = None
     shapes: dict[str, Shape] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
 
@@ -48,11 +48,17 @@ class ClusterTarget:
             for task, settings in self._tasks(specification).items():
                 if settings.shape:
                     shape = self.shapes[settings.shape]
-                    apply_shape(specification, task, settings.shape, shape, self.name)
-                    if shape.accelerator and accelerator_of(settings.shape, shape).resource == "nvidia.com/gpu":
+                    container_of(specification, task)["resources"] = self._resources(settings.shape, shape)
+                    if wants_gpu(shape):
                         self._use_gpu_image(specification, task)
             apply_retries(specification, self.settings.retries)
         return specification
+
+    def _resources(self, name: str, shape: Shape) -> dict[str, Any]:
+        resources = find_platform(self.name).resources
+        if resources is None:
+            raise ConfigurationError(f"shapes.{name}: the platform {self.name!r} takes no shapes; remove `shape` from its tasks in targets.toml")
+        return resources(name, shape)
 
     def _tasks(self, specification: Specification) -> dict[str, TaskSettings]:
         """Return the settings of tasks; a profile serves every pipeline, so those of components of ours that are not in this one are left out."""
@@ -70,11 +76,7 @@ class ClusterTarget:
             container["image"] = image_reference(image, repository=self.image_repository, digest=digest, gpu=True)
 
     def platform_document(self, specification: Specification) -> dict[str, Any]:
-        """Return the second document of a compiled file, for Kubeflow; empty on Vertex AI, or when the settings ask for nothing."""
-        if not isinstance(self.settings, KubeflowSettings):
+        """Return the second document of a compiled file; empty where the platform has none, or the settings ask for nothing."""
+        if self.settings is None:
             return {}
-        return platform_document(specification, self._tasks(specification), self.shapes, self.settings.labels)
-
-
-#: Platforms by name.
-CLUSTER_TARGETS = {name: ClusterTarget(name) for name in ("kubeflow", "vertex")}
+        return find_platform(self.name).document(specification, self._tasks(specification), self.shapes, self.settings.labels)

@@ -1,6 +1,6 @@
 """The page of the linter's rules."""
 
-from intermodal.linting import RULES
+from intermodal.linting import rules
 from intermodal.reference.markdown import notice, table
 
 _TEXT = (
@@ -11,6 +11,6 @@ _TEXT = (
 
 def lint_page() -> dict[str, str]:
     """Return the page, file name to text."""
-    rows = ((f"`{each.id}`", ", ".join(each.platforms), each.severity, each.why, f"{each.basis}: {each.source}") for each in RULES)
+    rows = ((f"`{each.id}`", ", ".join(each.platforms) or "each", each.severity, each.why, f"{each.basis}: {each.source}") for each in rules())
     head = ("Rule", "Platform", "Severity", "Why", "Basis")
     return {"lint-rules.md": notice("src/intermodal/linting") + f"{_TEXT}\n\n{table(head, rows)}\n"}

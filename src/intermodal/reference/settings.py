@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from intermodal.authoring.pipeline import GROUP, find_pipeline
-from intermodal.configuration.targets import Targets
+from intermodal.configuration.targets import targets_type
 from intermodal.reference.markdown import notice, table
 
 _WORDS = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path", "dict": "object", "list": "list"}
@@ -28,7 +28,7 @@ def settings_pages() -> dict[str, str]:
     targets = "# targets.toml\n\nEvery key of `targets.toml`. `targets.example.toml` is one to start from. No key holds a secret.\n\n"
     return {
         "configuration.md": notice("the configuration's types") + configuration + "\n",
-        "targets.md": notice("src/intermodal/configuration/targets.py") + targets + _keys(Targets) + "\n",
+        "targets.md": notice("the platforms' settings types") + targets + _keys(targets_type()) + "\n",
     }
 
 

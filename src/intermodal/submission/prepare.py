@@ -7,15 +7,15 @@ from typing import Any
 
 import yaml
 
-from intermodal.authoring.images import image_reference
 from intermodal.authoring.pipeline import Job, load_job
+from intermodal.authoring.platform import Platform, find_platform, remote_platforms
 from intermodal.compiler.specification import Specification, forbid_caching_by_tag
 from intermodal.configuration.sections import Place
-from intermodal.configuration.targets import KubeflowSettings, Targets, VertexSettings
+from intermodal.configuration.targets import RemoteSettings, Targets
 from intermodal.linting.admission import is_compiled, read_pipeline, refuse_errors
 from intermodal.platforms.interface import RemoteTarget, Submission
-from intermodal.platforms.targets import CLUSTER_TARGETS
-from intermodal.runtime.errors import ConfigurationError, MachineError
+from intermodal.platforms.targets import ClusterTarget
+from intermodal.runtime.errors import ConfigurationError
 from intermodal.storage.staging import Staging
 from intermodal.submission.events import Event, allowed_parameters
 from intermodal.submission.parameters import check_parameters
@@ -23,7 +23,6 @@ from intermodal.submission.parameters import check_parameters
 _NAME_LENGTH = 60
 #: The label that bears the configuration's name, where a platform has labels.
 NAME_LABEL = "intermodal-name"
-RemoteSettings = KubeflowSettings | VertexSettings
 
 
 @dataclass(frozen=True)
@@ -31,26 +30,23 @@ class Destination:
     """A target of a profile: where submissions go.
 
     Attributes:
-        name: `kubeflow` or `vertex`.
+        platform: The platform.
         settings: As `targets.toml` has them.
         targets: The whole file, for the shapes.
     """
 
-    name: str
+    platform: Platform
     settings: RemoteSettings
     targets: Targets
 
-    def known(self, digests: dict[str, str]) -> dict[str, Any]:
-        """Return what the platform knows of itself, by configuration key: it stands where the configuration leaves a key open.
+    @property
+    def name(self) -> str:
+        """The platform's name."""
+        return self.platform.name
 
-        Args:
-            digests: Image name to digest.
-        """
-        if not isinstance(self.settings, KubeflowSettings):
-            return {}
-        predictor = image_reference("serve", repository=self.settings.image_repository, digest=digests.get("serve"))
-        namespace = {"serving.kubeflow.namespace": self.settings.namespace} if self.settings.namespace else {}
-        return {"serving.kubeflow.image": predictor, **namespace}
+    def known(self, digests: dict[str, str]) -> dict[str, Any]:
+        """Return what the platform knows of itself, by configuration key; see `Platform.known`."""
+        return self.platform.known(self.settings, digests)
 
     def open(self) -> RemoteTarget:
         """Return the platform behind it; nothing is asked of it yet.
@@ -58,15 +54,8 @@ class Destination:
         Raises:
             MachineError: The platform's client is not installed.
         """
-        if isinstance(self.settings, VertexSettings):
-            try:
-                from intermodal.platforms.vertex.target import VertexTarget
-            except ModuleNotFoundError as error:
-                raise MachineError(f"the client of Vertex AI is not installed ({error.name}): pip install 'intermodal[vertex]'") from error
-            return VertexTarget(self.settings)
-        from intermodal.platforms.kubeflow.target import KubeflowTarget
-
-        return KubeflowTarget(self.settings)
+        target: RemoteTarget = self.platform.open(self.settings)
+        return target
 
 
 def find_destination(targets: Targets, name: str, profile: str | None) -> Destination:
@@ -75,13 +64,12 @@ def find_destination(targets: Targets, name: str, profile: str | None) -> Destin
     Raises:
         ConfigurationError: There is no such target or profile, or the profile does not have the target.
     """
-    if name not in CLUSTER_TARGETS:
-        raise ConfigurationError(f"there is no target {name!r}; the targets are {', '.join(CLUSTER_TARGETS)} and local")
+    platform = find_platform(name)
     settings: RemoteSettings | None = getattr(targets.profile(profile), name)
     if settings is None:
         chosen = profile or targets.default_profile
         raise ConfigurationError(f"targets.toml: the profile {chosen!r} has no target {name!r}; add [profiles.{chosen}.{name}]")
-    return Destination(name, settings, targets)
+    return Destination(platform, settings, targets)
 
 
 def prepare(
@@ -171,9 +159,9 @@ def targets_of(job: Job, wanted: list[str] | None) -> list[str]:
     Raises:
         ConfigurationError: There is no such target.
     """
-    if unknown := set(wanted or ()) - set(CLUSTER_TARGETS):
-        raise ConfigurationError(f"there is no target {', '.join(sorted(unknown))}; the targets are {', '.join(CLUSTER_TARGETS)}")
-    return wanted or [name for name in CLUSTER_TARGETS if job.runs_on(name)]
+    for name in wanted or ():
+        find_platform(name)
+    return wanted or [name for name in remote_platforms() if job.runs_on(name)]
 
 
 def event_parameters(event: Event, pipeline: Path, configuration: Path | None) -> dict[str, Any]:
@@ -232,15 +220,15 @@ def compile_for(
     """Compile a pipeline for a platform.
 
     Args:
-        name: `kubeflow` or `vertex`.
+        name: A platform.
         job: The pipeline and its configuration.
         destination: Whose registry, shapes and task options are compiled in. Default: none.
         digests: Image name to digest; images without one go by tag.
 
     Returns:
-        The specification, and the platform's document: empty when there is nothing that only Kubernetes knows.
+        The specification, and the platform's own document: empty where there is none.
     """
-    target = replace(CLUSTER_TARGETS[name], digests=digests or {})
+    target = ClusterTarget(name, digests=digests or {})
     if destination:
         target = replace(
             target, image_repository=destination.settings.image_repository, settings=destination.settings, shapes=destination.targets.shapes
@@ -251,8 +239,7 @@ def compile_for(
 
 def _arguments(job: Job, destination: Destination, given: Collection[str], *, nowhere: bool = False) -> dict[str, Any]:
     """Return the configuration's arguments but those given, the files of this machine staged below the artifact root, or `nowhere` yet."""
-    endpoint = destination.settings.storage_endpoint if isinstance(destination.settings, KubeflowSettings) else None
-    staging = Staging(destination.settings.root, endpoint)
+    staging = Staging(destination.settings.root, destination.settings.root_endpoint)
     folder = (lambda path: "") if nowhere else staging.stage
     source = (lambda path, pattern: "") if nowhere else staging.stage
     return job.arguments(destination.name, Place(job.base, folder, source, _refuse_home), without=frozenset(given))

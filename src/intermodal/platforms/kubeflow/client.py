@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import kfp_server_api as api
 from urllib3.exceptions import HTTPError
 
-from intermodal.configuration.targets import KubeflowSettings, TokenSource
+from intermodal.platforms.kubeflow.settings import KubeflowSettings, TokenSource
 from intermodal.runtime.errors import DeniedError, PlatformError
 from intermodal.runtime.redaction import remember
 

@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from intermodal.compiler.resources import accelerator_of, container_of
+from intermodal.compiler.resources import container_of
 from intermodal.compiler.specification import Specification, executor_of, graphs
-from intermodal.configuration.targets import Shape, TaskSettings
+from intermodal.configuration.targets import Shape
+from intermodal.platforms.kubeflow.resources import node_label
+from intermodal.platforms.kubeflow.settings import KubeflowTaskSettings
 from intermodal.runtime.errors import ConfigurationError
 
 
@@ -17,7 +19,7 @@ class _Options:
 
 
 def platform_document(
-    specification: Specification, tasks: dict[str, TaskSettings], shapes: dict[str, Shape], labels: dict[str, str] | None = None
+    specification: Specification, tasks: dict[str, KubeflowTaskSettings], shapes: dict[str, Shape], labels: dict[str, str] | None = None
 ) -> dict[str, Any]:
     """Return the platform document of a pipeline.
 
@@ -33,7 +35,7 @@ def platform_document(
     Raises:
         ConfigurationError: There is no such task, or kfp-kubernetes is not installed.
     """
-    wanted = {name: settings for name, settings in tasks.items() if settings.kubernetes_only or _selector(settings, shapes)}
+    wanted = {name: settings for name, settings in tasks.items() if settings.has_options or _selector(settings, shapes)}
     for name in wanted:
         container_of(specification, name)  # says so where there is none
     executors = {}
@@ -41,11 +43,11 @@ def platform_document(
         for name, task in graph["tasks"].items():
             if "container" in (executor_of(specification, task) or {}) and (name in wanted or labels):
                 label = specification["components"][task["componentRef"]["name"]]["executorLabel"]
-                executors[label] = _written(wanted.get(name, TaskSettings()), shapes, labels or {})
+                executors[label] = _written(wanted.get(name, KubeflowTaskSettings()), shapes, labels or {})
     return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}} if executors else {}
 
 
-def _written(settings: TaskSettings, shapes: dict[str, Shape], labels: dict[str, str]) -> dict[str, Any]:
+def _written(settings: KubeflowTaskSettings, shapes: dict[str, Shape], labels: dict[str, str]) -> dict[str, Any]:
     try:
         from kfp import kubernetes
     except ImportError as error:
@@ -68,9 +70,9 @@ def _written(settings: TaskSettings, shapes: dict[str, Shape], labels: dict[str,
     return written
 
 
-def _selector(settings: TaskSettings, shapes: dict[str, Shape]) -> dict[str, str]:
+def _selector(settings: KubeflowTaskSettings, shapes: dict[str, Shape]) -> dict[str, str]:
     shape = shapes.get(settings.shape or "")
     if shape is None or shape.accelerator is None:
         return {}
-    label, value = accelerator_of(settings.shape or "", shape).label
+    label, value = node_label(settings.shape or "", shape)
     return {label: value} | ({"cloud.google.com/gke-tpu-topology": settings.tpu_topology} if settings.tpu_topology else {})

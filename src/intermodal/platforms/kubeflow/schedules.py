@@ -8,11 +8,11 @@ from typing import Any
 
 import kfp_server_api as api
 
-from intermodal.configuration.targets import KubeflowSettings
 from intermodal.platforms.cron import next_time, with_seconds, without_seconds
 from intermodal.platforms.interface import RemoteSchedule, Submission
 from intermodal.platforms.kubeflow.client import TIMEOUT, KubeflowClient, MissingError
 from intermodal.platforms.kubeflow.requests import PAGE, filtered, note, pipeline_of
+from intermodal.platforms.kubeflow.settings import KubeflowSettings
 from intermodal.runtime.errors import ConfigurationError, PlatformError, nearest
 
 _ACTIVE = ("PENDING", "RUNNING", "CANCELING", "PAUSED")

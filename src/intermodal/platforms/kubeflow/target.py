@@ -10,12 +10,12 @@ from typing import Any
 import kfp_server_api as api
 
 from intermodal.compiler.specification import tasks_named
-from intermodal.configuration.targets import KubeflowSettings
 from intermodal.platforms.interface import FINAL, RemoteRun, RemoteSchedule, RemoteTask, Submission, TaskInputs, refuse_retry, task_inputs
 from intermodal.platforms.kubeflow.client import TIMEOUT, KubeflowClient, MissingError, NoLogError, RefusedError
 from intermodal.platforms.kubeflow.inputs import executor_input
 from intermodal.platforms.kubeflow.requests import PAGE, filtered, note, pipeline_of
 from intermodal.platforms.kubeflow.schedules import KubeflowSchedules
+from intermodal.platforms.kubeflow.settings import KubeflowSettings
 from intermodal.platforms.kubeflow.tasks import Log, Workflow, state_of, timestamp
 from intermodal.platforms.kubeflow.uploads import KubeflowUploads
 from intermodal.runner.runs import last_error

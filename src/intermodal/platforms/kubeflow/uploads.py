@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from intermodal.configuration.targets import KubeflowSettings
 from intermodal.platforms.kubeflow.client import TIMEOUT, KubeflowClient
 from intermodal.platforms.kubeflow.requests import filtered
+from intermodal.platforms.kubeflow.settings import KubeflowSettings
 from intermodal.runtime.errors import PlatformError
 
 

@@ -15,7 +15,7 @@ from google.cloud import aiplatform_v1 as aiplatform
 from google.protobuf.json_format import ParseError
 from requests.exceptions import InvalidJSONError, RequestException
 
-from intermodal.configuration.targets import VertexSettings
+from intermodal.platforms.vertex.settings import VertexSettings
 from intermodal.runtime.errors import DeniedError, PlatformError
 
 #: Seconds for one request.

@@ -15,11 +15,11 @@ from google.cloud import aiplatform_v1 as aiplatform
 from google.protobuf import json_format, struct_pb2
 
 from intermodal.compiler.specification import forbid_caching
-from intermodal.configuration.targets import VertexSettings
 from intermodal.platforms.interface import RemoteRun, RemoteSchedule, RemoteTask, State, Submission, TaskInputs, refuse_retry
 from intermodal.platforms.vertex.client import TIMEOUT, VertexClient, timestamp, word
 from intermodal.platforms.vertex.inputs import inputs
 from intermodal.platforms.vertex.schedules import DIGEST, KEY, VertexSchedules
+from intermodal.platforms.vertex.settings import VertexSettings
 from intermodal.runner.runs import last_error
 from intermodal.runtime.errors import ConfigurationError, PlatformError
 from intermodal.storage.staging import Staging

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator
 
 from intermodal.linting.document import Document, Place, mapping
-from intermodal.linting.finding import Complaint, Platform, rule
+from intermodal.linting.finding import Complaint, rule
 from intermodal.linting.quantities import asked, is_given_at_run_time, resources_of
 from intermodal.runtime.errors import MachineError, nearest
 
-_VERTEX: tuple[Platform, ...] = ("vertex",)
+_VERTEX = ("vertex",)
 _CLIENT = "google-cloud-aiplatform 1.165"
 _MACHINES = "Vertex AI documentation, Specify machine types for a pipeline step"
 

@@ -8,12 +8,12 @@ from typing import Any
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from intermodal.linting.document import Document, Place, mapping
-from intermodal.linting.finding import Complaint, Platform, rule
+from intermodal.linting.finding import Complaint, rule
 from intermodal.linting.protos import unparsed
 from intermodal.linting.quantities import asked, bounds, resources_of
 from intermodal.runtime.errors import nearest
 
-_KUBEFLOW: tuple[Platform, ...] = ("kubeflow",)
+_KUBEFLOW = ("kubeflow",)
 _COMPILER = "kubeflow/pipelines, backend/src/v2/compiler/visitor.go"
 _SEEN = "a Kubeflow Pipelines 2.17 backend"
 _LONGEST_NAME = 128

@@ -1,0 +1,20 @@
+"""Vertex AI Pipelines as an entry of `intermodal.platforms`."""
+
+from typing import Any
+
+from intermodal.authoring.platform import Platform
+from intermodal.platforms.vertex.resources import resources
+from intermodal.platforms.vertex.serving import deploy_on_vertex
+from intermodal.platforms.vertex.settings import VertexSettings
+from intermodal.runtime.errors import MachineError
+
+
+def _open(settings: VertexSettings) -> Any:
+    try:
+        from intermodal.platforms.vertex.target import VertexTarget
+    except ModuleNotFoundError as error:
+        raise MachineError(f"the client of Vertex AI is not installed ({error.name}): pip install 'intermodal[vertex]'") from error
+    return VertexTarget(settings)
+
+
+platform = Platform("vertex", VertexSettings, _open, deploy=deploy_on_vertex, resources=resources, rules="intermodal.platforms.vertex.rules")
