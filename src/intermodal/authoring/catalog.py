@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import json
 import pkgutil
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,18 @@ def load_component(name: str) -> Any:
         hint = f"did you mean {close[0]}?" if close else "`intermodal list` names them all"
         raise ConfigurationError(f"there is no component {name!r}; {hint}")
     return getattr(importlib.import_module(f"intermodal.components.{name}.component"), name)
+
+
+def type_name(schema: str) -> str:
+    """Return what people call a type of kfp: `Dataset` for `system.Dataset@0.0.1`."""
+    return schema.partition("@")[0].removeprefix("system.")
+
+
+def default_text(value: Any) -> str:
+    """Return an input's default as JSON; `none` where it is left out, `required` where there is none."""
+    if not value.optional:
+        return "required"
+    return "none" if value.default is None else json.dumps(value.default, ensure_ascii=False)
 
 
 def component_page(name: str) -> Path:

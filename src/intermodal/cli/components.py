@@ -27,7 +27,7 @@ _TYPES: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
 @app.command(epilog=example("describe train_model"))
 def describe(name: Annotated[str, typer.Argument(metavar="COMPONENT")]) -> None:
     """Describe a component: its inputs with their defaults, its outputs, image and page."""
-    from intermodal.authoring.catalog import compiled_component, component_page, load_component
+    from intermodal.authoring.catalog import compiled_component, component_page, default_text, load_component, type_name
     from intermodal.authoring.decorator import CACHED_WITH, UNCACHED
 
     component = load_component(name)
@@ -39,9 +39,9 @@ def describe(name: Annotated[str, typer.Argument(metavar="COMPONENT")]) -> None:
     console.print(component.description, markup=False)
     inputs, outputs = table_of("Inputs", "Type", "Default", ""), table_of("Outputs", "Type", "")
     for key, value in (specification.inputs or {}).items():
-        inputs.add_row(key, _short_type(value), _default(value), escape(value.description or ""))
+        inputs.add_row(key, type_name(str(value.type)), escape(default_text(value)), escape(value.description or ""))
     for key, value in (specification.outputs or {}).items():
-        outputs.add_row(key, _short_type(value), escape(value.description or ""))
+        outputs.add_row(key, type_name(str(value.type)), escape(value.description or ""))
     for table in (inputs, outputs):
         console.print("")
         console.print(table)
@@ -49,16 +49,6 @@ def describe(name: Annotated[str, typer.Argument(metavar="COMPONENT")]) -> None:
     for heading, path in (("More", component_page(name)), ("Compiled", compiled_component(name))):
         if path.exists():
             console.print(f"{heading}: {escape(str(path))}", soft_wrap=True)
-
-
-def _short_type(value: Any) -> str:
-    return str(value.type).partition("@")[0].removeprefix("system.")
-
-
-def _default(value: Any) -> str:
-    if not value.optional:
-        return "required"
-    return "none" if value.default is None else escape(json.dumps(value.default, ensure_ascii=False))
 
 
 @app.command(name="run-component", epilog=example("run-component validate_data --input examples=table.parquet --set label=late"))
@@ -138,7 +128,9 @@ def _required(definitions: dict[str, Any]) -> set[str]:
 
 
 def _title(definition: dict[str, Any]) -> str:
-    return str(definition["artifactType"].get("schemaTitle", "")).removeprefix("system.")
+    from intermodal.authoring.catalog import type_name
+
+    return type_name(str(definition["artifactType"].get("schemaTitle", "")))
 
 
 def _artifact(text: str, value: str) -> str:

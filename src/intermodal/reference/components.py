@@ -1,11 +1,10 @@
 """Pages of the components, written from their contracts."""
 
-import json
 import os
 import re
 from typing import Any
 
-from intermodal.authoring.catalog import component_names, component_page, load_component
+from intermodal.authoring.catalog import component_names, component_page, default_text, load_component, type_name
 from intermodal.authoring.decorator import CACHED_WITH, UNCACHED
 from intermodal.authoring.images import IMAGES, image_of
 from intermodal.reference.markdown import notice, table
@@ -39,10 +38,10 @@ def _page(name: str) -> str:
         policy += f" and `{CACHED_WITH[component.name]}` is given"
     parts = [f"# {name}", component.description.strip(), f"Runs in the image `{_image(name)}`. Its result is {policy}."]
     if specification.inputs:
-        rows = ((f"`{key}`", _type(value), _default(value), value.description or "") for key, value in specification.inputs.items())
+        rows = ((f"`{key}`", type_name(str(value.type)), _default(value), value.description or "") for key, value in specification.inputs.items())
         parts.append("## Inputs\n\n" + table(("Name", "Type", "Default", ""), rows))
     if specification.outputs:
-        made = ((f"`{key}`", _type(value), value.description or "") for key, value in specification.outputs.items())
+        made = ((f"`{key}`", type_name(str(value.type)), value.description or "") for key, value in specification.outputs.items())
         parts.append("## Outputs\n\n" + table(("Name", "Type", ""), made))
     parts.append(_own_page(name))
     return notice(f"components/{name}: its contract and its README.md") + "\n\n".join(parts) + "\n"
@@ -68,14 +67,7 @@ def _image(name: str) -> str:
     return str(image_of(load_component(name).component_spec.implementation.container.image))
 
 
-def _type(value: Any) -> str:
-    """Return a type's name without its schema's version."""
-    return str(value.type).partition("@")[0].removeprefix("system.")
-
-
 def _default(value: Any) -> str:
-    """Return how an input's default is shown; for a required one, that it is required."""
-    if not getattr(value, "optional", False):
-        return "*required*"
-    default = getattr(value, "default", None)
-    return "*none*" if default is None else f"`{json.dumps(default, ensure_ascii=False)}`"
+    """Return an input's default in Markdown."""
+    text = default_text(value)
+    return f"*{text}*" if text in ("required", "none") else f"`{text}`"
