@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from intermodal.inference.servable import load_servable, zero_row
 from intermodal.runtime.errors import DataError
-from tests.serving.conftest import free_port, save_model
+from tests.ports import free_port
+from tests.serving.conftest import SIGNATURE, save_model
 
 IMAGE = np.arange(6, dtype=np.float32).reshape(2, 3)
 
@@ -97,6 +98,14 @@ def test_a_saved_model_without_a_description_is_served_over_v1_and_v2(tmp_path):
         status, answer = ask("v1/models/m:predict", {"instances": [[[1, 2, 3]]]})
         assert (status, answer["error"]) == (400, "instances[0].image is a list of 1; it must be a number at each place of a list of shape [2, 3]")
         assert ask("v2/models/m/infer", {"inputs": [tensor | {"shape": [2, 3]}]})[0] == 400
+
+
+@pytest.mark.parametrize("folder", ["", "1"])
+def test_a_described_model_gives_its_example_also_from_a_version_folder(tmp_path, folder):
+    save_model(tmp_path / "model" / folder, 0.0)
+    loaded = load_servable(tmp_path / "model")
+    assert loaded.example == SIGNATURE["example"]
+    assert list(loaded.outputs) == ["probability"]
 
 
 @pytest.mark.parametrize("name", ["model.keras", "model.h5", "model"])

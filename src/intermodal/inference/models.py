@@ -28,6 +28,7 @@ class Model:
         columns: `signature.json`'s inputs; None: there is none, and inputs are found by `tensors`.
         output: Name of the output with the probability; None: not known.
         logit: Whether the output is known to be a logit (True) or a probability (False); None: not known.
+        example: `signature.json`'s row; None without that file.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class Model:
     columns: list[dict[str, Any]] | None
     output: str | None
     logit: bool | None
+    example: dict[str, Any] | None = None
 
 
 def load_model(path: Path) -> Model:
@@ -78,7 +80,7 @@ def _saved_model(path: Path, folder: Path) -> Model:
 
     if described is None:
         return Model(path, call, tensors, None, None, None)
-    return Model(path, call, tensors, described["inputs"], described["output"], False)
+    return Model(path, call, tensors, described["inputs"], described["output"], False, described.get("example"))
 
 
 def _keras_model(path: Path, file: Path) -> Model:

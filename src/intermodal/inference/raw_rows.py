@@ -21,17 +21,17 @@ def raw_columns(table: pa.Table, inputs: list[dict[str, Any]]) -> dict[str, np.n
     return {each["name"]: _array(table.column(each["name"]), each) for each in inputs}
 
 
+def is_number(kind: pa.DataType) -> bool:
+    """Return whether a model can take a column of this type as numbers; booleans are 0 and 1."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_boolean(kind))
+
+
 def _array(column: pa.ChunkedArray, wanted: dict[str, Any]) -> np.ndarray:
     text = wanted["type"] == "string"
     try:
         if text:
             return np.asarray(column.cast(pa.string()).cast(pa.binary()).fill_null(b"").to_numpy(), dtype=object)
-        if not (
-            pa.types.is_integer(column.type)
-            or pa.types.is_floating(column.type)
-            or pa.types.is_decimal(column.type)
-            or pa.types.is_boolean(column.type)
-        ):
+        if not is_number(column.type):
             raise pa.ArrowInvalid("not a number")
         numbers = column.cast(pa.int8()) if pa.types.is_boolean(column.type) else column
         return np.asarray(numbers.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(), dtype=np.float64)

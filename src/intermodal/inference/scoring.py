@@ -9,7 +9,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from intermodal.inference.models import Model, load_model
-from intermodal.inference.raw_rows import raw_columns
+from intermodal.inference.raw_rows import is_number, raw_columns
 from intermodal.inference.tensor_names import tensor_names
 from intermodal.runtime.errors import DataError
 
@@ -110,7 +110,7 @@ def _inputs(model: Model, schema: pa.Schema, label: str) -> list[dict[str, Any]]
 
 
 def _matrix(model: Model, schema: pa.Schema, label: str, name: str, spec: tf.TensorSpec) -> list[dict[str, Any]]:
-    columns = [each.name for each in schema if each.name != label and _numeric(each.type)]
+    columns = [each.name for each in schema if each.name != label and is_number(each.type)]
     width = spec.shape[1]
     if not spec.dtype.is_floating:
         raise DataError(f"{model.path}: its input {name} is a matrix of {spec.dtype.name}; give a model that takes floats, or one input a column")
@@ -120,10 +120,6 @@ def _matrix(model: Model, schema: pa.Schema, label: str, name: str, spec: tf.Ten
             f"({', '.join(columns[:8])}{', ...' if len(columns) > 8 else ''}); keep the columns it was trained on, in their order"
         )
     return [{"name": column, "type": "number", "tensor": name} for column in columns]
-
-
-def _numeric(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind))
 
 
 def _probabilities(model: Model, outputs: dict[str, tf.Tensor], rows: int) -> Floats:

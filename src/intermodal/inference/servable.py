@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from intermodal.inference.models import load_model
-from intermodal.runtime.artifacts import read_json
 from intermodal.runtime.errors import DataError
 
 
@@ -70,9 +69,7 @@ def load_servable(path: Path) -> ServableModel:
         if model.output not in outputs:
             raise DataError(f"{path}: signature.json names the output {model.output!r}; the model has {', '.join(outputs)}")
         outputs = {model.output: outputs[model.output]}
-    signature = path / "signature.json"
-    example = read_json(signature).get("example") if model.columns and signature.is_file() else None
-    return ServableModel(inputs, outputs, example, function, model.tensors)
+    return ServableModel(inputs, outputs, model.example, function, model.tensors)
 
 
 def zero_row(inputs: list[dict[str, Any]]) -> dict[str, Any] | None:
