@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,9 +11,11 @@ from intermodal.components.ingest_tables.files import TableFile
 from intermodal.components.ingest_tables.listing import find_files
 from intermodal.components.ingest_tables.source import Source
 from intermodal.runtime.datasets.csv_files import CsvFile, CsvOptions, fit_types
+from intermodal.runtime.datasets.parquet_files import whole_parquet
 from intermodal.runtime.errors import DataError
 
 _BATCH = 1 << 16
+_REMEDY = "fetch or write it again"
 
 
 class Table:
@@ -62,7 +63,7 @@ class Table:
         declared = self.source.declared()
         schemas: list[pa.Schema] = []
         for file in self._files:
-            with file.open() as content, _whole_parquet(file):
+            with file.open() as content, whole_parquet(file.name, _REMEDY):
                 schema = pq.ParquetFile(content).schema_arrow
             self._check_names(file, schema.names, schemas[0].names if schemas else [])
             schema = pa.schema([(each.name, _plain(each.type)) for each in schema])
@@ -130,17 +131,8 @@ def _csv_options(source: Source) -> CsvOptions:
 
 
 def _parquet_batches(file: TableFile) -> Iterator[pa.RecordBatch]:
-    with file.open() as content, _whole_parquet(file):
+    with file.open() as content, whole_parquet(file.name, _REMEDY):
         yield from pq.ParquetFile(content).iter_batches(batch_size=_BATCH)
-
-
-@contextmanager
-def _whole_parquet(file: TableFile) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowInvalid, OSError) as error:
-        text = " ".join(str(error).split())[:300]
-        raise DataError(f"{file.name}: not whole Parquet ({text}); fetch or write it again") from error
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

@@ -21,13 +21,13 @@ _BATCH_BYTES: Final = 64 << 20
 
 
 @contextmanager
-def whole_parquet(name: str) -> Iterator[None]:
-    """Turn what PyArrow says of a damaged file into a `DataError` that names the file."""
+def whole_parquet(name: str, remedy: str = "run the task that writes it again") -> Iterator[None]:
+    """Turn PyArrow's error for a damaged file into a `DataError` that names the file and the remedy."""
     try:
         yield
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).partition("\n")[0].rstrip(". ")[:200]
-        raise DataError(f"{name}: not whole Parquet ({reason}); run the task that writes it again") from error
+        raise DataError(f"{name}: not whole Parquet ({reason}); {remedy}") from error
     except RuntimeError as error:
         if _PICKLED_TYPE not in str(error):
             raise
