@@ -1,10 +1,10 @@
 """What counts as an anomaly, beside the schema."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from intermodal.runtime.arguments import ArgumentError
+from intermodal.runtime.errors import nearest
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,7 @@ class Rules:
         for argument, thresholds in (("feature_skew", self.feature_skew), ("feature_drift", self.feature_drift)):
             for feature in thresholds:
                 if feature not in known:
-                    near = difflib.get_close_matches(feature, known, n=1, cutoff=0.5)
-                    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-                    raise ArgumentError(f"{argument}.{feature}", f"the data has no such feature; {hint}")
+                    raise ArgumentError(f"{argument}.{feature}", f"the data has no such feature; {nearest(feature, known)}")
 
     def threshold(self, comparison: str, feature: str) -> float | None:
         """Return the threshold given for a feature's `skew` or `drift`, or None where it is to be calibrated."""

@@ -119,7 +119,7 @@ def test_an_unknown_service_names_the_nearest(define):
     repository = define(definitions=DEFINITIONS)
     with pytest.raises(ConfigurationError, match=r"no feature service 'stok'; did you mean 'stock'\?"):
         repository.service("stok")
-    with pytest.raises(ConfigurationError, match="the services are stock"):
+    with pytest.raises(ConfigurationError, match="there are stock"):
         repository.service("qqqqqq")
 
 

@@ -1,6 +1,5 @@
 """Feature repositories: Feast definitions read from a folder, and the store they are applied to."""
 
-import difflib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -22,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from intermodal.features.registry import is_registry
 from intermodal.runtime.disk import room
-from intermodal.runtime.errors import ConfigurationError, StoreError
+from intermodal.runtime.errors import ConfigurationError, StoreError, nearest
 from intermodal.runtime.secret_values import named_variables, refuse_secrets, with_variables
 from intermodal.runtime.tree import check_staged
 from intermodal.runtime.user_code import load_module
@@ -94,9 +93,7 @@ class FeatureRepository:
             names = ", ".join(services) or "none"
             raise ConfigurationError(f"{self.path}: it defines {len(services)} feature services ({names}); set `service` to one")
         if name not in services:
-            close = difflib.get_close_matches(name, services, n=1, cutoff=0.4)
-            hint = f"did you mean {close[0]!r}?" if close else f"the services are {', '.join(services) or 'none'}"
-            raise ConfigurationError(f"{self.path}: there is no feature service {name!r}; {hint}")
+            raise ConfigurationError(f"{self.path}: there is no feature service {name!r}; {nearest(name, services)}")
         return services[name]
 
 
@@ -121,9 +118,7 @@ def open_store(settings: dict[str, Any], repository: Path) -> FeatureStore:
         settings = settings | {"registry": _registry(settings) | {"registry_store_type": _WHOLE}}
     if unknown := settings.keys() - _keys():
         name = sorted(unknown)[0]
-        close = difflib.get_close_matches(name, _keys(), n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ConfigurationError(f"store: Feast has no setting {name!r}{hint}")
+        raise ConfigurationError(f"store: Feast has no setting {name!r}; {nearest(name, _keys())}")
     try:
         store = FeatureStore(config=RepoConfig(**(_DEFAULTS | _with_integers(settings)), repo_path=repository))
         with reaching("registry"):

@@ -1,6 +1,5 @@
 """The one reader of Dataset artifacts. PyArrow is imported when a dataset is opened, for not every image has it."""
 
-import difflib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from intermodal.runtime.datasets.listing import TEST, TRAIN, VALIDATION, DataFile, find_splits
 from intermodal.runtime.disk import room
-from intermodal.runtime.errors import DataError
+from intermodal.runtime.errors import DataError, nearest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -105,9 +104,7 @@ class Dataset:
         schema = self.schema(split)
         for name in columns or []:
             if name not in schema.names:
-                close = difflib.get_close_matches(name, schema.names, n=1, cutoff=0.6)
-                hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(schema.names)}"
-                raise DataError(f"{self.path}: the split {split!r} has no column {name!r}; {hint}")
+                raise DataError(f"{self.path}: the split {split!r} has no column {name!r}; {nearest(name, schema.names)}")
         wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
         cut = self._cuts.get(split)
         for file in self.files(split):
