@@ -154,11 +154,9 @@ def _here(
 
     if digests:
         raise ConfigurationError("--target local: tasks run in the environments of their images, which have no digest; leave --digests out")
-    compiled = is_compiled(read_pipeline(pipeline))
-    if compiled and (configuration or overrides):
-        option = "--configuration" if configuration else "--set"
+    if configuration and is_compiled(read_pipeline(pipeline)):
         raise ConfigurationError(
-            f"--target local: {option} does not go with a compiled file here; give its parameters by --params, or run the configuration"
+            "--target local: --configuration does not go with a compiled file here; give its parameters by --params, or run the configuration"
         )
     if configuration:
         raise ConfigurationError("--target local: --configuration goes with a compiled file; a configuration takes --set KEY=VALUE")
@@ -221,7 +219,7 @@ def trigger(
 
     from intermodal.runtime.safe_yaml import MOST_BYTES, read_text
     from intermodal.submission.events import parse_event
-    from intermodal.submission.prepare import event_key, event_parameters
+    from intermodal.submission.prepare import event_submission
 
     try:
         text = sys.stdin.read(MOST_BYTES) if event == "-" else read_text(Path(event), "give a JSON file of one event, or - for standard input")
@@ -234,6 +232,6 @@ def trigger(
         subject = escape(repr(happened.subject or "nothing in particular"))
         console.print(f"Nothing to do: the event is about {subject}, not {escape(repr(match))}", soft_wrap=True)
         return
-    values, key = event_parameters(happened, pipeline, configuration), event_key(happened, pipeline, configuration)
+    values, key = event_submission(happened, pipeline, configuration)
     destination, submission = prepared(pipeline, target, profile, targets, values=values, configuration=configuration, digests=digests, key=key)
     start(destination, submission, wait=wait)

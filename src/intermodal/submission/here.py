@@ -57,7 +57,9 @@ def run_here(
     documents = read_pipeline(pipeline)
     compiled = is_compiled(documents)
     if compiled and overrides:
-        raise ConfigurationError(f"{pipeline}: --set does not go with a compiled file; give its parameters by --params, or run the configuration")
+        raise ConfigurationError(
+            f"{pipeline}: --set does not go with a compiled file here; give its parameters by --params, or run the configuration"
+        )
     if not compiled and parameters is not None:
         raise ConfigurationError(f"{pipeline}: --params goes with a compiled file; a configuration takes --set KEY=VALUE")
     title = run_name(name, pipeline.stem) if compiled or name is not None else ""

@@ -94,8 +94,8 @@ def prepare(
         overrides: `section.key=value` texts over the configuration, after the target's own `set`.
         digests: Image name to digest. A compiled file keeps its tasks' images; the predictor's goes by them in either case.
         name: For people. Default: the configuration's `name`; of a compiled file without one, the file's.
-        key: See `remote.submission_key`.
-        cached: See `remote.Submission`.
+        key: See `interface.submission_key`.
+        cached: See `interface.Submission`.
 
     Raises:
         ConfigurationError: A file, a setting or a parameter is wrong. All parameters are checked before anything is staged.
@@ -164,31 +164,28 @@ def targets_of(job: Job, wanted: list[str] | None) -> list[str]:
     return wanted or [name for name in remote_platforms() if job.runs_on(name)]
 
 
-def event_parameters(event: Event, pipeline: Path, configuration: Path | None) -> dict[str, Any]:
-    """Return the parameters that an event sets, which are those that the configuration lets events set: by default none.
+def event_submission(event: Event, pipeline: Path, configuration: Path | None) -> tuple[dict[str, Any], str]:
+    """Return what an event contributes to a submission.
 
     Args:
         event: The event.
         pipeline: See `prepare`.
         configuration: See `prepare`.
 
+    Returns:
+        The parameters that the event sets, and the submission's key: one for each configuration's `name`, so that one event can start two pipelines.
+
     Raises:
-        ConfigurationError: The event sets another parameter, or a file is wrong.
+        ConfigurationError: The event sets a parameter that the configuration does not let events set, or a file is wrong.
     """
-    described = configuration if is_compiled(read_pipeline(pipeline)) else pipeline
-    # Without the target's `set`: targets.toml lies in a bucket, while the configuration is reviewed with the code.
-    allowed = load_job(described).settings.events.parameters if described else []
-    return allowed_parameters(event, allowed, str(described or ""))
-
-
-def event_key(event: Event, pipeline: Path, configuration: Path | None) -> str:
-    """Return the submission key of an event: one for each configuration's `name`, so that one event can start two pipelines."""
     documents = read_pipeline(pipeline)
     described = configuration if is_compiled(documents) else pipeline
     if described:
-        return event.key(load_job(described).settings.name)
+        # Without the target's `set`: targets.toml may lie in a bucket, while the configuration is reviewed with the code.
+        settings = load_job(described).settings
+        return allowed_parameters(event, settings.events.parameters, str(described)), event.key(settings.name)
     specification = documents[0].get("pipelineSpec", documents[0])
-    return event.key(str(specification["pipelineInfo"]["name"]))
+    return allowed_parameters(event, [], ""), event.key(str(specification["pipelineInfo"]["name"]))
 
 
 def run_name(name: str | None, default: str) -> str:
