@@ -86,27 +86,24 @@ class Commands:
             work, temporary = scratch / "work", scratch / "tmp"
             work.mkdir()
             temporary.mkdir()
-            passed: dict[str, str] = passed_on(os.environ) | self._named
             stop_command: list[str] = []
             python: Path | None = None
             if self._mounts is None:
                 programs = self._programs(image)
+                installer: dict[str, str] = {}
                 if _installs(command):
-                    programs = self._disposable(image, scratch)
-                    passed |= {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "UV_"))}
+                    programs, installer = self._disposable(image, scratch), _environment_of("PIP_", "UV_")
                 elif not variables:
                     python = programs / "python3"
-                passed |= self._variables(programs) | {"TMPDIR": str(temporary)} | variables
+                passed = self._named | installer | self._variables(programs) | {"TMPDIR": str(temporary)} | variables
             else:
                 container = containers.container_name(*attempt)
                 stop_command = ["docker", "kill", container]
+                passed = passed_on(os.environ) | self._named
                 command = containers.run_command(
                     image, command, name=container, home=self._home, mounts=self._mounts, variables=variables, passed=sorted(passed)
                 )
-                passed |= {"PATH": os.environ.get("PATH", os.defpath)} | {
-                    key: value for key, value in os.environ.items() if key.startswith("DOCKER_")
-                }
-            passed["PYTHONUNBUFFERED"] = "1"
+                passed |= {"PATH": os.environ.get("PATH", os.defpath)} | _environment_of("DOCKER_")
             return self._processes.run(
                 command, variables=passed, scratch=scratch, folder=work, log=folder / LOG, stop_command=stop_command, python=python
             )
@@ -134,6 +131,10 @@ class Commands:
         if re.fullmatch(r"(.*/)?python(:.*)?", image):
             return Path(sys.executable).parent
         raise MachineError(f"image {image} is not one of the project's, so what it holds is not known here; run with --docker")
+
+
+def _environment_of(*prefixes: str) -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key.startswith(prefixes)}
 
 
 def _installs(command: list[str]) -> bool:

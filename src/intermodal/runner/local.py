@@ -61,7 +61,7 @@ class LocalTarget:
             arguments: The pipeline's parameters, and input artifacts by their path.
             cached: Whether outputs of earlier runs on equal inputs are taken. What one run finished, killed or not, the next one finds.
             name: The run's name, for people. Default: the pipeline's.
-            identity: The run's id, unlike any other's (see `local_keys`). Default: the pipeline's name and the time.
+            identity: The run's id, unlike any other's (see `platforms.local.keys`). Default: the pipeline's name and the time.
 
         Raises:
             TaskError: A task failed; the message is the task's own last word, with the path of its log.

@@ -116,7 +116,8 @@ def public_socket(port: int, control: Path | None) -> Iterator[socket.socket]:
             public.listen()
         except OSError as error:
             public.close()
-            raise ConfigurationError(f"port {port} of {HOST}: {error.strerror} ({_holder(port)}); end it, or set port to another") from error
+            remedy = "end it, or set port to another (serving.local.port in a configuration)"
+            raise ConfigurationError(f"port {port} of {HOST}: {error.strerror} ({_holder(port)}); {remedy}") from error
     with public:
         yield public
 

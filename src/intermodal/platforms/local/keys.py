@@ -15,7 +15,7 @@ def claimed(home: Path, key: str, content: str) -> Iterator[tuple[str, bool]]:
 
     Args:
         home: The local target's folder.
-        key: As `remote.submission_key` returns it: no dot is in it.
+        key: As `interface.submission_key` returns it: no dot is in it.
         content: A hash of what is run.
 
     Yields:
