@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tomllib
@@ -15,6 +14,7 @@ import pytest
 from intermodal.authoring.catalog import component_names
 from intermodal.authoring.images import IMAGES
 from intermodal.execution.environments import environment
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 UV = Path(sys.executable).parent / "uv"
@@ -113,9 +113,7 @@ def caches(installed, tmp_path):
 
 
 def test_the_breast_cancer_example_runs_without_a_checkout(installed, caches, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     try:
         settings = ["--set", f"serving.local.port={port}", "--set", "serving.local.timeout=300"]
         shown = sh(installed / "intermodal", "run", "breast_cancer", *settings, cwd=tmp_path, **caches)

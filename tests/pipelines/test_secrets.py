@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipelines.conftest import COMMAND, ROOT, free_port
+from tests.pipelines.conftest import COMMAND, ROOT
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")]
 CANARY = "c4nary/pa55@word"

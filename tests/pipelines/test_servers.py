@@ -7,7 +7,8 @@ import uuid
 
 import pytest
 
-from tests.pipelines.conftest import POSTGRES, REDIS, free_port, sql
+from tests.pipelines.conftest import POSTGRES, REDIS, sql
+from tests.ports import free_port
 
 pytestmark = [
     pytest.mark.timeout(600),

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from intermodal.authoring.pipeline import load_job
 from intermodal.configuration.sections import Place
 from intermodal.runner.local import LocalTarget
 from intermodal.serving.records import stop
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(600)
 TASKS = [
@@ -50,9 +50,7 @@ def alone(first_run, workplace, tmp_path_factory):
 @pytest.fixture(scope="module")
 def arguments(alone, workplace):
     """What each task gets: parameters from the configuration, artifacts from the copies, stores of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     job = load_job(workplace.configuration, [f"serving.local.port={port}"])
     place = Place(job.base, folder=str, source=lambda path, pattern: str(path / pattern), home=lambda key: str(alone / "home"))
     settings = job.sections("local", job.arguments("local", place))

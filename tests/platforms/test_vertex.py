@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 import yaml
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import aiplatform, storage
+from google.cloud import aiplatform
 from google.oauth2.credentials import Credentials
 from google.protobuf import json_format
 from hypothesis import HealthCheck, given, settings
@@ -22,7 +22,6 @@ from intermodal.platforms.vertex.target import VertexTarget
 from intermodal.runtime.errors import ConfigurationError, PlatformError
 from tests.runner.pipelines import conditional
 from tests.servers.faults import Fault, FaultyServer, Refusal
-from tests.servers.storage import gcs_server
 from tests.servers.vertex import VertexServer
 
 SETTINGS = VertexSettings(
@@ -44,15 +43,6 @@ FAULTS = {
     "slow": Fault("slow", seconds=0.2),
     "stale": Fault("stale", method="GET"),
 }
-
-
-@pytest.fixture(scope="module")
-def gcs(tmp_path_factory):
-    with gcs_server(tmp_path_factory.mktemp("gcs")) as url, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STORAGE_EMULATOR_HOST", url)
-        patch.setenv("GOOGLE_CLOUD_PROJECT", "my-project")
-        storage.Client(credentials=AnonymousCredentials(), project="my-project").create_bucket("my-project-pipelines")
-        yield url
 
 
 @pytest.fixture

@@ -15,17 +15,7 @@ from intermodal.platforms.replaying import prepare_replay
 from intermodal.platforms.vertex.target import VertexTarget
 from intermodal.runtime.errors import PlatformError, TaskError
 from tests.platforms.test_vertex import FAULTS, JOB, PARENT, SETTINGS, submission
-from tests.servers.storage import gcs_server
 from tests.servers.vertex import VertexServer
-
-
-@pytest.fixture(scope="module")
-def gcs(tmp_path_factory):
-    with gcs_server(tmp_path_factory.mktemp("gcs")) as url, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STORAGE_EMULATOR_HOST", url)
-        patch.setenv("GOOGLE_CLOUD_PROJECT", "my-project")
-        storage.Client(credentials=AnonymousCredentials(), project="my-project").create_bucket("my-project-pipelines")
-        yield url
 
 
 @pytest.fixture

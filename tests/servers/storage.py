@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from intermodal.execution.environments import environment
+from tests.ports import free_port
 
 
 @contextmanager
@@ -28,14 +28,6 @@ def gcs_server(folder: Path) -> Iterator[str]:
     port = free_port()
     with _running(["gcp-storage-emulator", "start", "--in-memory", "--host", "127.0.0.1", "--port", str(port)], folder / "gcs.log", port, "/"):
         yield f"http://127.0.0.1:{port}"
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @contextmanager

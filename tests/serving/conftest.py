@@ -1,7 +1,6 @@
 import json
 import math
 import os
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -14,6 +13,7 @@ import pytest
 
 from intermodal.components.serve_model.logic import serve_model
 from intermodal.serving.records import Deployment, deployment, deployments, stop
+from tests.ports import free_port
 
 SIGNATURE = {
     "inputs": [
@@ -133,12 +133,6 @@ class Place:
 
     def predict(self, *rows: Any) -> tuple[int, Any]:
         return self.ask("/v1/models/toy:predict", {"instances": list(rows)})
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def end(place: Place) -> None:

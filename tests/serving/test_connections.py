@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.conftest import ROWS, free_port
+from tests.ports import free_port
+from tests.serving.conftest import ROWS
 
 GOOD = ROWS[0]
 MOST, HEADER_SECONDS, BODY_SECONDS = 40, 1.5, 1.5

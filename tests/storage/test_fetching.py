@@ -7,7 +7,8 @@ from google.cloud import storage
 
 from intermodal.runtime.errors import ConfigurationError, PlatformError
 from intermodal.storage.fetching import fetch
-from tests.servers.storage import free_port, gcs_server, s3_server
+from tests.ports import free_port
+from tests.servers.storage import gcs_server, s3_server
 
 OBJECTS = {
     "dev/table": b"a,b\n",

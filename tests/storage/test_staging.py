@@ -20,8 +20,9 @@ from intermodal.runtime.errors import ConfigurationError, DataError, PlatformErr
 from intermodal.runtime.tree import check_staged, files_below, tree_hash
 from intermodal.storage import object_store
 from intermodal.storage.staging import Staging, stage_here
+from tests.ports import free_port
 from tests.servers.faults import PAGE, FaultyServer
-from tests.servers.storage import free_port, gcs_server, s3_server
+from tests.servers.storage import gcs_server, s3_server
 
 
 @pytest.fixture(scope="module")

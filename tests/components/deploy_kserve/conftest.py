@@ -4,7 +4,6 @@ import json
 import math
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,17 +22,11 @@ from kubernetes import client, config
 
 from intermodal.components.deploy_kserve.cluster import Namespace, connect
 from intermodal.components.deploy_kserve.manifest import candidate_name
+from tests.ports import free_port
 
 IMAGE = os.environ.get("INTERMODAL_TEST_PREDICTOR_IMAGE", "")
 XS = [-1.0, 0.0, 2.5]
 SIGNATURE = {"inputs": [{"name": "x", "type": "number", "required": True}], "output": "probability", "example": {"x": 1.0}}
-
-
-def free_port() -> int:
-    """The test cluster puts pods on the host's network, so that every predictor needs a port of its own."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
 
 
 def save_model(folder: Path, bias: float) -> None:

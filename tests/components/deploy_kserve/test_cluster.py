@@ -20,7 +20,8 @@ from intermodal.components.deploy_kserve.logic import deploy_kserve
 from intermodal.components.deploy_kserve.manifest import VERSION_ANNOTATION, candidate_name, revision_of
 from intermodal.components.deploy_kserve.rollout import Rollout
 from intermodal.runtime.errors import ConfigurationError, DataError, DeploymentError, StoreError
-from tests.components.deploy_kserve.conftest import IMAGE, XS, free_port, probability, save_model
+from tests.components.deploy_kserve.conftest import IMAGE, XS, probability, save_model
+from tests.ports import free_port
 
 #: More than any node has.
 TOO_MUCH = {"requests": {"cpu": "64"}, "limits": {"cpu": "64"}}

@@ -11,7 +11,8 @@ from intermodal.components.deploy_kserve.formats import protocol_of
 from intermodal.components.deploy_kserve.logic import deploy_kserve
 from intermodal.components.deploy_kserve.manifest import inference_service
 from intermodal.runtime.errors import DeploymentError
-from tests.components.deploy_kserve.conftest import IMAGE, XS, free_port, probability
+from tests.components.deploy_kserve.conftest import IMAGE, XS, probability
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(600)
 #: More than any node has: the pods stay pending, for there are no images of these runtimes here.

@@ -12,7 +12,8 @@ from intermodal.components.fingerprint_sources.logic import fingerprint_sources
 from intermodal.components.ingest_tables.logic import ingest_tables
 from intermodal.runtime.errors import ConfigurationError, DataError, StoreError
 from tests.components.ingest_tables.conftest import call
-from tests.servers.storage import free_port, gcs_server, s3_server
+from tests.ports import free_port
+from tests.servers.storage import gcs_server, s3_server
 
 
 def fingerprint(uri, **source):

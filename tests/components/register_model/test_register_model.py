@@ -21,6 +21,7 @@ from intermodal.components.register_model.evidence import framework_of, model_fi
 from intermodal.components.register_model.logic import register_model
 from intermodal.registry.client import open_registry
 from intermodal.runtime.errors import ConfigurationError, DataError, StoreError
+from tests.ports import free_port
 
 POSTGRES = os.environ.get("INTERMODAL_TEST_POSTGRES")
 
@@ -262,9 +263,7 @@ def test_a_password_in_the_uri_is_refused_and_not_shown(registrable, model_name,
 def server(request, tmp_path_factory):
     """A real tracking server on loopback, with its artifacts behind it."""
     folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     store = f"sqlite:///{folder}/mlflow.db"
     if request.param == "postgresql":
         name = f"mlflow_{uuid.uuid4().hex[:8]}"

@@ -15,8 +15,9 @@ from google.cloud import storage
 
 from intermodal.runtime.errors import StoreError
 from intermodal.serving.directory import model_folder
+from tests.ports import free_port
 from tests.servers.storage import gcs_server
-from tests.serving.conftest import ROWS, free_port
+from tests.serving.conftest import ROWS
 
 PREDICT, HEALTH = "/v1/endpoints/7/deployedModels/9:predict", "/v1/endpoints/7/deployedModels/9"
 
