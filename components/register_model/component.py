@@ -45,7 +45,7 @@ def register_model(
         code: The code that made the model, where it is not the framework's own: its hash is recorded.
         parameters: Parameters of the run, name to value, for instance the hyperparameters.
         run_name: The MLflow run's name. Default: MLflow invents one.
-        promote: Whether the alias moves where there is no decision.
+        promote: Whether the alias moves where there is no decision; beside a decision, whose verdict says it, True is an error.
     """
     from intermodal.components.register_model.logic import register_model
 

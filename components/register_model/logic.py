@@ -19,6 +19,7 @@ from intermodal.components.register_model.evidence import (
 )
 from intermodal.registry.address import database_file
 from intermodal.registry.client import CHAMPION, FRAMEWORK_TAG, MODEL_TAG, champion_of, lock_registry, open_registry, registry_errors
+from intermodal.runtime.arguments import ArgumentError
 from intermodal.runtime.artifacts import read_json, whole_directory, whole_file, write_json
 from intermodal.runtime.errors import StoreError
 from intermodal.runtime.redaction import redacted
@@ -59,11 +60,13 @@ def register_model(
         Metadata of the registered model: `name`, `version`, `framework`, `registry` and `sha256`.
 
     Raises:
-        ConfigurationError: The name or the registry's URI is not one that MLflow takes.
+        ConfigurationError: The name or the registry's URI is not one that MLflow takes, or `promote` comes beside a decision.
         StoreError: The registry cannot be reached or refuses, or its champion changed since the gate compared with it.
         DataError: An input cannot be read.
     """
     check_arguments(name=name, registry=registry)
+    if promote and decision_path:
+        raise ArgumentError("promote", "True does not go with a `decision`, whose verdict says whether the alias moves; leave one of them out")
     paths = {
         "training": training_path,
         "schema": schema_path,

@@ -41,6 +41,26 @@ def test_it_is_compiled_linted_and_submitted(platforms, configuration, target):
     assert len(runs(platforms, target)) == 2
 
 
+def test_keys_of_the_target_that_only_another_pipeline_has_are_left_out_and_named(platforms, configuration):
+    note = "registry, features.store under `set` in targets.toml are left out: the pipeline 'counting' has no such key"
+    assert note in said("submit", configuration, "--target", "kubeflow")
+    assert note in said("upload", configuration, "--version", "1")
+
+
+def test_a_key_of_the_target_that_no_pipeline_has_is_refused_with_the_nearest(platforms, configuration, tmp_path):
+    targets, text = tmp_path / "targets.toml", (tmp_path / "targets.toml").read_text()
+    for wrong, near in (("registry = ", "regisrty = "), ('"features.store" = {', '"features.stroe" = {')):
+        targets.write_text(text.replace(wrong, near))
+        key, right = near.split()[0].strip('"'), wrong.split()[0].strip('"').rpartition(".")[2]
+        message = said("submit", configuration, "--target", "kubeflow", code=1)
+        assert f"targets.toml: set: {key}: no installed pipeline has the key {key.rpartition('.')[2]!r}; did you mean {right!r}?" in message
+
+
+def test_a_key_of_this_machine_that_only_another_pipeline_has_is_left_out_and_named(configuration, tmp_path):
+    (tmp_path / "targets.toml").write_text('[profiles.dev.local.set]\nregistry = "http://mlflow.example"\n')
+    assert "registry under `set` in targets.toml is left out" in said("submit", configuration, "--target", "local")
+
+
 @pytest.mark.parametrize("target", PLATFORMS)
 def test_it_is_scheduled_and_started_by_events(platforms, configuration, target, tmp_path):
     assert "active" in said("schedule", "create", configuration, "--target", target, "--name", "nightly", "--cron", "0 3 * * *")

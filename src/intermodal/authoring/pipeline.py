@@ -16,7 +16,7 @@ from docstring_parser import parse
 from kfp import dsl
 
 from intermodal.authoring.platform import platforms
-from intermodal.configuration.loading import Values, fill_in, read_values, validated
+from intermodal.configuration.loading import Values, fill_in, missing_key, read_values, validated
 from intermodal.configuration.sections import Configuration, Parameter, Place, pipeline_arguments, pipeline_parameters, wired
 from intermodal.configuration.shipped import find_configuration
 from intermodal.runtime.errors import ConfigurationError, MachineError, nearest
@@ -54,16 +54,26 @@ class Job:
         pipeline: The entry.
         settings: The configuration.
         path: The file that it was read from.
+        left_out: Keys of the profile that this pipeline does not have, and another installed one has.
     """
 
     pipeline: Pipeline
     settings: Configuration
     path: Path
+    left_out: tuple[str, ...] = ()
 
     @property
     def base(self) -> Path:
         """The folder that relative paths in the configuration start from."""
         return self.path.parent.resolve()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know who starts it: a sentence each."""
+        if not self.left_out:
+            return ()
+        are, name = "is" if len(self.left_out) == 1 else "are", self.pipeline.name
+        return (f"{', '.join(self.left_out)} under `set` in targets.toml {are} left out: the pipeline {name!r} has no such key",)
 
     def runs_on(self, platform: str) -> bool:
         """Return whether the pipeline has what it needs on a platform."""
@@ -164,7 +174,8 @@ def load_job(path: Path, overrides: list[str] | None = None, *, profile: list[st
     Args:
         path: A YAML file, or the path or name of one that comes with the package.
         overrides: `section.key=value` texts, each value YAML, applied over the file.
-        profile: The same, of a profile in `targets.toml`, which serves every pipeline: keys that only another installed pipeline has are left out.
+        profile: The same, of a profile in `targets.toml`, which serves every pipeline: keys that only another installed pipeline has are left out,
+            and named in the job's `left_out`.
         known: `section.key` to value, for keys that the file leaves open: what a platform knows of itself.
 
     Raises:
@@ -173,19 +184,29 @@ def load_job(path: Path, overrides: list[str] | None = None, *, profile: list[st
     """
     path = find_configuration(path)
     pipeline = _pipeline_of(read_values(path, overrides))
-    values = read_values(path, [*_meant_for(pipeline, profile or []), *(overrides or [])])
+    left_out = _left_out(pipeline, [each.partition("=")[0] for each in profile or []])
+    meant = [each for each in profile or [] if each.partition("=")[0] not in left_out]
+    values = read_values(path, [*meant, *(overrides or [])])
     fill_in(values, pipeline.configuration, known or {})
-    return Job(pipeline, validated(values, pipeline.configuration), values.path)
+    return Job(pipeline, validated(values, pipeline.configuration), values.path, left_out)
 
 
-def _meant_for(pipeline: Pipeline, settings: list[str]) -> list[str]:
-    """Return the settings but those whose first key another installed pipeline has, and this one not; what nobody knows stays, and is refused."""
-    first = {each: each.partition("=")[0].partition(".")[0] for each in settings}
-    foreign = {key for key in first.values() if key not in pipeline.configuration.model_fields}
-    if foreign:
-        others = [entry.load().configuration.model_fields for entry in entry_points(group=GROUP)]
-        foreign = {key for key in foreign if any(key in fields for fields in others)}
-    return [each for each, key in first.items() if key not in foreign]
+def _left_out(pipeline: Pipeline, keys: list[str]) -> tuple[str, ...]:
+    """Return the keys of a profile that another installed pipeline has, and this one has not.
+
+    Raises:
+        ConfigurationError: No pipeline has a key.
+    """
+    foreign = [key for key in keys if missing_key(pipeline.configuration, key)]
+    kinds = [pipeline.configuration, *(entry.load().configuration for entry in entry_points(group=GROUP))] if foreign else []
+    for key in foreign:
+        missing = [missing_key(kind, key) for kind in kinds]
+        if None not in missing:
+            parts = key.split(".")
+            part = max((each[0] for each in missing if each), key=parts.index)  # the others do not even have the section
+            near = {name for each in missing if each and each[0] == part for name in each[1]}
+            raise ConfigurationError(f"targets.toml: set: {key}: no installed pipeline has the key {part!r}; {nearest(part, near)}")
+    return tuple(foreign)
 
 
 def _pipeline_of(values: Values) -> Pipeline:

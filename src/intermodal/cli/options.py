@@ -74,7 +74,7 @@ def table_of(*columns: str) -> Table:
     return table
 
 
-def print_notes(run: Any) -> None:
-    """Print what a person should know of the installation."""
-    for note in run.notes:
+def print_notes(notes: tuple[str, ...]) -> None:
+    """Print what a person should know of a submission, a run or its platform."""
+    for note in notes:
         console.print(f"Note     {escape(note)}", soft_wrap=True)

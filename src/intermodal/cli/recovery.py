@@ -60,7 +60,7 @@ def retry(run: RunId, target: Target, wait: Wait = False, profile: Profile = Non
     platform = open_platform(target, profile, targets)
     found = platform.retry(run)
     console.print(f"Run      [bold]{found.id}[/]  ({found.state})\nSee      [cyan]{found.url}[/]", soft_wrap=True)
-    print_notes(found)
+    print_notes(found.notes)
     if wait and target != "local":
         follow_to_end(platform, found, destination_of(target, profile, targets).settings.start_timeout)
 

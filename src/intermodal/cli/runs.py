@@ -19,7 +19,7 @@ def status(run: RunId, target: Target, profile: Profile = None, targets: Targets
     console.print(f"Run      [bold]{found.id}[/]  {found.state}\nName     {escape(found.name)}\nSee      [cyan]{found.url}[/]", soft_wrap=True)
     if found.error:
         console.print(f"Error    {escape(found.error)}", soft_wrap=True)
-    print_notes(found)
+    print_notes(found.notes)
     now = datetime.now(UTC)
     table = table_of("Task", "State", "Seconds", "")
     for task in found.tasks:

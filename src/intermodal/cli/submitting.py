@@ -87,7 +87,7 @@ def follow_to_end(platform: Any, run: Any, start_timeout: float) -> None:
         console.print(f"The run goes on; `intermodal cancel {run.id} --target {platform.name}` ends it.", soft_wrap=True)
         sys.exit(130)
     if run.state != "succeeded":
-        print_notes(run)
+        print_notes(run.notes)
         said = next((f"{each.name}: {each.error}" for each in run.tasks if each.state == "failed" and each.error), "the platform gives no reason")
         reason = (run.error or said).rstrip(".")
         raise PlatformError(f"the run {run.id} {run.state}: {reason}; `intermodal logs {run.id} --target {platform.name}` shows what its tasks said")
@@ -130,6 +130,7 @@ def prepared(
     )
     if submission.cached is not False:
         say_uncached(submission.by_tag)
+    print_notes(submission.notes)
     return destination, submission
 
 
@@ -195,8 +196,9 @@ def upload(
     if target not in keeping:
         raise ConfigurationError(f"--target {target}: only {' and '.join(keeping)} keeps uploaded pipelines; elsewhere, submit the file")
     destination = destination_of(target, profile, targets)
-    documents, by_tag = compiled_documents(pipeline, destination, read_digests(digests) if digests else None)
+    documents, by_tag, notes = compiled_documents(pipeline, destination, read_digests(digests) if digests else None)
     say_uncached(by_tag)
+    print_notes(notes)
     name = name or str(documents[0]["pipelineInfo"]["name"])
     url = destination.open().upload(documents, name, version)
     console.print(f"Uploaded {escape(name)} {escape(version)}\nSee      [cyan]{url}[/]", soft_wrap=True)

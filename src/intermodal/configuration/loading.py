@@ -84,6 +84,26 @@ def fill_in(values: Values, kind: type[Configuration], known: dict[str, Any]) ->
             content.setdefault(last, value)
 
 
+def missing_key(kind: type[BaseModel], key: str) -> tuple[str, list[str]] | None:
+    """Return the part of a key with dots that a type does not have, and the keys that stand there; None: it has the key, or had it once."""
+    if any(key == old or key.startswith(f"{old}.") for old in getattr(kind, "renamed", {})):
+        return None
+    section: type[BaseModel] | None = kind
+    for part in key.split("."):
+        if section is None:
+            return None  # below are the user's own keys
+        if part not in section.model_fields:
+            return part, list(section.model_fields)
+        section = _section(section.model_fields[part].annotation)
+    return None
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """Return the section that a type holds, alone, in a list or as one of several; None: it is a plain value."""
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
+    return next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), None)
+
+
 def _exists(kind: type[BaseModel], sections: list[str]) -> bool:
     return all(name in _fields(kind, sections[:number]) for number, name in enumerate(sections))
 
@@ -184,9 +204,7 @@ def _fields(kind: type[BaseModel], location: list[Any]) -> dict[str, Any]:
     for part in location:
         if isinstance(part, int):
             continue
-        annotation = section.model_fields[part].annotation if part in section.model_fields else None
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        section = next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), section)
+        section = (_section(section.model_fields[part].annotation) if part in section.model_fields else None) or section
     return section.model_fields
 
 

@@ -158,6 +158,7 @@ class Submission:
         labels: Added to the target's own.
         platform: The second document of a file compiled for Kubeflow; empty: none.
         by_tag: Images that go by a tag; their tasks are not cached (`specification.forbid_caching_by_tag`).
+        notes: What a person should know of it: a sentence each.
     """
 
     specification: Specification
@@ -168,6 +169,7 @@ class Submission:
     labels: dict[str, str] = field(default_factory=dict)
     platform: dict[str, Any] = field(default_factory=dict)
     by_tag: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:

@@ -95,6 +95,8 @@ def _run_job(
     target: LocalTarget, path: Path, overrides: list[str], profile: list[str], console: Console, cached: bool, title: str, identity: str = ""
 ) -> None:
     job = load_job(path, overrides, profile=profile)
+    for note in job.notes:
+        console.print(f"Note     {escape(note)}", soft_wrap=True)
     place = Place(job.base, folder=target.stage, source=lambda folder, pattern: str(folder / pattern), home=lambda key: str(target.home))
     finished = target.run(job.wire("local"), job.arguments("local", place), cached=cached, name=title, identity=identity)
     if job.pipeline.summary is None:

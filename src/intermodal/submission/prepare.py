@@ -129,13 +129,14 @@ def prepare(
         labels={NAME_LABEL: job.settings.name} if job else {},
         key=key,
         cached=cached if destination.settings.cached else False,
+        notes=job.notes if job else (),
     )
 
 
 def compiled_documents(
     pipeline: Path, destination: Destination, digests: dict[str, str] | None = None
-) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    """Return a pipeline's documents for a target, and the images whose tasks are not cached there, as they go by a tag.
+) -> tuple[list[dict[str, Any]], tuple[str, ...], tuple[str, ...]]:
+    """Return a pipeline's documents for a target, the images whose tasks are not cached there, as they go by a tag, and what a person should know.
 
     Args:
         pipeline: A configuration, compiled on the way, or a compiled file.
@@ -146,11 +147,13 @@ def compiled_documents(
         ConfigurationError: The file is wrong, or the target would refuse the pipeline.
     """
     documents = read_pipeline(pipeline)
+    notes: tuple[str, ...] = ()
     if not is_compiled(documents):
         job = load_job(pipeline, profile=profile_settings(destination.settings.set), known=destination.known(digests or {}))
         documents = [each for each in compile_for(destination.name, job, destination=destination, digests=digests) if each]
+        notes = job.notes
     refuse_errors(documents, destination.name, str(pipeline))
-    return documents, forbid_caching_by_tag(documents[0])
+    return documents, forbid_caching_by_tag(documents[0]), notes
 
 
 def targets_of(job: Job, wanted: list[str] | None) -> list[str]:

@@ -96,6 +96,14 @@ def test_a_model_that_comes_with_nothing_else_is_registered_and_promoted_on_requ
     assert champion(local_registry, model_name) == "2"
 
 
+def test_a_promotion_on_request_beside_a_decision_is_refused_before_anything_is_registered(local_registry, model_name, registrable):
+    paths = registrable("judged")
+    with pytest.raises(ConfigurationError, match="promote: True does not go with a `decision`"):
+        register(paths, local_registry, model_name, promote=True)
+    assert not Path(paths["registration_path"]).exists()
+    assert not versions(local_registry, model_name)
+
+
 def test_a_keras_file_without_a_suffix_comes_back_as_it_was(local_registry, model_name, registrable, tmp_path):
     with zipfile.ZipFile(tmp_path / "model", "w") as archive:
         archive.writestr("config.json", "{}")
