@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from intermodal.components.find_champion.arguments import check_arguments
 from intermodal.registry.client import MODEL_TAG, NO_CHAMPION, champion_of, open_existing_registry, registry_errors
+from intermodal.registry.notes import champion_key, registry_notes
 
 
 class Champion(NamedTuple):
@@ -21,8 +22,14 @@ def find_champion(*, name: str, registry: str) -> Champion:
         StoreError: The registry cannot be reached.
     """
     check_arguments(name=name, registry=registry)
+    notes = registry_notes(registry)
+    if known := notes.get(champion_key(name)):
+        return Champion(*known)
+    found = Champion(NO_CHAMPION, "")
     if client := open_existing_registry(registry):
+        state = notes.state()
         with registry_errors(registry):
             if version := champion_of(client, name):
-                return Champion(str(version.version), version.tags.get(MODEL_TAG, ""))
-    return Champion(NO_CHAMPION, "")
+                found = Champion(str(version.version), version.tags.get(MODEL_TAG, ""))
+        notes.put(state, {champion_key(name): found})
+    return found

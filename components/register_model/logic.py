@@ -18,10 +18,12 @@ from intermodal.components.register_model.evidence import (
     parameters_of,
 )
 from intermodal.registry.address import database_file
-from intermodal.registry.client import CHAMPION, FRAMEWORK_TAG, MODEL_TAG, champion_of, lock_registry, open_registry, registry_errors
+from intermodal.registry.client import CHAMPION, FRAMEWORK_TAG, MODEL_TAG, NO_CHAMPION, champion_of, lock_registry, open_registry, registry_errors
+from intermodal.registry.notes import champion_key, registration_key, registry_notes
 from intermodal.runtime.arguments import ArgumentError
 from intermodal.runtime.artifacts import read_json, whole_directory, whole_file, write_json
 from intermodal.runtime.errors import StoreError
+from intermodal.runtime.file_notes import FileNotes
 from intermodal.runtime.redaction import redacted
 
 _LONGEST_PARAMETER = 6000
@@ -85,24 +87,39 @@ def register_model(
     lineage = lineage_of(given, content_hash(model, parts))
     numbers, parameters = metrics_of(evidence, metrics), parameters_of(given, parameters)
     decided = read_json(evidence["decision.json"]) if "decision" in given else None
+    notes = registry_notes(registry)
+    key = registration_key(name, lineage, framework, parameters, promote)
     with lock_registry(registry):
-        client = open_registry(registry)
-        with registry_errors(registry):
-            version = _version_of(client, name, lineage[MODEL_TAG])
-            if version is None:
-                run = _log_run(client, _experiment(client, registry, name), run_name, parameters, numbers, lineage, parts, evidence)
-                version = _new_version(client, name, run, {MODEL_TAG: lineage[MODEL_TAG], FRAMEWORK_TAG: framework})
-            if decided:
-                _record_decision(client, version, decided["verdict"], lineage, evidence)
-            champion, previous = _promote(client, version, decided, promote, registry)
+        outcome = notes.get(key)
+        if outcome is None:
+            client = open_registry(registry)
+            with registry_errors(registry):
+                version = _version_of(client, name, lineage[MODEL_TAG])
+                if version is None:
+                    run = _log_run(client, _experiment(client, registry, name), run_name, parameters, numbers, lineage, parts, evidence)
+                    version = _new_version(client, name, run, {MODEL_TAG: lineage[MODEL_TAG], FRAMEWORK_TAG: framework})
+                if decided:
+                    _record_decision(client, version, decided["verdict"], lineage, evidence)
+                champion, previous = _promote(client, version, decided, promote, registry)
+                outcome = {"version": str(version.version), "run_id": version.run_id, "champion": champion, "previous_champion": previous}
+                _note(notes, client, name, {key: outcome})
     _copy_model(model, registered_path)
-    metadata = {"name": name, "version": str(version.version), "framework": framework, "registry": redacted(registry)}
+    metadata = {"name": name, "version": outcome["version"], "framework": framework, "registry": redacted(registry)}
     with whole_directory(registration_path) as folder:
         for file, path in evidence.items():
             (shutil.copytree if path.is_dir() else shutil.copyfile)(path, folder / file)
-        outcome = {"run_id": version.run_id, "champion": champion, "previous_champion": previous, "lineage": lineage}
-        write_json(folder / "registration.json", metadata | outcome)
+        write_json(folder / "registration.json", metadata | outcome | {"lineage": lineage})
     return metadata | {"sha256": lineage[MODEL_TAG]}
+
+
+def _note(notes: FileNotes, client: Any, name: str, outcome: dict[str, Any]) -> None:
+    """Note the outcome of a registration, and the champion, if the outcome is still true of it."""
+    state = notes.state()
+    found = champion_of(client, name)
+    own = next(iter(outcome.values()))
+    if own["champion"] == (found is not None and str(found.version) == own["version"]):
+        champion = {champion_key(name): (str(found.version), found.tags.get(MODEL_TAG, "")) if found else (NO_CHAMPION, "")}
+        notes.put(state, champion | outcome)
 
 
 def _copy_model(model: Path, target: str) -> None:

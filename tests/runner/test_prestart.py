@@ -327,16 +327,32 @@ def test_uncached_tasks_are_expected_at_once_and_the_others_when_what_they_follo
             component("inner")(before=second.output)
 
     specification, expected = compile_specification(ordered), []
-    order = Order(specification, lambda image, command, variables, next_one: expected.append((image.removeprefix("registry/"), next_one)))
+    order = Order(specification, lambda image, command, variables, **how: expected.append((image.removeprefix("registry/"), *how.values())))
     order.begin()
-    assert expected == [("third", False), ("last", False)]
+    assert expected == [("third", False, False), ("last", False, False)]
     expected.clear()
     tasks = {task["taskInfo"]["name"]: task for task in specification["root"]["dag"]["tasks"].values()}
-    order.started(tasks["first"])
-    assert expected == [("second", True)]
+    assert order.started(tasks["first"]), "a task that the cache might have answered runs: now all is imported ahead"
+    assert expected == [("third", False, True), ("last", False, True), ("second", True, True)]
     expected.clear()
     order.started(tasks["second"])
-    assert sorted(expected) == [("inner", True), ("third", True)]
+    assert sorted(expected) == [("inner", True, True), ("third", True, True)]
+
+
+def test_while_the_cache_answers_all_that_it_may_nothing_heavy_is_imported_ahead():
+    @dsl.pipeline(name="ordered")
+    def ordered():
+        first = component("first", cached=False)()
+        component("last", cached=False)(before=component("second")(before=first.output).output)
+
+    specification, expected = compile_specification(ordered), []
+    order = Order(specification, lambda image, command, variables, **how: expected.append((image.removeprefix("registry/"), *how.values())))
+    order.begin()
+    assert not order.started(specification["root"]["dag"]["tasks"]["work"])
+    assert expected == [("first", False, False), ("last", False, False)]
+    without_cache = Order(specification, lambda *command, **how: expected.append(tuple(how.values())), cached=False)
+    without_cache.begin()
+    assert expected[2:] == [(False, True)] * 2
 
 
 def test_only_kfp_s_own_executor_is_recognised(tmp_path):

@@ -28,7 +28,7 @@ def compile_specification(pipeline: Any, defaults: dict[str, Any] | None = None)
         warnings.simplefilter("ignore")
         path = os.path.join(folder, "pipeline.yaml")  # noqa: PTH118
         compiler.Compiler().compile(pipeline, path, pipeline_parameters=defaults or None)
-        specification: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        specification: dict[str, Any] = yaml.load(Path(path).read_bytes(), yaml.CSafeLoader)  # ten times as fast as safe_load
     return specification
 
 

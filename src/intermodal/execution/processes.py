@@ -45,7 +45,7 @@ class Processes:
         self._ends: dict[int, Callable[[], None]] = {}
         self._pool = Pool()
 
-    def prepare(self, command: list[str], *, python: Path, variables: Mapping[str, str], next_one: bool = False) -> None:
+    def prepare(self, command: list[str], *, python: Path, variables: Mapping[str, str], next_one: bool = False, whole: bool = True) -> None:
         """Have a process started ahead import what a command will; returns at once, and does nothing for what is no lightweight component.
 
         Args:
@@ -53,10 +53,11 @@ class Processes:
             python: The Python of the task's image.
             variables: As `run` will get them.
             next_one: Whether it will run before what was prepared earlier.
+            whole: Whether what the functions of the project's modules import is imported too, or only what these import themselves.
         """
         found = program(command)
         if found and not self.stopping:
-            self._pool.prepare(python, self._shared(variables), found, next_one=next_one)
+            self._pool.prepare(python, self._shared(variables), found, next_one=next_one, whole=whole)
 
     def run(
         self,
@@ -68,6 +69,7 @@ class Processes:
         log: Path,
         stop_command: list[str],
         python: Path | None = None,
+        whole: bool = True,
     ) -> int:
         """Run a command to its end.
 
@@ -80,6 +82,7 @@ class Processes:
             stop_command: Run before the command is ended early; empty: nothing.
             python: The Python of its image: a lightweight component then runs in a child of the image's prestarted process. None: in a process of
                 its own, as everything does that no such process takes.
+            whole: See `prepare`; the prestarted process imports that much before the task begins.
 
         Returns:
             The exit status; 128 plus the signal for a killed process.
@@ -88,7 +91,7 @@ class Processes:
             return 130
         found = program(command) if python and not stop_command else None
         if python and found:
-            status = self._run_prestarted(python, found, variables, scratch, folder, log)
+            status = self._run_prestarted(python, found, variables, scratch, folder, log, whole)
             if status is not None:
                 return status
         return self._run_fresh(command, variables, scratch, folder, log, stop_command)
@@ -122,11 +125,13 @@ class Processes:
         self._release(writing)
         return code if code >= 0 else 128 - code
 
-    def _run_prestarted(self, python: Path, found: Program, variables: dict[str, str], scratch: Path, folder: Path, log: Path) -> int | None:
+    def _run_prestarted(
+        self, python: Path, found: Program, variables: dict[str, str], scratch: Path, folder: Path, log: Path, whole: bool
+    ) -> int | None:
         """Run a task in a child of its image's process; return None when that took it not."""
         task = {"variables": variables, "scratch": str(scratch), "folder": str(folder)}
         with log.open("ab") as output:
-            channel = self._pool.begin(python, self._shared(variables), found, task, output.fileno())
+            channel = self._pool.begin(python, self._shared(variables), found, task, output.fileno(), whole=whole)
         if channel is None:
             return None
         number = channel.fileno()

@@ -19,6 +19,7 @@ from feast.type_map import feast_value_type_to_python_type
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from intermodal.features.files import registry_file, registry_settings
 from intermodal.features.registry import is_registry
 from intermodal.runtime.disk import room
 from intermodal.runtime.errors import ConfigurationError, StoreError, nearest
@@ -115,7 +116,7 @@ def open_store(settings: dict[str, Any], repository: Path) -> FeatureStore:
     if file := registry_file(settings, repository):
         if file.exists() and not is_registry(file):
             raise StoreError(f"registry {file}: its writing was stopped half way; run materialize_features, which makes it anew")
-        settings = settings | {"registry": _registry(settings) | {"registry_store_type": _WHOLE}}
+        settings = settings | {"registry": registry_settings(settings) | {"registry_store_type": _WHOLE}}
     if unknown := settings.keys() - _keys():
         name = sorted(unknown)[0]
         raise ConfigurationError(f"store: Feast has no setting {name!r}; {nearest(name, _keys())}")
@@ -129,21 +130,6 @@ def open_store(settings: dict[str, Any], repository: Path) -> FeatureStore:
         # Not chained: the cause would show what the variables hold.
         raise ConfigurationError(f"store: {reason}; the keys are those of Feast's feature_store.yaml") from (None if secret else error)
     return store
-
-
-def registry_file(settings: dict[str, Any], repository: Path) -> Path | None:
-    """Return the file of a registry on this machine; None for any other."""
-    registry = _registry(settings)
-    path = registry.get("path")
-    ours = isinstance(path, str) and path and "://" not in path
-    if not ours or registry.get("registry_type", "file") != "file" or registry.get("registry_store_type"):
-        return None
-    return repository / str(path)
-
-
-def _registry(settings: dict[str, Any]) -> dict[str, Any]:
-    given = settings.get("registry")
-    return given if isinstance(given, dict) else {"path": given}
 
 
 def _keys() -> set[str]:

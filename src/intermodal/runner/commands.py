@@ -52,7 +52,7 @@ class Commands:
             if made:
                 say(f"  environment {made[0]} made in {time.monotonic() - started:.1f} s")
 
-    def expect(self, image: str, command: list[str], variables: dict[str, str], *, next_one: bool = False) -> None:
+    def expect(self, image: str, command: list[str], variables: dict[str, str], *, next_one: bool = False, whole: bool = True) -> None:
         """Have what a task of the run will import be imported ahead, in the prestarted process of its image; returns at once.
 
         Args:
@@ -60,12 +60,15 @@ class Commands:
             command: Program and arguments; the arguments do not count.
             variables: What the component sets in its environment: a task with such variables gets a process of its own.
             next_one: Whether it comes before what was expected earlier.
+            whole: Whether what its functions import is imported too.
         """
         if self._mounts is None and not variables and not _installs(command):
             programs = self._programs(image)
-            self._processes.prepare(command, python=programs / "python3", variables=self._variables(programs), next_one=next_one)
+            self._processes.prepare(command, python=programs / "python3", variables=self._variables(programs), next_one=next_one, whole=whole)
 
-    def run(self, image: str, command: list[str], variables: dict[str, str], *, folder: Path, attempt: tuple[str, str, int]) -> int:
+    def run(
+        self, image: str, command: list[str], variables: dict[str, str], *, folder: Path, attempt: tuple[str, str, int], whole: bool = True
+    ) -> int:
         """Run a task's command once; its output is appended to the log in the task's folder.
 
         Args:
@@ -74,6 +77,7 @@ class Commands:
             variables: What the component sets in its environment.
             folder: The task's folder.
             attempt: The run's id, the task's name and the attempt's number.
+            whole: See `expect`.
 
         Returns:
             The exit status; 128 plus the signal for a killed process.
@@ -105,7 +109,7 @@ class Commands:
                 )
                 passed |= {"PATH": os.environ.get("PATH", os.defpath)} | _environment_of("DOCKER_")
             return self._processes.run(
-                command, variables=passed, scratch=scratch, folder=work, log=folder / LOG, stop_command=stop_command, python=python
+                command, variables=passed, scratch=scratch, folder=work, log=folder / LOG, stop_command=stop_command, python=python, whole=whole
             )
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

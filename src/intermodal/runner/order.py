@@ -1,4 +1,8 @@
-"""What is imported ahead, and when: first what runs in any case, then, when a task starts, what comes after it."""
+"""What is imported ahead, and when: first what runs in any case, then, when a task starts, what comes after it.
+
+A component's logic imports heavy libraries (MLflow, TensorFlow) within its functions, because it may not need them: with nothing changed since
+the last run it does not. They are imported ahead only once a task that the cache might have answered really runs.
+"""
 
 from collections.abc import Callable, Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -13,31 +17,43 @@ class Order:
 
     Args:
         specification: The pipeline.
-        expect: Called for an expected task with its image, its command, its variables, and whether it comes before all others.
+        expect: Called for an expected task with its image, its command, its variables, whether it comes before all others (`next_one`), and whether
+            what its functions import is imported ahead too (`whole`).
+        cached: Whether tasks may be answered from the cache.
     """
 
-    def __init__(self, specification: Specification, expect: Callable[..., None]) -> None:
+    def __init__(self, specification: Specification, expect: Callable[..., None], *, cached: bool = True) -> None:
         self._specification, self._expect = specification, expect
+        self._whole = not cached or not any(map(_may_be_cached, self._tasks(specification["root"]["dag"])))
         self._after: dict[int, list[dict[str, Any]]] = {}
         self._visit(specification["root"]["dag"])
 
     def begin(self) -> None:
         """Expect the tasks that no cache answers, in their order."""
         for task in self._tasks(self._specification["root"]["dag"]):
-            if not task.get("cachingOptions", {}).get("enableCache"):
+            if not _may_be_cached(task):
                 self._say(task, next_one=False)
 
-    def started(self, task: dict[str, Any]) -> None:
-        """Expect the tasks that come after one that is running now; called from any thread."""
-        for after in self._after.get(id(task), []):
-            self._say(after, next_one=True)
+    def started(self, task: dict[str, Any]) -> bool:
+        """Expect the tasks that come after one that is running now; called from any thread.
+
+        Returns:
+            Whether what the task's functions import is imported before it is forked, for the tasks after it too.
+        """
+        if not self._whole and _may_be_cached(task):
+            self._whole = True
+            self.begin()
+        if self._whole:
+            for after in self._after.get(id(task), []):
+                self._say(after, next_one=True)
+        return self._whole
 
     def _say(self, task: dict[str, Any], *, next_one: bool) -> None:
         component = self._component(task)
         container = self._specification["deploymentSpec"]["executors"][component["executorLabel"]].get("container")
         if container:
             words = [*container.get("command", []), *container.get("args", [])]
-            self._expect(container["image"], words, {each["name"]: "" for each in container.get("env", [])}, next_one=next_one)
+            self._expect(container["image"], words, {each["name"]: "" for each in container.get("env", [])}, next_one=next_one, whole=self._whole)
 
     def _visit(self, dag: dict[str, Any]) -> None:
         for name, task in dag["tasks"].items():
@@ -72,3 +88,7 @@ class Order:
     def _component(self, task: dict[str, Any]) -> dict[str, Any]:
         component: dict[str, Any] = self._specification["components"][task["componentRef"]["name"]]
         return component
+
+
+def _may_be_cached(task: dict[str, Any]) -> bool:
+    return bool(task.get("cachingOptions", {}).get("enableCache"))

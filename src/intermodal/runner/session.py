@@ -81,7 +81,7 @@ class Session:
         self._console.print(f"[bold]{escape(self._title)}[/]  [dim]{escape(str(path_shown(self._run.directory)))}[/]", soft_wrap=True)
         cache = Cache(self._home / "cache", reading=cached, image_content=image_digest if self._mounts is None else containers.image_content)
         progress = Progress(self._console, [*task_names(self._specification).values()])
-        order = Order(self._specification, commands.expect)
+        order = Order(self._specification, commands.expect, cached=cached)
         tasks = Tasks(self._run, cache, commands, self._processes, progress, self._placeholders(), order.started)
         engine = Engine(self._specification, inputs, tasks.execute, parallelism=self._parallelism, stopping=lambda: self._processes.stopping)
         request = {"specification": self._specification, "arguments": arguments, "name": self._title, "docker": self._mounts is not None}

@@ -36,7 +36,7 @@ class Tasks:
         processes: Says whether the run is being stopped.
         progress: Where they are shown.
         placeholders: What the placeholders of the run stand for.
-        started: Called with a task, as its graph has it, when it is really run.
+        started: Called with a task, as its graph has it, when it is really run; says whether all that it may need is imported before it is forked.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Tasks:
         processes: Processes,
         progress: Progress,
         placeholders: Mapping[str, str],
-        started: Callable[[dict[str, Any]], None],
+        started: Callable[[dict[str, Any]], bool],
     ) -> None:
         self._run, self._cache, self._commands, self._processes = run, cache, commands, processes
         self._progress, self._placeholders, self._started = progress, placeholders, started
@@ -103,13 +103,14 @@ class Tasks:
         policy = instance.task.get("retryPolicy", {})
         retries, factor = int(policy.get("maxRetryCount", 0)), float(policy.get("backoffFactor") or 2.0)
         first, longest = _seconds(policy.get("backoffDuration", "0s")), _seconds(policy.get("backoffMaxDuration", _LONGEST_BACKOFF))
-        self._started(instance.task)
+        whole = self._started(instance.task)
         for number in count(1):
             try:
                 _empty(folder)
                 try:
                     attempt = (self._run.id, instance.name, number)
-                    status = self._commands.run(instance.executor["container"]["image"], command, variables, folder=folder, attempt=attempt)
+                    image = instance.executor["container"]["image"]
+                    status = self._commands.run(image, command, variables, folder=folder, attempt=attempt, whole=whole)
                 finally:
                     redact_file(folder / LOG)
                 if status:

@@ -114,6 +114,11 @@ def tree_hash(folder: str | os.PathLike[str]) -> str:
     return hash_files({name: file_hash(path) for name, path in files_below(Path(folder)).items()})
 
 
+def content_hash(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's content, or of a folder's; see `tree_hash`."""
+    return tree_hash(path) if Path(path).is_dir() else file_hash(Path(path)).hex()
+
+
 def check_staged(folder: Path) -> None:
     """See that a folder that was staged under its content's hash, as `staged/HASH/NAME`, has that content; other folders pass.
 

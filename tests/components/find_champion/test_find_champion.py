@@ -1,3 +1,6 @@
+import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -71,3 +74,37 @@ def test_a_file_that_is_no_database_and_a_uri_of_another_kind_are_refused(find, 
     assert time.monotonic() - started < 5
     with pytest.raises(ConfigurationError, match=r"registry: .*must be sqlite:////"):
         find("mysql://host/db")
+
+
+def test_an_alias_that_somebody_else_moves_is_seen(find, register, local_registry, model_name):
+    first = register()
+    register("better", run_name="passed", against="1")
+    open_registry(local_registry).set_registered_model_alias(model_name, "champion", "1")
+    assert find() == ("1", first)
+    open_registry(local_registry).delete_registered_model_alias(model_name, "champion")
+    assert find() == ("none", "")
+
+
+UNCHANGED = """
+import json, os, sys
+from intermodal.components.find_champion.logic import find_champion
+from intermodal.components.register_model.logic import register_model
+
+arguments = json.loads(sys.argv[1])
+found = find_champion(name=arguments["name"], registry=arguments["registry"])
+registered = register_model(**arguments)
+print(json.dumps([found, registered["version"], "mlflow" in sys.modules]))
+"""
+
+
+def test_with_nothing_new_neither_finding_nor_registering_waits_for_mlflow(registrable, local_registry, model_name, tmp_path):
+    arguments = registrable("weights") | {"run_name": "again", "registry": local_registry, "name": model_name}
+    register_model(**arguments)
+    database = Path(local_registry.removeprefix("sqlite:///"))
+    before, registration = database.read_bytes(), Path(arguments["registration_path"], "registration.json").read_text()
+    again = arguments | {"run_name": "third", "registration_path": str(tmp_path / "again")}
+    done = subprocess.run([sys.executable, "-c", UNCHANGED, json.dumps(again)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [["1", tree_hash(Path(arguments["model_path"]))], "1", False]
+    assert database.read_bytes() == before
+    assert (tmp_path / "again" / "registration.json").read_text() == registration

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -268,6 +270,7 @@ def test_a_registry_behind_a_link_is_written_where_the_link_leads(place):
     link.rename(real)
     link.symlink_to(real)
     before = real.read_bytes()
+    newer_data(place)
     place.run()
     assert link.is_symlink()
     assert real.read_bytes() != before
@@ -286,3 +289,65 @@ def test_a_file_of_another_kind_in_place_of_the_registry_is_left(place):
     with pytest.raises(StoreError, match=r"mlflow\.db: this file is no Feast registry; correct `registry`"):
         place.run(registry=str(file))
     assert [path.name for path in place.folder.glob("mlflow.db*")] == ["mlflow.db"]
+
+
+def state(place) -> dict[str, tuple]:
+    return {each.name: (each.stat().st_mtime_ns, each.stat().st_ino) for each in (place.folder / "stores").rglob("*.db")}
+
+
+def test_stores_that_already_hold_the_same_are_left_untouched(place):
+    first = place.run()
+    before = state(place)
+    assert place.run() == first
+    assert state(place) == before
+    assert place.read()["b"] == (None, None)
+
+
+def newer_data(place):
+    write(place.folder / "tables" / "sales.parquet", "sold", [*SALES, ("a", 4, 70)])
+
+
+def another_definition(place):
+    file = place.folder / "repository" / "definitions.py"
+    file.write_text(file.read_text().replace("hours=2", "minutes=30"))
+
+
+def a_lost_store(place):
+    (place.folder / "stores" / "online" / "online.db").unlink()
+
+
+def a_lost_registry(place):
+    (place.folder / "stores" / "registry.db").unlink()
+
+
+def a_value_written_by_somebody_else(place):
+    with closing(sqlite3.connect(place.folder / "stores" / "online" / "online.db")) as database, database:
+        database.execute("DELETE FROM test_sales")
+
+
+def a_broken_record(place):
+    (place.folder / "stores" / "online" / "online.db.notes.json").write_text("{")
+
+
+@pytest.mark.parametrize("change", [newer_data, another_definition, a_lost_store, a_lost_registry, a_value_written_by_somebody_else, a_broken_record])
+def test_after_a_change_of_data_definitions_or_stores_all_is_loaded_again(place, change):
+    place.run()
+    before = state(place)
+    change(place)
+    place.run()
+    after = state(place)
+    assert after.keys() == before.keys()
+    assert after["registry.db"] != before["registry.db"]  # Feast notes there each time that it loads
+    assert place.read(START + 4 * HOUR)["a"] == ((70, 1) if change is newer_data else (None, 1))
+    assert place.read(START + 3 * HOUR)["c"] == (6 if change is not another_definition else None, None)
+
+
+def test_what_a_source_outside_the_tables_holds_is_read_each_time(place):
+    outside = place.folder / "outside.parquet"
+    write(outside, "sold", SALES)
+    file = place.folder / "repository" / "definitions.py"
+    file.write_text(file.read_text().replace('path=f"{name}.parquet"', f'path="{outside}" if name == "sales" else f"{{name}}.parquet"'))
+    place.run()
+    write(outside, "sold", [*SALES, ("a", 4, 70)])
+    place.run()
+    assert place.read(START + 4 * HOUR)["a"] == (70, 1)

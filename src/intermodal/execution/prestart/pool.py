@@ -14,6 +14,8 @@ from typing import Any
 from intermodal.execution.prestart.program import Program
 
 _EXECUTOR = "kfp.dsl.executor"
+#: Modules by name, each with whether what its functions import is imported too.
+Modules = frozenset[tuple[str, bool]]
 _SERVER = Path(__file__).with_name("server.py")
 
 
@@ -32,7 +34,7 @@ class Prestarted:
 
     def __init__(self, python: Path, variables: Mapping[str, str], before: "Prestarted | None" = None) -> None:
         self.alive = True
-        self.modules: frozenset[str] = before.modules if before else frozenset()
+        self.modules: Modules = before.modules if before else frozenset()
         life, self._life = os.pipe()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._process: subprocess.Popen[bytes] | None = None
@@ -54,7 +56,7 @@ class Prestarted:
             os.close(life)
             theirs.close()
 
-    def load(self, modules: frozenset[str]) -> bool:
+    def load(self, modules: Modules) -> bool:
         """Have it import modules, and wait until it has; return False when it is gone."""
         self.modules |= modules
         if self._send(json.dumps(sorted(modules)).encode(), []):
@@ -111,7 +113,7 @@ class _Image:
         self._now: Prestarted | None = None
         self._next: Prestarted | None = None
 
-    def load(self, modules: frozenset[str]) -> None:
+    def load(self, modules: Modules) -> None:
         """Import modules in a process that then takes the place of the present one."""
         with self._importing:
             with self._lock:
@@ -129,7 +131,7 @@ class _Image:
                     self._next = None
                     self._now = self._now or later
 
-    def begin(self, modules: frozenset[str], task: dict[str, Any], log: int) -> socket.socket | None:
+    def begin(self, modules: Modules, task: dict[str, Any], log: int) -> socket.socket | None:
         """Have a task begun by the process that has its modules, or will have them first."""
         with self._lock:
             if self._now is None and self._next is None:
@@ -155,11 +157,11 @@ class Pool:
         self._lock = threading.Lock()
         self._images: dict[Path, _Image] = {}
         self._everyone: list[Prestarted] = []
-        self._wanted: deque[tuple[_Image, frozenset[str]]] = deque()
+        self._wanted: deque[tuple[_Image, Modules]] = deque()
         self._importing = self._running = 0
         self._stopped = False
 
-    def prepare(self, python: Path, variables: Mapping[str, str], program: Program, *, next_one: bool = False) -> None:
+    def prepare(self, python: Path, variables: Mapping[str, str], program: Program, *, next_one: bool = False, whole: bool = True) -> None:
         """Have what a task imports be imported as soon as it is its turn; returns at once.
 
         Args:
@@ -167,8 +169,9 @@ class Pool:
             variables: The environment, without what is a task's own.
             program: What the task runs.
             next_one: Whether it comes before what was asked for earlier.
+            whole: Whether what the functions of the project's modules import is imported too.
         """
-        wanted = (self._image(python, variables), _modules(program))
+        wanted = (self._image(python, variables), _modules(program, whole))
         with self._lock:
             if wanted in self._wanted:
                 if not next_one:
@@ -177,7 +180,9 @@ class Pool:
             (self._wanted.appendleft if next_one else self._wanted.append)(wanted)
         self._advance()
 
-    def begin(self, python: Path, variables: Mapping[str, str], program: Program, task: dict[str, Any], log: int) -> socket.socket | None:
+    def begin(
+        self, python: Path, variables: Mapping[str, str], program: Program, task: dict[str, Any], log: int, *, whole: bool = True
+    ) -> socket.socket | None:
         """Have a task begun in a child of its image's process; return the channel to its launcher, or None when no process takes it.
 
         Args:
@@ -186,11 +191,13 @@ class Pool:
             program: What the task runs.
             task: Its `folder`, `scratch` and `variables`.
             log: File descriptor of its log.
+            whole: See `prepare`; that much is imported before the task begins.
         """
         if self._stopped:
             return None
-        details = {"source": program.source, "arguments": program.arguments, "modules": sorted(_modules(program))}
-        channel = self._image(python, variables).begin(_modules(program), task | details, log)
+        modules = _modules(program, whole)
+        details = {"source": program.source, "arguments": program.arguments, "modules": sorted(modules)}
+        channel = self._image(python, variables).begin(modules, task | details, log)
         if self._stopped:
             self.stop()  # a signal came as the process was started
         if channel:
@@ -232,7 +239,7 @@ class Pool:
                 self._importing += 1
             threading.Thread(target=self._import, args=(image, modules), daemon=True).start()
 
-    def _import(self, image: _Image, modules: frozenset[str]) -> None:
+    def _import(self, image: _Image, modules: Modules) -> None:
         with suppress(OSError):
             image.load(modules)
         if self._stopped:
@@ -242,5 +249,5 @@ class Pool:
         self._advance()
 
 
-def _modules(program: Program) -> frozenset[str]:
-    return frozenset(program.modules) or frozenset([_EXECUTOR])
+def _modules(program: Program, whole: bool) -> Modules:
+    return frozenset((name, each) for name in program.modules or [_EXECUTOR] for each in {False, whole})

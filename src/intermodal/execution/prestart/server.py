@@ -1,11 +1,11 @@
 """The process that is started ahead for an image: it imports what the image's tasks import, and forks a child for each of them.
 
 Run as a script by the image's Python, with two file descriptors: LIFE, the reading end of a pipe that only the runner holds open, and CONTROL, a
-socket of whole messages. A message without descriptors is a JSON list of modules to import, answered by one byte when they are. One with two brings
-LIFE and CONTROL of a copy of this process, which goes on from here: so the next tasks' modules are imported while this process still begins tasks.
-One with three brings a task's channel to the runner, its log, and a file with the task as JSON. It is answered through the channel, by the launcher
-that is forked for the task: its process id, then the task's status, a line each. Closing the channel without a word refuses the task, which then
-gets a process of its own.
+socket of whole messages. A message without descriptors is a JSON list of modules to import, each with whether what the functions of the project's
+modules import is wanted too; it is answered by one byte when they are imported. One with two brings LIFE and CONTROL of a copy of this process, which
+goes on from here: so the next tasks' modules are imported while this process still begins tasks. One with three brings a task's channel to the
+runner, its log, and a file with the task as JSON. It is answered through the channel, by the launcher that is forked for the task: its process id,
+then the task's status, a line each. Closing the channel without a word refuses the task, which then gets a process of its own.
 
 Forking copies the calling thread alone, so a child is forked only where there is no other thread whose work could be cut in two. OpenBLAS and
 DuckDB start some on import that have nothing to do: these are ended first, and both start them again when they need them. jemalloc, in PyArrow,
@@ -45,15 +45,16 @@ class Server:
         self._life, self._control = life, control
         self._given = dict(os.environ)
         self._states: dict[str, tuple[int, int, int]] = {}
+        self._followed: set[str] = set()
         self._children: list[int] = []
-        self._pending: deque[str] = deque()
+        self._pending: deque[tuple[str, bool]] = deque()
 
     def serve(self) -> None:
         """Answer messages until the runner closes the socket."""
         while True:
             self._children = [pid for pid in self._children if not os.waitpid(pid, os.WNOHANG)[0]]
             if self._pending and not select.select([self._control], [], [], 0)[0]:
-                self._load(self._pending.popleft())
+                self._load(*self._pending.popleft())
                 if not self._pending:
                     self._control.send(b".")
                 continue
@@ -67,10 +68,8 @@ class Server:
             else:
                 self._pending.extend(json.loads(message))
 
-    def _load(self, module: str) -> None:
-        """Import a module, and what the project's modules that it brings import within their functions."""
-        if module in sys.modules:
-            return
+    def _load(self, module: str, whole: bool) -> None:
+        """Import a module and, for `whole`, what the project's modules that are here now import within their functions."""
         before = set(sys.modules)
         try:
             importlib.import_module(module)
@@ -80,9 +79,11 @@ class Server:
             path = getattr(sys.modules[name], "__file__", None)
             if path:
                 self._states[path] = _state(path)
-                for later in _imports_within_functions(path):
-                    with suppress(Exception):  # whoever needs it will say so
-                        importlib.import_module(later)
+        for path in sorted(self._states.keys() - self._followed) if whole else []:
+            self._followed.add(path)
+            for later in _imports_within_functions(path):
+                with suppress(Exception):  # whoever needs it will say so
+                    importlib.import_module(later)
 
     def _continue(self, life: int, control: int) -> None:
         """Fork a process that serves in the same way through another socket."""
@@ -105,8 +106,8 @@ class Server:
         """Fork the launcher of a task."""
         with open(payload, "rb") as file:
             task = json.load(file)
-        for module in task["modules"]:
-            self._load(module)
+        for module, whole in task["modules"]:
+            self._load(module, whole)
         if not _may_fork() or any(_state(path) != state for path, state in self._states.items()):
             os._exit(0)  # a thread that a child would lack, or code that has changed since it was imported
         gc.freeze()  # what is here already is for no child to look through again

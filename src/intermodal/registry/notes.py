@@ -1,0 +1,22 @@
+"""What is known of a local registry while its file is unchanged, so that a task that changes nothing need not import MLflow: that takes seconds."""
+
+from typing import Any
+
+from intermodal.registry.address import database_file
+from intermodal.runtime.file_notes import FileNotes, note_key
+
+
+def registry_notes(registry: str) -> FileNotes:
+    """Return the notes on a local registry; those on a server's are always empty."""
+    file = database_file(registry)
+    return FileNotes([file] if file else [])
+
+
+def champion_key(name: str) -> str:
+    """Return the key under which the champion of a registered model is noted: its version and the hash of its files."""
+    return note_key("champion", name, packages=["mlflow"])
+
+
+def registration_key(*inputs: Any) -> str:
+    """Return the key under which the outcome of a registration with some inputs is noted."""
+    return note_key("registration", *inputs, packages=["mlflow"])
