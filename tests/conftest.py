@@ -87,6 +87,30 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
     return become
 
 
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout."""
+    from tests.installed import build_wheel  # needs the authoring environment, which not every suite runs in
+
+    return build_wheel(tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of programs of a fresh environment with the wheel and the packages of the example data, without a checkout."""
+    from tests.installed import install
+
+    return install(wheel, tmp_path_factory.mktemp("installed") / "venv")
+
+
+@pytest.fixture(scope="session")
+def caches(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Variables for the programs of `installed`, by which they find the images' environments of this checkout."""
+    from tests.installed import with_environments
+
+    return with_environments(installed, tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Make small disks: `small_disk("name", mebibytes)` mounts a tmpfs and returns its folder; `room`: bytes free. Needs the right to mount."""

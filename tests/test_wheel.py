@@ -1,10 +1,7 @@
 """The wheel holds all that a person without a checkout needs: components, their compiled files, the configurations with their feature code."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -13,44 +10,11 @@ import pytest
 
 from intermodal.authoring.catalog import component_names
 from intermodal.authoring.images import IMAGES
-from intermodal.execution.environments import environment
+from tests.installed import UV, sh
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
-UV = Path(sys.executable).parent / "uv"
 pytestmark = pytest.mark.timeout(900)
-
-
-def sh(*command: object, cwd: Path, **variables: str) -> str:
-    quiet = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV", "INTERMODAL_HOME")}
-    done = subprocess.run(
-        [str(each) for each in command],
-        cwd=cwd,
-        env=quiet | {"COLUMNS": "200", "TERM": "dumb"} | variables,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=800,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-4000:]
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("dist")
-    sh(UV, "build", "--quiet", "--wheel", "--out-dir", folder, ROOT, cwd=folder)
-    return next(folder.glob("*.whl"))
-
-
-@pytest.fixture(scope="module")
-def installed(wheel, tmp_path_factory):
-    """The folder of programs of a fresh environment with the wheel and the packages of the example data."""
-    folder = tmp_path_factory.mktemp("installed") / "venv"
-    sh(UV, "venv", "--quiet", "--python", sys.executable, folder, cwd=folder.parent)
-    sh(UV, "pip", "install", "--quiet", "--python", folder, wheel, "scikit-learn", cwd=folder.parent)
-    return folder / "bin"
 
 
 def test_the_extra_of_an_image_is_its_group_without_kfp_which_the_package_itself_requires():
@@ -98,18 +62,6 @@ def test_describe_names_the_compiled_file_which_kfp_loads(installed, tmp_path):
     assert "site-packages" in path.parts
     code = "import sys; from kfp import components; print(components.load_component_from_file(sys.argv[1]).name)"
     assert sh(installed / "python", "-c", code, path, cwd=tmp_path).strip() == "train-model"
-
-
-@pytest.fixture
-def caches(installed, tmp_path):
-    """A cache folder in which the images' environments are those of this checkout: the lock is the same."""
-    variables = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    for image in IMAGES:
-        code = f"from intermodal.execution.environments import environment_folder as f; print(f({image!r}))"
-        place = Path(sh(installed / "python", "-c", code, cwd=tmp_path, **variables).strip())
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(environment(image).parents[1])
-    return variables
 
 
 def test_the_breast_cancer_example_runs_without_a_checkout(installed, caches, tmp_path):

@@ -102,8 +102,8 @@ TABLE = Path(sklearn.__file__).parent / "datasets" / "data" / "breast_cancer.csv
 $name = components.load_component_from_file("compiled/components/$name.yaml")
 
 
-@dsl.pipeline(name="alone")
-def alone(uri: str = str(TABLE)):
+@dsl.pipeline(name="my-pipeline")
+def my_pipeline(uri: str = str(TABLE)):
     rows = dsl.importer(artifact_uri=uri, artifact_class=dsl.Dataset)
     $name(rows=rows.output)
 ```
