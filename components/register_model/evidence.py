@@ -5,24 +5,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from intermodal.inference.formats import formats_of, suffix_of
 from intermodal.registry.client import MODEL_TAG
 from intermodal.runtime.artifacts import read_json
 from intermodal.runtime.errors import DataError
 from intermodal.runtime.tree import file_hash, hash_files, tree_hash
 
-#: How the files of the frameworks end, and how those of Keras begin, for an artifact's path often has no suffix.
-_SUFFIXES: Final = {
-    ".keras": "keras",
-    ".h5": "keras",
-    ".onnx": "onnx",
-    ".joblib": "sklearn",
-    ".pkl": "sklearn",
-    ".bst": "xgboost",
-    ".ubj": "xgboost",
-    ".pt": "pytorch",
-    ".pth": "pytorch",
-}
-_BEGINNINGS: Final = {b"PK\x03\x04": ".keras", b"\x89HDF\r\n\x1a\n": ".h5"}
 #: What is stored of each artifact, beside the model.
 _STORED: Final = {
     "statistics": "",
@@ -44,18 +32,12 @@ def model_files(model: Path) -> dict[str, Path]:
         return {"": model}
     if not model.is_file() or not model.stat().st_size:
         raise DataError(f"{model}: no model there, neither a file nor a directory with files; give a SavedModel, a Keras file or another model")
-    with model.open("rb") as file:
-        start = file.read(8)
-    suffix = "" if model.suffix else next((suffix for beginning, suffix in _BEGINNINGS.items() if start.startswith(beginning)), "")
-    return {f"{model.name}{suffix}": model}
+    return {f"{model.name}{'' if model.suffix else suffix_of(model)}": model}
 
 
-def framework_of(model: Path, files: Mapping[str, Path]) -> str:
+def framework_of(model: Path) -> str:
     """Return what a model was made with, as far as its files tell: for instance `tensorflow` or `keras`; empty where they do not."""
-    names = [path.name for path in model.iterdir()] if model.is_dir() else list(files)
-    if "saved_model.pb" in names:
-        return "tensorflow"
-    return next((_SUFFIXES[Path(name).suffix] for name in sorted(names) if Path(name).suffix in _SUFFIXES), "")
+    return next((each.framework for each in formats_of(model) if each.framework), "")
 
 
 def content_hash(model: Path, files: Mapping[str, Path]) -> str:

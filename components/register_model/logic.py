@@ -82,7 +82,7 @@ def register_model(
     given = {key: Path(path) for key, path in paths.items() if path}
     model = Path(model_path)
     parts = model_files(model)
-    framework = framework or framework_of(model, parts)
+    framework = framework or framework_of(model)
     evidence = evidence_files(given)
     lineage = lineage_of(given, content_hash(model, parts))
     numbers, parameters = metrics_of(evidence, metrics), parameters_of(given, parameters)

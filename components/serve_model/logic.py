@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from intermodal.components.serve_model.arguments import check_arguments
+from intermodal.inference.formats import suffix_of
 from intermodal.runtime.artifacts import whole_directory
 from intermodal.runtime.errors import DataError, DeploymentError
 from intermodal.runtime.tree import file_hash, is_whole, tree_hash
@@ -100,7 +101,7 @@ class Service:
         if not is_whole(copy):
             with whole_directory(copy) as scratch:
                 if self._model.is_file():
-                    shutil.copyfile(self._model, scratch / "model.keras")  # the predictor tells Keras's formats by their content
+                    shutil.copyfile(self._model, scratch / f"model{suffix_of(self._model) or '.keras'}")
                 else:
                     shutil.copytree(self._model, scratch, dirs_exist_ok=True)
         old = before if before and before.alive else None

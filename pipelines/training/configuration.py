@@ -101,6 +101,7 @@ class TrainingConfiguration(Configuration):
     training = Training
     evaluation = section(evaluate_model, without=("label", "seed"), slices=list[str])
     gate = section(gate_model, without=("seed",), minimum=dict[Metric, float], maximum=dict[Metric, float], metric=Metric)
+    #: serving.NAME: the parameters of the deploy step that `platforms/NAME/platform.py` names.
     serving = deploy_sections(without=("name", "version"))
 
     checked_by: ClassVar[tuple[Any, ...]] = (find_champion,)  # `name` and `registry`

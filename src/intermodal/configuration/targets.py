@@ -41,7 +41,11 @@ class TaskSettings(Table):
 
 
 class RemoteSettings(Table):
-    """What every platform has that pipelines are submitted to; each adds keys of its own."""
+    """What every platform has that pipelines are submitted to; each adds keys of its own.
+
+    `platforms.targets.ClusterTarget` compiles images, tasks, retries and labels in; `submission.prepare` reads `root`, `set` and `cached`;
+    `submit --wait` reads `start_timeout`.
+    """
 
     root: str = Field(description="Artifact root")
     image_repository: str = Field(description="Registry and path of the images")

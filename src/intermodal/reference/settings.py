@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from intermodal.authoring.catalog import component_names
 from intermodal.authoring.pipeline import GROUP, find_pipeline
 from intermodal.configuration.targets import targets_type
 from intermodal.reference.markdown import notice, table
@@ -43,9 +44,19 @@ def _rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str, 
         if inner is None:
             yield f"`{key}`", _type(field.annotation), _default(field), field.description or ""
             continue
-        summary = field.description or (inner.__doc__ or "").strip().split("\n\n")[0]
+        summary = " ".join([field.description or (inner.__doc__ or "").strip().split("\n\n")[0], _owner(inner)]).strip()
         yield f"`{key}{step}`", "section" if not step else "sections", "*required*" if field.is_required() else "", summary
         yield from _rows(inner, f"{key}{step}.")
+
+
+def _owner(section: type[BaseModel]) -> str:
+    """Return whose parameters the keys of a section are, where they are those of a component or a function."""
+    made_from = getattr(section, "made_from", None)
+    if made_from is None:
+        return ""
+    function = getattr(made_from, "python_func", made_from)
+    name = function.__name__
+    return f"Parameters of [`{name}`](components/{name}.md)." if name in component_names() else f"Parameters of `{function.__module__}.{name}`."
 
 
 def _inner(annotation: Any) -> tuple[type[BaseModel] | None, str]:

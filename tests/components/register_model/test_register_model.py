@@ -17,7 +17,7 @@ import pytest
 from intermodal.components.fetch_champion.logic import fetch_champion
 from intermodal.components.find_champion.logic import find_champion
 from intermodal.components.register_model import logic
-from intermodal.components.register_model.evidence import framework_of, model_files
+from intermodal.components.register_model.evidence import framework_of
 from intermodal.components.register_model.logic import register_model
 from intermodal.registry.client import open_registry
 from intermodal.runtime.errors import ConfigurationError, DataError, StoreError
@@ -132,7 +132,7 @@ def test_the_framework_is_known_from_the_files_and_else_from_the_metadata(tmp_pa
     for name in files:
         (tmp_path / "model" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "model" / name).touch()
-    assert framework_of(tmp_path / "model", model_files(tmp_path / "model")) == framework
+    assert framework_of(tmp_path / "model") == framework
 
 
 @pytest.mark.parametrize("missing", ["none", "empty"])
