@@ -15,10 +15,10 @@ from intermodal.compiler.build import compile_specification
 from intermodal.compiler.resources import container_of, gigabytes
 from intermodal.configuration.targets import Shape
 from intermodal.linting import lint_documents
+from intermodal.platforms.compiling import ClusterTarget
 from intermodal.platforms.kubeflow.options import platform_document
 from intermodal.platforms.kubeflow.resources import resources as kubeflow_resources
 from intermodal.platforms.kubeflow.settings import KubeflowSettings, KubeflowTaskSettings
-from intermodal.platforms.targets import ClusterTarget
 from intermodal.platforms.vertex.resources import ACCELERATORS
 from intermodal.platforms.vertex.settings import VertexSettings
 from intermodal.runtime.errors import ConfigurationError

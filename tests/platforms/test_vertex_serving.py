@@ -236,7 +236,7 @@ def test_it_compiles_to_the_same_bytes_whatever_the_order_of_sets():
     code = """
 from pathlib import Path
 from intermodal.authoring.pipeline import load_job
-from intermodal.platforms.targets import ClusterTarget
+from intermodal.platforms.compiling import ClusterTarget
 print(yaml.safe_dump(ClusterTarget("vertex").compile(load_job(Path("pipelines/flights.yaml")))))
 """
     variables = [os.environ | {"PYTHONHASHSEED": str(seed)} for seed in range(4)]
@@ -249,7 +249,7 @@ def test_without_googles_components_only_vertex_says_what_to_install():
 import sys
 sys.modules["google_cloud_pipeline_components"] = None
 from intermodal.runtime.errors import MachineError
-from intermodal.platforms.targets import ClusterTarget
+from intermodal.platforms.compiling import ClusterTarget
 from pathlib import Path
 from intermodal.authoring.pipeline import load_job
 job = load_job(Path("pipelines/flights.yaml"))

@@ -43,7 +43,7 @@ class TaskSettings(Table):
 class RemoteSettings(Table):
     """What every platform has that pipelines are submitted to; each adds keys of its own.
 
-    `platforms.targets.ClusterTarget` compiles images, tasks, retries and labels in; `submission.prepare` reads `root`, `set` and `cached`;
+    `platforms.compiling.ClusterTarget` compiles images, tasks, retries and labels in; `submission.prepare` reads `root`, `set` and `cached`;
     `submit --wait` reads `start_timeout`.
     """
 

@@ -1,4 +1,4 @@
-"""A Feast offline store on DuckDB that joins as of a moment with DuckDB's own ASOF join.
+"""A Feast offline store on DuckDB that joins as of a timestamp with DuckDB's own ASOF join.
 
 Feast's shipped DuckDB store gives the same values through an inequality join and a row number, whose cost grows almost with the square of the
 rows where keys are few. Named in feature_store.yaml by its class path, `intermodal.features.asof.AsofOfflineStore`.

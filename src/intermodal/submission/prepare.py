@@ -13,8 +13,8 @@ from intermodal.compiler.specification import Specification, forbid_caching_by_t
 from intermodal.configuration.sections import Place
 from intermodal.configuration.targets import RemoteSettings, Targets
 from intermodal.linting.admission import is_compiled, read_pipeline, refuse_errors
+from intermodal.platforms.compiling import ClusterTarget
 from intermodal.platforms.interface import RemoteTarget, Submission
-from intermodal.platforms.targets import ClusterTarget
 from intermodal.runtime.errors import ConfigurationError
 from intermodal.storage.staging import Staging
 from intermodal.submission.events import Event, allowed_parameters

@@ -1,4 +1,4 @@
-"""The platforms a pipeline is compiled for: what differs between them, and nothing else."""
+"""A pipeline compiled for a platform: images from its registry, and the shapes, retries and options that its settings give tasks."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ from intermodal.runtime.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class ClusterTarget:
-    """A platform that takes compiled pipelines.
+    """What a pipeline is compiled for: a platform, with the settings of a profile or without.
 
     Attributes:
         name: What the command line and the folder below `compiled/` call it.

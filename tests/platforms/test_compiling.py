@@ -12,7 +12,7 @@ from intermodal.authoring.images import image_of
 from intermodal.authoring.pipeline import load_job
 from intermodal.authoring.platform import remote_platforms
 from intermodal.compiler.build import write_specification
-from intermodal.platforms.targets import ClusterTarget
+from intermodal.platforms.compiling import ClusterTarget
 
 FLIGHTS = Path(__file__).resolve().parents[2] / "pipelines" / "flights.yaml"
 
