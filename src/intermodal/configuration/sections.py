@@ -154,20 +154,17 @@ def given_at_submission(description: str) -> Any:
 def deploy_sections(*, without: tuple[str, ...] = ()) -> Any:
     """Return a section with a part for each installed platform that serves models: the parameters of its deploy step.
 
+    Of these only the part of the platform that is compiled for becomes parameters. Keys that are required may be left out, for a platform may fill
+    them in; a submission checks them.
+
     Args:
         without: Parameters that the pipeline fills in by itself.
     """
-    steps = {name: each for name, each in platforms().items() if each.deploy is not None}
-    return platform_sections(**{name: section(each.deploy, without=without, **each.deploy_fields) for name, each in steps.items()})
-
-
-def platform_sections(**sections: type[Section]) -> Any:
-    """Return a section with a part for each platform: of these only the one of the platform that is compiled for becomes parameters.
-
-    Args:
-        sections: By platform. Keys that are required may be left out, for a platform may fill them in; a submission checks them.
-    """
-    parts: dict[str, Any] = {name: (made := _partial(part), Field(default_factory=made)) for name, part in sections.items()}
+    parts: dict[str, Any] = {}
+    for name, each in platforms().items():
+        if each.deploy is not None:
+            made = _partial(section(each.deploy, without=without, **each.deploy_fields))
+            parts[name] = (made, Field(default_factory=made))
     return create_model("Platforms", __base__=PlatformSections, __module__=__name__, **parts)
 
 
