@@ -2,7 +2,7 @@
 
     PYTHONPATH=src .venvs/train/bin/python benchmarks/model_quality.py RUN   (a folder below .intermodal/runs whose train-model is not cached)
 
-Differences are paired over resampled days.
+Differences are paired, with intervals from the days.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from intermodal.evaluation.intervals import interval, resample, resampled_metrics
+from intermodal.evaluation.intervals import group_blocks, interval, jackknifed_metrics
 from intermodal.inference.scoring import score_rows
 
 
@@ -75,14 +75,14 @@ def main() -> None:
         print(f"{name}: trained in {time.monotonic() - started:.1f} s")
 
     days = pc.strftime(test.column("event_timestamp"), "%Y-%m-%d").combine_chunks().dictionary_encode().indices.to_numpy()
-    resampling = resample(days, seed=0)
-    measured = {name: resampled_metrics(truth, each, resampling) for name, each in scores.items()}
+    blocks = group_blocks(days, ordered=True)
+    measured = {name: jackknifed_metrics(truth, each, blocks) for name, each in scores.items()}
     ours = measured["Keras model of the pipeline"]
-    print(f"\n{len(truth)} rows, {resampling.blocks} days\n\n| Model | AUC | log loss | ours minus it: AUC | log loss |\n|---|---|---|---|---|")
+    print(f"\n{len(truth)} rows, {blocks.count} days\n\n| Model | AUC | log loss | ours minus it: AUC | log loss |\n|---|---|---|---|---|")
     for name, each in measured.items():
         cells = []
         for metric in ("auc", "log_loss"):
-            found = interval(ours[metric] - each[metric])
+            found = interval(ours[metric] - each[metric], blocks)
             cells.append("" if each is ours else f"{found['value']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]")
         print(f"| {name} | {each['auc'][0]:.4f} | {each['log_loss'][0]:.4f} | {cells[0]} | {cells[1]} |")
 

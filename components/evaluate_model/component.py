@@ -29,17 +29,19 @@ def evaluate_model(
         examples: A Parquet or CSV file, a directory of them, or a directory with one directory for each split. Data without splits is cut as
             `train_model` cuts it, so that no row was trained on.
         label: The label's column, 0 or 1.
-        evaluation: A directory: `evaluation.json` (numbers with 95% intervals of challenger and champion: AUC, PR-AUC, log loss, Brier;
-            calibration, threshold table, ROC, slices) and `smoke.json` (raw rows and the probabilities they must give when served).
+        evaluation: A directory: `evaluation.json` (numbers with 95% intervals of challenger and champion: AUC, PR-AUC, log loss, Brier,
+            accuracy, expected calibration error; calibration, threshold table, ROC, slices) and `smoke.json` (raw rows and the probabilities they
+            must give when served).
         predictions: A directory: `predictions.parquet` with `label`, `block`, the slices, `challenger` and `champion` (null without one).
         metrics: The overall numbers.
         curves: ROC curve and confusion matrix at 0.5, drawn by the platforms' pages.
         champion: What the model is compared with: as `fetch_champion` writes it (it may hold no model), or any model as above.
         part: The split to score; empty: all rows, for a model that was trained on others.
-        block: The column whose values group rows that depend on each other (a timestamp groups by day, UTC); intervals resample whole
-            blocks. Empty: rows are independent.
-        slices: Columns by whose values the numbers are also given.
-        seed: Of the resampling.
+        block: The column whose values group rows that depend on each other: intervals come from how the numbers change without each block. A
+            timestamp or date groups by day, UTC, and the days' order counts. Empty: rows are independent. With fewer than 10 blocks there are no
+            intervals.
+        slices: Columns by whose values the numbers are also given; `origin*carrier` is each pair of values of two columns.
+        seed: Of the draw by which more than 1,000 blocks without an order are put together.
     """
     from intermodal.components.evaluate_model.logic import evaluate_model
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from intermodal.components.evaluate_model.arguments import check_arguments
 from intermodal.components.evaluate_model.measures import confusion, measure
-from intermodal.evaluation.intervals import Floats, interval, resample
+from intermodal.evaluation.intervals import Floats, group_blocks, interval
 from intermodal.inference.raw_rows import binary_labels
 from intermodal.inference.scoring import Scorer, score_rows
 from intermodal.runtime.artifacts import read_json, whole_directory, write_json
@@ -21,6 +21,8 @@ from intermodal.runtime.datasets import open_dataset
 from intermodal.runtime.errors import DataError
 
 SMOKE_ROWS = 5
+#: Between the columns of a slice by several.
+CROSS = "*"
 
 
 @dataclass(frozen=True)
@@ -57,27 +59,30 @@ def evaluate_model(
     check_arguments(label=label, slices=slices)
     table = _read(examples_path, part)
     rows = f"the part {part!r}" if part else "the examples"
-    absent = [name for name in [label, *([block] if block else []), *slices] if name not in table.column_names]
+    crossed = {name: [part.strip() for part in name.split(CROSS)] for name in slices}
+    columns = [label, *([block] if block else []), *(part for parts in crossed.values() for part in parts)]
+    absent = [name for name in dict.fromkeys(columns) if name not in table.column_names]
     if absent:
         raise DataError(f"{rows}: no column {', '.join(absent)}; there are {', '.join(table.column_names)}")
     truth = binary_labels(table, label, part or "all").astype(np.float64)
-    blocks = _blocks(table, block, rows)
-    groups = {name: np.asarray(pc.fill_null(table.column(name).cast(pa.string()), "").to_pylist(), dtype=object) for name in slices}
+    named, ordered = _blocks(table, block, rows)
+    blocks = group_blocks(named, ordered=ordered, seed=int(seed))
+    groups = {name: _groups(table, parts) for name, parts in crossed.items()}
     scorer = Scorer(Path(model_path), table, label)
     challenger = scorer.score(table)
     champion, version, trouble = _champion(Path(champion_path) if champion_path else None, table, label)
 
-    resampling = resample(blocks, seed)
-    first, drawn = measure(truth, challenger, resampling, groups)
+    first, own = measure(truth, challenger, blocks, groups)
     second, difference = None, None
     if champion is not None:
-        second, against = measure(truth, champion, resampling, groups)
-        difference = {name: interval(drawn[name] - against[name]) for name in drawn}
+        second, against = measure(truth, champion, blocks, groups)
+        difference = {name: interval(own[name] - against[name], blocks) for name in own}
     evaluation = {
         "part": part,
         "rows": len(truth),
         "positives": int(truth.sum()),
-        "blocks": resampling.blocks,
+        "blocks": blocks.count,
+        "ordered": blocks.ordered,
         "seed": int(seed),
         "models": {"challenger": first, "champion": second},
         "difference": difference,
@@ -85,7 +90,7 @@ def evaluate_model(
         "champion_error": trouble,
     }
     scores = pa.array(champion, pa.float64()) if champion is not None else pa.nulls(len(truth), pa.float64())
-    predictions = pa.table({"label": truth.astype(np.int8), "block": blocks.astype(str), **groups, "challenger": challenger, "champion": scores})
+    predictions = pa.table({"label": truth.astype(np.int8), "block": named.astype(str), **groups, "challenger": challenger, "champion": scores})
     with whole_directory(predictions_path) as folder, whole_directory(evaluation_path) as written:
         pq.write_table(predictions, folder / "predictions.parquet")
         write_json(written / "evaluation.json", evaluation)
@@ -120,15 +125,22 @@ def _champion(path: Path | None, table: pa.Table, label: str) -> tuple[Floats | 
         return None, str(version), str(error)
 
 
-def _blocks(table: pa.Table, block: str, rows: str) -> NDArray[Any]:
+def _groups(table: pa.Table, columns: list[str]) -> NDArray[np.object_]:
+    """Return the slice of each row: the column's value, or those of several columns."""
+    texts = [pc.fill_null(table.column(name).cast(pa.string()), "").to_pylist() for name in columns]
+    return np.asarray([f" {CROSS} ".join(each) for each in zip(*texts, strict=True)], dtype=object)
+
+
+def _blocks(table: pa.Table, block: str, rows: str) -> tuple[NDArray[Any], bool]:
+    """Return the block of each row, and whether blocks are in the order of time."""
     if not block:
-        return np.arange(table.num_rows)
+        return np.arange(table.num_rows), False
     column = table.column(block)
     if column.null_count:
         raise DataError(f"block {block!r} is null in {column.null_count} rows of {rows}; fill it or name another column")
-    if pa.types.is_timestamp(column.type):
-        return np.asarray(column.cast(pa.timestamp("us"), safe=False).to_numpy().astype("datetime64[D]").astype(str))
-    return np.asarray(column.cast(pa.string()).to_pylist())
+    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+        return np.asarray(column.cast(pa.timestamp("us"), safe=False).to_numpy().astype("datetime64[D]").astype(str)), True
+    return np.asarray(column.cast(pa.string()).to_pylist()), False
 
 
 def _smoke(columns: list[str], table: pa.Table, scores: Floats) -> dict[str, Any]:

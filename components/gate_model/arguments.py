@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping
 
-from intermodal.evaluation.metrics import METRICS
+from intermodal.evaluation.metrics import METRICS, MINIMUM_BLOCKS
 from intermodal.runtime.arguments import ArgumentError, in_range, one_of, whole_number
 
 
@@ -11,11 +11,11 @@ def check_arguments(
     *,
     minimum: Mapping[str, float],
     maximum: Mapping[str, float],
-    metric: str,
-    tolerance: float,
+    margin: Mapping[str, float],
     confidence: float,
+    minimum_blocks: int,
+    slice_margin: Mapping[str, float],
     slice_minimum_rows: int,
-    slice_maximum_drop: float,
     incomparable: str,
 ) -> None:
     """Raise ArgumentError for an unknown metric or choice, or a number out of its range."""
@@ -23,11 +23,13 @@ def check_arguments(
         for each, bound in bounds.items():
             _check_metric(f"{name}.{each}", each)
             in_range(f"{name}.{each}", bound)
-    _check_metric("metric", metric)
-    in_range("tolerance", tolerance, 0)
+    for name, margins in (("margin", margin), ("slice_margin", slice_margin)):
+        for each, allowed in margins.items():
+            _check_metric(f"{name}.{each}", each)
+            in_range(f"{name}.{each}", allowed, 0)
     in_range("confidence", confidence, 0.5, 1, open_low=True, open_high=True)
+    whole_number("minimum_blocks", minimum_blocks, MINIMUM_BLOCKS)
     whole_number("slice_minimum_rows", slice_minimum_rows, 1)
-    in_range("slice_maximum_drop", slice_maximum_drop, 0, 1)
     one_of("incomparable", incomparable, ("block", "pass"))
 
 

@@ -12,11 +12,11 @@ def gate_model(
     predictions: dsl.Input[dsl.Dataset] = None,
     minimum: dict = {},
     maximum: dict = {},
-    metric: str = "log_loss",
-    tolerance: float = 0.0,
+    margin: dict = {"log_loss": 0.005},
     confidence: float = 0.95,
+    minimum_blocks: int = 10,
+    slice_margin: dict = {"auc": 0.05, "log_loss": 0.05},
     slice_minimum_rows: int = 200,
-    slice_maximum_drop: float = 0.05,
     incomparable: str = "block",
     seed: int = 0,
 ) -> bool:
@@ -25,18 +25,20 @@ def gate_model(
     Args:
         evaluation: A directory with `evaluation.json`, as `evaluate_model` writes it, or with `models.challenger.metrics` alone: metric to `value`
             and, where known, `low` and `high`.
-        decision: A directory: `decision.json`: verdict, each rule with its numbers and outcome in words, why there was no
-            comparison with a champion (`uncompared`), the inputs' hashes.
+        decision: A directory: `decision.json`: the verdict (`passed`, `blocked` or `too little data`), each rule with its numbers and outcome in
+            words, why there was no comparison with a champion (`uncompared`), the inputs' hashes.
         predictions: As `evaluate_model` writes them. Without them, or where the evaluation has no champion, only `minimum` and `maximum` count.
-        minimum: Metric to the least it may be. Metrics: auc, pr_auc, log_loss, brier, accuracy.
+        minimum: Metric to the least it may be. Metrics: auc, pr_auc, log_loss, brier, accuracy, ece (expected calibration error).
         maximum: Metric to the most it may be.
-        metric: The metric in which the model is compared with the champion, on paired differences over the same resampled blocks of rows.
-        tolerance: How much worse than the champion the model may be, in units of the metric.
-        confidence: Of the intervals, between 0.5 and 1.
+        margin: Metric to how much worse than the champion the model may be, in units of the metric. It passes when the paired difference on the same
+            rows shows that it is worse by no more. Empty: it is not compared.
+        confidence: Of each comparison, between 0.5 and 1: a model that is worse by the margin passes in 1 - confidence of the cases. And that no
+            slice blocks a model that is worse in none.
+        minimum_blocks: With fewer blocks of rows (see `evaluate_model`) nothing is shown, at least 10.
+        slice_margin: Metric to how much worse than the champion the model may be in a slice before it is blocked, if that is beyond chance.
         slice_minimum_rows: Slices with fewer rows are not judged.
-        slice_maximum_drop: How far the AUC of a slice may fall below the champion's, 0 to 1.
         incomparable: What a champion that cannot score the rows means: `block` or `pass`.
-        seed: Of the resampling.
+        seed: Of the draw by which more than 1,000 blocks without an order are put together.
 
     Returns:
         Whether the model passed.
@@ -48,11 +50,11 @@ def gate_model(
         predictions_path=predictions.path if predictions else None,
         minimum=minimum,
         maximum=maximum,
-        metric=metric,
-        tolerance=tolerance,
+        margin=margin,
         confidence=confidence,
+        minimum_blocks=minimum_blocks,
+        slice_margin=slice_margin,
         slice_minimum_rows=slice_minimum_rows,
-        slice_maximum_drop=slice_maximum_drop,
         incomparable=incomparable,
         seed=seed,
         decision_path=decision.path,

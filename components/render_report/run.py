@@ -178,10 +178,11 @@ def _verdict(run: Run, decision: Mapping[str, Any]) -> str:
             standing = " and is the new champion" if run.registration.get("champion") else " but the champion stays as it was"
         return f"{_first_capital(new)} passed {_all_of(rules)} of the gate{standing}.{_place(run)}"
     failed = [rule for rule in rules if not rule.get("passed")]
+    missed = "has too little data for" if decision["verdict"] == "too little data" else "failed"
     reasons = [rule.get("text") or rule.get("name") for rule in failed] or decision.get("reasons") or ["no rule says why"]
     stays = f"{_first_capital(old)} stays champion." if run.champion_version is not None else "There is still no champion."
     share = f"{number(len(failed))} of {plural(len(rules), 'rule')}" if failed else "the gate"
-    return f"{_first_capital(new)} failed {share}: {'; '.join(str(reason).rstrip('.') for reason in reasons)}. {stays}"
+    return f"{_first_capital(new)} {missed} {share}: {'; '.join(str(reason).rstrip('.') for reason in reasons)}. {stays}"
 
 
 def _place(run: Run) -> str:

@@ -62,7 +62,7 @@ def difference(run: Run) -> Tracks | None:
         )
     blocks = finite(run.measured.get("blocks"))
     caption = "Challenger minus champion on the same rows"
-    caption += f", resampled together over {plural(int(blocks), 'block')}" if blocks else ""
+    caption += f", chance taken from {plural(int(blocks), 'block')}" if blocks else ""
     return Tracks(
         "Paired difference",
         f"{caption}; bars are 95 % intervals.",
@@ -105,7 +105,7 @@ def rules(run: Run) -> Tracks:
     for rule in (run.decision or {}).get("rules", []):
         low, high = _ends(rule.get("interval"))
         values = [rule.get("value"), rule.get("bound"), low, high]
-        state = "passed" if rule.get("passed") else "failed"
+        state = "passed" if rule.get("passed") else "too little data" if rule.get("verdict") == "too little data" else "failed"
         mark = Mark(rule.get("value"), low, high, "good" if rule.get("passed") else "bad")
         drawn = (
             charts.track([mark], axis_over("", values, padding=0.2), threshold=rule.get("bound"))

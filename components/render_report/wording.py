@@ -8,8 +8,15 @@ from typing import Any, Final
 NOTHING: Final = "\N{EN DASH}"
 _MINUS: Final = "\N{MINUS SIGN}"
 
-METRICS: Final = {"auc": "ROC AUC", "pr_auc": "PR AUC", "log_loss": "Log loss", "brier": "Brier score", "accuracy": "Accuracy"}
-LOWER_IS_BETTER: Final = frozenset({"log_loss", "brier"})
+METRICS: Final = {
+    "auc": "ROC AUC",
+    "pr_auc": "PR AUC",
+    "log_loss": "Log loss",
+    "brier": "Brier score",
+    "accuracy": "Accuracy",
+    "ece": "Calibration error",
+}
+LOWER_IS_BETTER: Final = frozenset({"log_loss", "brier", "ece"})
 
 
 def finite(value: Any) -> float | None:

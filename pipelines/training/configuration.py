@@ -18,7 +18,8 @@ from intermodal.configuration.sections import Configuration, Folder, SourceUri, 
 from intermodal.runtime.arguments import ArgumentError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Metric = Literal["auc", "pr_auc", "log_loss", "brier", "accuracy"]
+Metric = Literal["auc", "pr_auc", "log_loss", "brier", "accuracy", "ece"]
+ByMetric = dict[Metric, float]
 
 
 class Part(BaseModel):
@@ -100,7 +101,7 @@ class TrainingConfiguration(Configuration):
     validation = Validation
     training = Training
     evaluation = section(evaluate_model, without=("label", "seed"), slices=list[str])
-    gate = section(gate_model, without=("seed",), minimum=dict[Metric, float], maximum=dict[Metric, float], metric=Metric)
+    gate = section(gate_model, without=("seed",), minimum=ByMetric, maximum=ByMetric, margin=ByMetric, slice_margin=ByMetric)
     #: serving.NAME: the parameters of the deploy step that `platforms/NAME/platform.py` names.
     serving = deploy_sections(without=("name", "version"))
 
@@ -114,7 +115,10 @@ class TrainingConfiguration(Configuration):
             "model.function": "training.model_function, with the folder of its file as training.code",
             "model.hyperparameters": "training.hidden_units, training.epochs and so on; your own model_function's: training.hyperparameters",
             "validation.schema_file": "validation.schema_text",
-            "gate.slices": "gate.slice_minimum_rows and gate.slice_maximum_drop",
+            "gate.slices": "gate.slice_minimum_rows and gate.slice_margin",
+            "gate.metric": "gate.margin, metric to how much worse than the champion the model may be",
+            "gate.tolerance": "gate.margin, metric to how much worse than the champion the model may be",
+            "gate.slice_maximum_drop": "gate.slice_margin, metric to how much worse it may be in a slice",
             "data.split": "data.split_by, data.split_table, data.split_column and data.split_parts",
             "stores.model_registry": "registry",
             "stores.deployments": "serving.local.deployments, serving.kubeflow.namespace or serving.vertex.endpoint",

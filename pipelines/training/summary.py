@@ -19,7 +19,7 @@ def summary(run: Any) -> Iterator[str]:
     """
     outputs = {task.name: task.outputs for task in run.tasks}
     decision = read_json(Path(outputs["gate-model"]["decision"]) / "decision.json")
-    yield f"Gate     {'[green]passed[/]' if decision['verdict'] == 'passed' else '[red]blocked[/]'}"
+    yield f"Gate     {'[green]' if decision['verdict'] == 'passed' else '[red]'}{decision['verdict']}[/]"
     for reason in decision["reasons"]:
         yield f"         {escape(reason)}"
     if "serve-model" in outputs:

@@ -281,7 +281,9 @@ def test_a_nul_is_refused_with_its_place(edited):
         ("training.hyperparameters.depth=3", "training.hyperparameters.depth: nothing reads it"),
         ("training.hyperparameters.epochs=3", "training.hyperparameters.epochs: this key is now training.epochs"),
         ("validation.rules.missing=0.2", "validation.rules.missing: this key is now validation.missing"),
-        ("gate.slices.minimum_rows=9", "gate.slices: this key is now gate.slice_minimum_rows and gate.slice_maximum_drop"),
+        ("gate.slices.minimum_rows=9", "gate.slices: this key is now gate.slice_minimum_rows and gate.slice_margin"),
+        ("gate.tolerance=0.1", "gate.tolerance: this key is now gate.margin"),
+        ("gate.metric=auc", "gate.metric: this key is now gate.margin"),
         ("evaluation.slices=[label]", "evaluation.slices: 'label' cannot be a slice"),
     ],
 )

@@ -10,7 +10,7 @@ from intermodal.cli.options import HOME, Home, Overrides, Parameters, RunName, c
 app = typer.Typer()
 
 
-@app.command(epilog=example("run pipelines/flights.yaml --set gate.tolerance=0.01", "run compiled/local/mine.yaml --params parameters.yaml"))
+@app.command(epilog=example("run pipelines/flights.yaml --set gate.margin.log_loss=0.01", "run compiled/local/mine.yaml --params parameters.yaml"))
 def run(
     pipeline: Annotated[Path, typer.Argument(help="A configuration, or a compiled file.")] = Path("pipelines/flights.yaml"),
     overrides: Overrides = None,

@@ -1,25 +1,37 @@
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from intermodal.components.gate_model.comparison import compare
 from intermodal.components.gate_model.logic import gate_model
+from intermodal.components.gate_model.scored_rows import ScoredRows
 from intermodal.runtime.errors import ConfigurationError, DataError
 
 
 @pytest.fixture
 def judge(tmp_path, defaults_of):
-    def run(noise=0.0, champion=True, error=None, auc=0.76, spoiled=None, predictions=True, **given):
+    def run(noise=0.0, champion=True, error=None, auc=0.76, spoiled=None, cooled=None, predictions=True, blocks=60, **given):
         generator = np.random.default_rng(0)
         truth = generator.normal(size=12_000)
         label = (generator.random(12_000) < 1 / (1 + np.exp(-truth))).astype(float)
         logit = truth + noise * generator.normal(size=12_000)
         group = np.array(["a", "b", "c"])[np.arange(12_000) % 3]
+        group[:100] = "d"
         if spoiled:
             logit = np.where(group == spoiled, -logit, logit)
-        columns = {"label": label, "block": (np.arange(12_000) // 200).astype(str), "group": group, "challenger": 1 / (1 + np.exp(-logit))}
+        probability = 1 / (1 + np.exp(-logit))
+        if cooled:
+            probability = np.where(group == cooled, probability / 5, probability)
+        columns = {
+            "label": label,
+            "block": [f"{each:05}" for each in np.arange(12_000) * blocks // 12_000],
+            "group": group,
+            "challenger": probability,
+        }
         old = truth + 0.5 * generator.normal(size=12_000)
         columns["champion"] = pa.array(1 / (1 + np.exp(-old))) if champion else pa.nulls(12_000, pa.float64())
         pq.write_table(pa.table(columns), tmp_path / "predictions.parquet")
@@ -29,6 +41,7 @@ def judge(tmp_path, defaults_of):
             "models": {"challenger": model, "champion": model if champion else None},
             "champion_version": "4" if champion else None,
             "champion_error": error,
+            "ordered": True,
         }
         (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
         out = tmp_path / "decision"
@@ -40,7 +53,7 @@ def judge(tmp_path, defaults_of):
             **{**defaults, "seed": 1.0, **given},
         )
         decision = json.loads((out / "decision.json").read_text())
-        assert decision["verdict"] == ("passed" if passed else "blocked")
+        assert passed == (decision["verdict"] == "passed")
         return passed, decision
 
     return run
@@ -57,17 +70,60 @@ def test_a_better_challenger_passes(judge):
 def test_a_worse_challenger_is_blocked_with_the_reason(judge):
     passed, decision = judge(noise=1.5)
     assert not passed
-    assert any("log loss" in reason and "worse beyond chance" in reason for reason in decision["reasons"])
+    assert decision["verdict"] == "blocked"
+    assert any(
+        "log loss" in reason and "at least" in reason and "not shown to be within the margin of 0.005" in reason for reason in decision["reasons"]
+    )
 
 
-def test_worse_within_the_tolerance_passes(judge):
-    assert judge(noise=1.5, tolerance=0.5, slice_maximum_drop=0.5)[0]
+def test_worse_within_the_margin_passes(judge):
+    assert judge(noise=1.5, margin={"log_loss": 0.5, "auc": 0.3}, slice_margin={"auc": 0.5})[0]
 
 
-def test_a_slice_that_collapses_blocks(judge):
-    passed, decision = judge(spoiled="b", tolerance=9)
+def test_every_metric_with_a_margin_must_pass(judge):
+    passed, decision = judge(noise=1.5, margin={"log_loss": 0.5, "auc": 0.01}, slice_margin={})
+    assert not passed
+    assert [(rule["name"], rule["verdict"]) for rule in decision["rules"]] == [("champion log_loss", "passed"), ("champion auc", "blocked")]
+
+
+@pytest.mark.parametrize("spoilt", ["spoiled", "cooled"], ids=["ranks turned round", "probabilities divided by five"])
+def test_a_slice_that_collapses_blocks(judge, spoilt):
+    passed, decision = judge(**{spoilt: "b"}, margin={"log_loss": 9})
     assert not passed
     assert "group is b" in decision["reasons"][0]
+
+
+def test_slices_that_cannot_be_judged_are_listed(judge):
+    rule = judge()[1]["rules"][-1]
+    assert (rule["name"], rule["verdict"]) == ("slices group", "passed")
+    assert rule["unjudged"] == [{"slice": "d", "why": "100 rows, fewer than 200"}]
+    assert "not judged: d (100 rows, fewer than 200)" in rule["text"]
+    assert "no group can be judged" in judge(slice_minimum_rows=5000)[1]["rules"][-1]["text"]
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 9])
+def test_few_blocks_are_too_little_data_whatever_they_say(judge, blocks):
+    for noise in (0.0, 1.5):
+        passed, decision = judge(noise=noise, blocks=blocks)
+        assert not passed
+        assert decision["verdict"] == "too little data"
+        assert "chance is judged from 10 on" in decision["reasons"][0]
+
+
+def test_too_little_data_says_what_the_window_shows_and_how_much_would_do(judge):
+    passed, decision = judge(noise=0.5, margin={"log_loss": 0.003})
+    assert not passed
+    assert decision["verdict"] == "too little data"
+    assert re.search(r"these 60 blocks show no difference below 0\.\d+: if it stays so, about \d+ blocks would do", decision["reasons"][0])
+
+
+def test_a_model_that_gives_the_same_passes(tmp_path, judge):
+    assert judge(noise=0.0, margin={})[0]
+    path = tmp_path / "predictions.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(table.column_names.index("challenger"), "challenger", table.column("champion")), path)
+    rows = ScoredRows.of(pq.read_table(path), ordered=True, seed=0)
+    assert [each.verdict for each in compare(rows, "4", {"log_loss": 0.0, "auc": 0.0, "ece": 0.0}, 0.95, 10)] == ["passed"] * 3
 
 
 def test_without_a_champion_only_the_bounds_count(judge):
@@ -91,7 +147,9 @@ def test_a_champion_that_cannot_score_blocks_unless_it_may_pass(judge):
     ("given", "message"),
     [
         ({"minimum": {"aucc": 0.7}}, "'auc'"),
-        ({"metric": "logloss"}, "'log_loss'"),
+        ({"margin": {"logloss": 0.1}}, "margin.logloss: .*'log_loss'"),
+        ({"margin": {"auc": -0.1}}, "margin.auc"),
+        ({"minimum_blocks": 5}, "whole number, at least 10"),
         ({"minimum": {"auc": "high"}}, "must be a number"),
         ({"confidence": 95}, "confidence: 95 must be above 0.5 and below 1"),
         ({"incomparable": "let"}, "incomparable"),

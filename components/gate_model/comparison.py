@@ -1,0 +1,61 @@
+"""The rules that compare a model with the champion on all rows: non-inferiority within a margin.
+
+The model passes when it is shown to be no worse than the champion by more than the margin: when the upper confidence limit of how much worse it is
+lies within the margin (a non-inferiority test; Wellek, Testing Statistical Hypotheses of Equivalence and Noninferiority, 2010). Less data makes it
+harder to pass. Several metrics need no correction, as the model must pass in each.
+"""
+
+import math
+
+from intermodal.components.gate_model.outcome import BLOCKED, PASSED, TITLES, TOO_LITTLE_DATA, Outcome
+from intermodal.components.gate_model.scored_rows import ScoredRows
+from intermodal.evaluation.intervals import Estimate
+
+
+def compare(rows: ScoredRows, version: str, margins: dict[str, float], confidence: float, minimum_blocks: int) -> list[Outcome]:
+    """Judge the model against the champion, metric by metric.
+
+    Args:
+        rows: Scored by both.
+        version: The champion's.
+        margins: Metric to how much worse than the champion the model may be, in the metric's units.
+        confidence: Of each test.
+        minimum_blocks: With fewer blocks nothing is shown.
+    """
+    found = rows.worsening(list(margins))
+    return [_judged(metric, found[metric], margin, rows.blocks.count, version, confidence, minimum_blocks) for metric, margin in margins.items()]
+
+
+def _judged(metric: str, worse: Estimate, margin: float, blocks: int, version: str, confidence: float, minimum_blocks: int) -> Outcome:
+    name, title = f"champion {metric}", TITLES[metric]
+    value, least, most = worse.value, worse.below(confidence), worse.above(confidence)
+    if value is None:
+        text = f"{title} is undefined on these rows, so nothing shows the model no worse; give rows of both classes"
+        return Outcome(name, TOO_LITTLE_DATA, text, None, margin)
+    measured = f"{title} is {_difference(value)} that of champion {version}"
+    if blocks < minimum_blocks or least is None or most is None:
+        text = f"{measured}, but {_few(blocks, minimum_blocks)}"
+        return Outcome(name, TOO_LITTLE_DATA, text, value, margin)
+    sure = f"{measured}; with {confidence:.0%} confidence"
+    if most <= margin:
+        limit = f"at least {-most:.4f} better" if most < 0 else f"at most {most:.4f} worse"
+        return Outcome(name, PASSED, f"{sure} it is {limit}: within the margin of {margin:g}", value, margin, least, most)
+    if least > 0:
+        text = f"{sure} it is at least {least:.4f} worse, and not shown to be within the margin of {margin:g}: train a better model"
+        return Outcome(name, BLOCKED, text, value, margin, least, most)
+    text = f"{sure} it may be {most:.4f} worse, and the margin is {margin:g}; these {blocks} blocks show no difference below {most - value:.4f}"
+    if value < margin:
+        # The interval's half width falls with the square root of the number of blocks.
+        needed = math.ceil(blocks * ((most - value) / (margin - value)) ** 2)
+        text += f": if it stays so, about {needed} blocks would do"
+    return Outcome(name, TOO_LITTLE_DATA, text, value, margin, least, most)
+
+
+def _difference(value: float) -> str:
+    return f"{abs(value):.4f} {'worse' if value > 0 else 'better'} than" if value else "the same as"
+
+
+def _few(blocks: int, minimum: int) -> str:
+    if blocks < minimum:
+        return f"the rows are {blocks} {'block' if blocks == 1 else 'blocks'}, and chance is judged from {minimum} on: give more of them"
+    return "one block has all rows of a class, so chance cannot be judged: give more rows"

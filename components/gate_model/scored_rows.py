@@ -1,0 +1,49 @@
+"""Rows with the probabilities that both models gave them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from intermodal.evaluation.intervals import BINS, Blocks, Estimate, Floats, estimate, group_blocks, jackknifed_metrics
+from intermodal.evaluation.metrics import RISING
+
+_OWN = ("label", "block", "challenger", "champion")
+
+
+@dataclass(frozen=True)
+class ScoredRows:
+    """What `predictions.parquet` has.
+
+    Attributes:
+        label: 0 or 1, shape (rows,).
+        challenger: Probabilities of the model that is judged, shape (rows,).
+        champion: Probabilities of the champion, shape (rows,).
+        blocks: Which rows depend on each other.
+        slices: The slice of each row, by column.
+    """
+
+    label: Floats
+    challenger: Floats
+    champion: Floats
+    blocks: Blocks
+    slices: dict[str, NDArray[Any]]
+
+    @classmethod
+    def of(cls, predictions: pa.Table, *, ordered: bool, seed: int) -> "ScoredRows":
+        """Read the predictions' table; `ordered` tells whether the order of its blocks is that of time."""
+        label, challenger, champion = (predictions.column(name).to_numpy().astype(np.float64) for name in ("label", "challenger", "champion"))
+        blocks = group_blocks(np.asarray(predictions.column("block").to_pylist()), ordered=ordered, seed=seed)
+        names = [name for name in predictions.column_names if name not in _OWN]
+        slices = {name: np.asarray(predictions.column(name).to_pylist(), dtype=object) for name in names}
+        return cls(label, challenger, champion, blocks, slices)
+
+    def worsening(self, metrics: list[str], rows: NDArray[np.bool_] | None = None, bins: int = BINS) -> dict[str, Estimate]:
+        """Return by how much the challenger is worse than the champion in some metrics, on all rows or some of them."""
+        label, challenger, champion, blocks = self.label, self.challenger, self.champion, self.blocks
+        if rows is not None:
+            label, challenger, champion, blocks = label[rows], challenger[rows], champion[rows], blocks.of(rows)
+        new, old = (jackknifed_metrics(label, score, blocks, bins) for score in (challenger, champion))
+        return {name: estimate((old[name] - new[name]) if name in RISING else (new[name] - old[name]), blocks) for name in metrics}
