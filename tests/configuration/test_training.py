@@ -163,8 +163,8 @@ def test_bytes_that_are_not_utf8_are_refused(tmp_path):
 
 def test_overrides_reach_deep_keys_and_are_checked():
     assert load_job(FLIGHTS, ["gate.minimum.auc=0.9"]).settings.gate.minimum == {"auc": 0.9}
-    with pytest.raises(ConfigurationError, match=r"did you mean 'tolerance'"):
-        load_job(FLIGHTS, ["gate.tolerence=1"])
+    with pytest.raises(ConfigurationError, match=r"did you mean 'confidence'"):
+        load_job(FLIGHTS, ["gate.confidense=1"])
     with pytest.raises(ConfigurationError, match="expected KEY=VALUE"):
         load_job(FLIGHTS, ["gate"])
 
