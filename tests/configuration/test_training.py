@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from intermodal.authoring.pipeline import Job, load_job
 from intermodal.components.find_champion.component import find_champion
 from intermodal.configuration.loading import read_values, validated
-from intermodal.configuration.sections import Configuration, Place, pipeline_parameters
+from intermodal.configuration.sections import Configuration, Place
+from intermodal.configuration.wiring import pipeline_parameters
 from intermodal.pipelines.training.configuration import TrainingConfiguration
 from intermodal.runtime.errors import ConfigurationError, IntermodalError
 

@@ -17,8 +17,9 @@ from kfp import dsl
 
 from intermodal.authoring.platform import platforms
 from intermodal.configuration.loading import Values, fill_in, missing_key, read_values, validated
-from intermodal.configuration.sections import Configuration, Parameter, Place, pipeline_arguments, pipeline_parameters, wired
+from intermodal.configuration.sections import Configuration, Parameter, Place
 from intermodal.configuration.shipped import find_configuration
+from intermodal.configuration.wiring import pipeline_arguments, pipeline_parameters, wired
 from intermodal.runtime.errors import ConfigurationError, MachineError, nearest
 from intermodal.runtime.user_code import load_module
 

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from intermodal.configuration.sections import Configuration
-from intermodal.configuration.sections import problems as problems_of
+from intermodal.configuration.wiring import problems as problems_of
 from intermodal.runtime.errors import ConfigurationError
 from intermodal.runtime.safe_yaml import parse_documents, parse_value, read_text
 from intermodal.runtime.secret_values import refuse_secrets
