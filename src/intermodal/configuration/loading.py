@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from intermodal.configuration.sections import Configuration
 from intermodal.configuration.wiring import problems as problems_of
 from intermodal.runtime.errors import ConfigurationError
-from intermodal.runtime.safe_yaml import parse_documents, parse_value, read_text
+from intermodal.runtime.safe_yaml import line_of, parse_documents, parse_value, read_text
 from intermodal.runtime.secret_values import refuse_secrets
 
 Kind = TypeVar("Kind", bound=Configuration)
@@ -35,7 +35,7 @@ class Values:
 
     def line(self, key: tuple[Any, ...]) -> int:
         """Return the line of a key, or of the nearest section around it, from 1."""
-        return _line(self.tree, list(key))
+        return line_of(self.tree, list(key))
 
 
 def read_values(path: Path, overrides: list[str] | None = None) -> Values:
@@ -57,7 +57,7 @@ def read_values(path: Path, overrides: list[str] | None = None) -> Values:
     for override in overrides or []:
         _override(content, override)
     if place := _nul(content):
-        raise ConfigurationError(f"{path}, line {_line(tree, place)}: {'.'.join(map(str, place))}: it has a NUL character; remove it")
+        raise ConfigurationError(f"{path}, line {line_of(tree, place)}: {'.'.join(map(str, place))}: it has a NUL character; remove it")
     refuse_secrets(content, str(path))
     return Values(path, content, tree)
 
@@ -185,7 +185,7 @@ def _nul(value: Any) -> list[Any] | None:
 
 def _in_words(path: Path, tree: yaml.Node | None, kind: type[BaseModel], problem: Any) -> str:
     location = [part for part in problem["loc"] if not (isinstance(part, str) and part.startswith(("Window", "function-", "constrained")))]
-    where = f"{path}, line {_line(tree, location)}: {'.'.join(map(str, location))}"
+    where = f"{path}, line {line_of(tree, location)}: {'.'.join(map(str, location))}"
     if problem["type"] == "extra_forbidden":
         known = list(_fields(kind, location[:-1]))
         close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
@@ -206,19 +206,3 @@ def _fields(kind: type[BaseModel], location: list[Any]) -> dict[str, Any]:
             continue
         section = (_section(section.model_fields[part].annotation) if part in section.model_fields else None) or section
     return section.model_fields
-
-
-def _line(tree: yaml.Node | None, location: list[Any]) -> int:
-    """Return the line of the deepest node on the way to `location`, from 1."""
-    node, line = tree, 1
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            entry = next(((key, value) for key, value in node.value if key.value == str(part)), None)
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            entry = (node.value[part], node.value[part])
-        else:
-            entry = None
-        if entry is None:
-            break
-        line, node = entry[0].start_mark.line + 1, entry[1]
-    return line

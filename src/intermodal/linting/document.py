@@ -1,14 +1,12 @@
-"""A compiled file as the rules see it: its values, and the line that each stands on."""
+"""A compiled file as the rules see it: its values, and the line of each."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from intermodal.runtime import safe_yaml
-from intermodal.runtime.safe_yaml import UnreadableYamlError, parse_documents
+from intermodal.runtime.safe_yaml import UnreadableYamlError, line_of, parse_documents
 
 #: Keys and indices from the document's root; the first says which document.
 Place = tuple[str | int, ...]
@@ -25,7 +23,7 @@ class Graph:
     """A task graph.
 
     Attributes:
-        place: Where it stands.
+        place: Where it is.
         tasks: By name.
         inputs: The enclosing component's `inputDefinitions`.
         outputs: The graph's own `outputs`.
@@ -45,12 +43,12 @@ class Document:
 
     Attributes:
         path: The file, for messages.
-        specification: The pipeline specification, taken out of a PipelineJob where it is in one.
+        specification: The pipeline specification; of a PipelineJob the one inside it.
         platform: The second document; None when there is none.
         extra: How many documents there are beyond these, empty ones aside.
         count: How many documents there are in all.
-        job: The PipelineJob around the specification; None when it stands bare.
-        nodes: The YAML of each document, which knows its lines; none for a pipeline in memory.
+        job: The PipelineJob around the specification; None: there is none.
+        nodes: The YAML of each document, with line numbers; none for a pipeline in memory.
     """
 
     path: str
@@ -62,21 +60,11 @@ class Document:
     nodes: list[Any] = field(default_factory=list)
 
     def line(self, place: Place) -> int:
-        """Return the line of the deepest thing on the way to a place, from 1; 0 for a pipeline in memory."""
+        """Return the line of the deepest existing node on the path to a place, from 1; 0 for a pipeline in memory."""
         if not self.nodes or not place:
             return 1 if self.nodes else 0
-        node, line = self.nodes[int(place[0])] if int(place[0]) < len(self.nodes) else None, 1
-        for part in place[1:] if self.job is None or place[1:2] in _OF_A_JOB else ("pipelineSpec", *place[1:]):
-            if isinstance(node, yaml.MappingNode):
-                entry = next(((key, value) for key, value in node.value if key.value == str(part)), None)
-            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-                entry = (node.value[part], node.value[part])
-            else:
-                entry = None
-            if entry is None:
-                break
-            line, node = entry[0].start_mark.line + 1, entry[1]
-        return line
+        path = place[1:] if self.job is None or place[1:2] in _OF_A_JOB else ("pipelineSpec", *place[1:])
+        return line_of(self.nodes[int(place[0])] if int(place[0]) < len(self.nodes) else None, path)
 
     @property
     def components(self) -> dict[str, Any]:
@@ -114,14 +102,14 @@ class Document:
                 yield (*self.executor_place(label), "container"), mapping(executor["container"])
 
     def kubernetes_options(self) -> Iterator[tuple[Place, dict[str, Any]]]:
-        """Yield (place, options) of every executor that the platform's document says something about."""
+        """Yield (place, options) of every executor in the platform's document."""
         kubernetes = mapping(mapping(mapping(self.platform).get("platforms")).get("kubernetes"))
         for label, options in mapping(mapping(kubernetes.get("deploymentSpec")).get("executors")).items():
             yield (1, "platforms", "kubernetes", "deploymentSpec", "executors", label), mapping(options)
 
     @staticmethod
     def executor_place(label: str) -> Place:
-        """Return where an executor stands."""
+        """Return the place of an executor."""
         return 0, "deploymentSpec", "executors", label
 
     def component_of(self, task: dict[str, Any]) -> dict[str, Any] | None:
@@ -131,7 +119,7 @@ class Document:
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """Return a value if it is a mapping, else an empty one: a wrong shape is the protos' finding, and no rule trips over it."""
+    """Return a value if it is a mapping, else an empty one: the rules on protos report a wrong type, and no other rule fails on it."""
     return value if isinstance(value, dict) else {}
 
 
@@ -149,7 +137,7 @@ def read_document(path: Path) -> Document:
 
 
 def read_text(text: str, name: str) -> Document:
-    """Read the text of a compiled file; `name` stands for the file's.
+    """Read the text of a compiled file; `name` is the file's name in messages.
 
     Raises:
         UnreadableError: It is not YAML, or holds no specification.
@@ -173,7 +161,7 @@ def parse_document(values: list[Any], path: str, nodes: list[Any] | None = None)
     job = first if isinstance(first.get("pipelineSpec"), dict) else None
     specification = first if job is None else job["pipelineSpec"]
     if not {"root", "components", "pipelineInfo", "deploymentSpec", "schemaVersion"} & set(specification):
-        raise UnreadableError("it is a mapping, but none of a pipeline specification's keys is in it")
+        raise UnreadableError("it is a mapping without any key of a pipeline specification")
     platform = values[1] if len(values) > 1 and isinstance(values[1], dict) else None
     extra = sum(value is not None for value in values[1:]) - (platform is not None)
     return Document(path, specification, platform, extra, len(values), job, nodes or [])

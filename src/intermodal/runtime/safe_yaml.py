@@ -1,10 +1,11 @@
 """YAML that anybody may have written: read within limits, and refused in one sentence.
 
-A plain `yaml.safe_load` expands a few lines of aliases to gigabytes, overflows libyaml's stack on deep nesting, and takes the last of two
-equal keys without a word.
+A plain `yaml.safe_load` expands a few lines of aliases to gigabytes, overflows libyaml's stack on deep nesting, and silently takes the last
+of two equal keys.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,22 @@ def parse_documents(text: str, where: str, *, repeated_keys: bool = False) -> li
         raise UnreadableYamlError(where, f"not YAML: {' '.join(str(error).split())[:200]}") from error
     except (LookupError, AttributeError) as error:  # how PyYAML fails on `!!int ""` and `!!timestamp "x"`
         raise UnreadableYamlError(where, "not YAML: the text of a value does not fit its tag (!!int, !!bool, ...); take the tag out") from error
+
+
+def line_of(node: yaml.Node | None, path: Iterable[str | int]) -> int:
+    """Return the line of the deepest existing node on a path of keys and indices, from 1."""
+    line = 1
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            entry = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            entry = (node.value[part], node.value[part])
+        else:
+            entry = None
+        if entry is None:
+            break
+        line, node = entry[0].start_mark.line + 1, entry[1]
+    return line
 
 
 def _check_size(text: str, where: str) -> None:
