@@ -146,7 +146,7 @@ def event_with(**parameters):
     "name", ["repository", "sources", "gate_minimum", "serving_kubeflow_image", "model_function", "model_registry", "features_store"]
 )
 def test_an_event_decides_nothing_that_is_not_allowed(name):
-    with pytest.raises(ConfigurationError, match=f"the event sets the parameter '{name}', which events may not; .*--configuration"):
+    with pytest.raises(ConfigurationError, match=f"the event sets the parameter '{name}', which events may not set; .*--configuration"):
         allowed_parameters(event_with(**{name: "gs://evil"}), [], "")
     with pytest.raises(ConfigurationError, match=f"'{name}', which events may not.*; list it under events.parameters of pipelines/flights.yaml"):
         allowed_parameters(event_with(seed=1, **{name: "gs://evil"}), ["seed"], "pipelines/flights.yaml")

@@ -17,12 +17,12 @@ def compile_specification(pipeline: Any, defaults: dict[str, Any] | None = None)
 
     Args:
         pipeline: What `dsl.pipeline` or `component` made.
-        defaults: Parameters that get a default value. Default: none beside its own.
+        defaults: Parameters that get a default value. Default: only its own.
 
     Returns:
         The pipeline specification (IR), as kfp writes it.
     """
-    from kfp import compiler  # a second, which those who run a compiled file need not wait
+    from kfp import compiler  # takes a second to import; not needed to run a compiled file
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -33,7 +33,7 @@ def compile_specification(pipeline: Any, defaults: dict[str, Any] | None = None)
 
 
 def set_images(specification: dict[str, Any], *, repository: str = "", digests: dict[str, str] | None = None) -> None:
-    """Point a specification's tasks at the images of a registry, in place; anybody else's images stay.
+    """Point a specification's tasks at the images of a registry, in place; images of others stay.
 
     Args:
         specification: The pipeline specification.

@@ -1,6 +1,6 @@
 """Conditions of a pipeline: expressions in CEL, the Common Expression Language, as Kubeflow Pipelines' driver evaluates them.
 
-Evaluated by Google's own implementation, which runs no code and limits length and nesting. Its loops (`map`, `all`, ...) are left out.
+Google's own implementation evaluates them; it runs no code, and limits length and nesting. Its loops (`map`, `all`, ...) are switched off.
 """
 
 import json
@@ -18,10 +18,10 @@ _NOT_CEL = (RuntimeError, UnicodeError)
 
 
 def holds(condition: str, value: Callable[[str], Any]) -> bool:
-    """Tell whether a condition holds.
+    """Return whether a condition is true.
 
     Args:
-        condition: For instance ``int(inputs.parameter_values['count']) > 1``; empty: it holds.
+        condition: For instance ``int(inputs.parameter_values['count']) > 1``; empty: it is true.
         value: Returns a parameter by its name; raises `KeyError` where there is none.
 
     Raises:
@@ -55,10 +55,10 @@ def holds(condition: str, value: Callable[[str], Any]) -> bool:
 
 @cache
 def _environment() -> Any:
-    """Return what the driver knows in a condition: the parameters, and the function `parseJson`."""
+    """Return what the driver offers to a condition: the parameters, and the function `parseJson`."""
     from cel_expr_python import cel  # 10 ms and 14 MB, needed only by pipelines with conditions
 
-    # Loops over lists, which kfp never writes: a chain of them doubles a value with each link.
+    # Without loops over lists, which kfp never writes: each of a chain of them can double the size of a value.
     config = cel.NewEnvConfigFromYaml("stdlib: {exclude_macros: [all, exists, exists_one, map, filter]}")
     parse = cel.Overload("parse_json", cel.Type.DYN, [cel.Type.STRING], impl=lambda text: _json(json.loads(text)))
     functions = cel.CelExtension("kfp", [cel.FunctionDecl("parseJson", [parse])])
@@ -67,21 +67,21 @@ def _environment() -> Any:
 
 
 def why_unreadable(condition: str) -> str | None:
-    """Return why a condition cannot be evaluated whatever its parameters are; None when it can."""
+    """Return why a condition cannot be evaluated with any parameters; None when it can."""
     try:
         condition.encode()
         _environment().compile(condition)
     except _NOT_CEL as error:
         return _reason(str(error))
     unknown = [each for each in _FIELD.findall(condition) if each not in ("parameter_values", "parameters", "artifacts")]
-    return f"the inputs have no {unknown[0]!r}, but parameter_values and artifacts" if unknown else None
+    return f"the inputs have no {unknown[0]!r}, only parameter_values and artifacts" if unknown else None
 
 
 def _json(value: Any) -> Any:
-    """Return a value as the driver has it, where every number is a double.
+    """Return a value as the driver sees it: every number is a double.
 
     Raises:
-        ValueError: A text has a NUL, at which the library would cut it off.
+        ValueError: A text has a NUL character, where the library would cut it off.
     """
     if isinstance(value, dict):
         return {key: _json(each) for key, each in value.items()}

@@ -1,4 +1,4 @@
-"""CPU, memory and accelerators of a task, as the specification has them; what they are called there is each platform's own (`Platform.resources`)."""
+"""CPU, memory and accelerators of a task, as the specification has them; each platform has its own names for them (`Platform.resources`)."""
 
 import re
 from collections.abc import Collection
@@ -17,7 +17,7 @@ def cpu_and_memory(shape: Shape, *kinds: str) -> dict[str, Any]:
 
     Args:
         shape: The shape.
-        kinds: Of `Limit` and `Request`: which of them get the value.
+        kinds: Which of `Limit` and `Request` get the value.
     """
     resources: dict[str, Any] = {}
     for kind in kinds:
@@ -30,7 +30,7 @@ def cpu_and_memory(shape: Shape, *kinds: str) -> dict[str, Any]:
 
 
 def accelerator_field(shape: Shape, kind: str) -> dict[str, Any]:
-    """Return a shape's accelerators as a container's `resources` have them; `kind` is the platform's name of theirs."""
+    """Return a shape's accelerators as a container's `resources` have them; `kind` is the platform's name for them."""
     count = str(shape.accelerators)
     return {"accelerator": {"count": count, "type": kind, "resourceCount": count, "resourceType": kind}}
 
@@ -41,7 +41,7 @@ def accelerator_name(name: str, shape: Shape, known: Collection[str]) -> str:
     Args:
         name: The shape's name, for the message.
         shape: The shape.
-        known: Those that the platform has.
+        known: The platform's accelerators.
 
     Raises:
         ConfigurationError: The platform has none of that name; the message names the nearest.
@@ -61,7 +61,7 @@ def container_of(specification: Specification, task: str) -> dict[str, Any]:
     """Return the container that a task runs.
 
     Raises:
-        ConfigurationError: There is no such task (the message names the nearest), or it runs none.
+        ConfigurationError: There is no such task (the message names the nearest), or it runs no container.
     """
     found = {name: each for graph in graphs(specification) for name, each in graph["tasks"].items()}
     running = {name: executor for name, each in found.items() if (executor := executor_of(specification, each)) and "container" in executor}
@@ -74,13 +74,13 @@ def container_of(specification: Specification, task: str) -> dict[str, Any]:
 
 
 def apply_retries(specification: Specification, retries: int) -> None:
-    """Have every task that runs in an image of ours started again when it fails, in place.
+    """Set a retry policy on every task that runs in one of the project's images, in place.
 
-    Not Google's own: a second start of those uploads or deploys once more.
+    Google's own components get none: a second attempt would upload or deploy again.
 
     Args:
         specification: The compiled pipeline.
-        retries: How often; 0 changes nothing. A task's outputs appear whole or not at all, and its writes are idempotent: a second start is safe.
+        retries: How often; 0 changes nothing. A task's outputs appear whole or not at all, and its writes are idempotent: a second attempt is safe.
     """
     for graph in graphs(specification) if retries else ():
         for task in graph["tasks"].values():

@@ -35,7 +35,7 @@ def apply_cache_policy(specification: Specification) -> None:
 
     A component is known by its image and the function it runs; a task's name gets suffixes and can be chosen freely.
     """
-    from intermodal.authoring.decorator import CACHED_WITH, UNCACHED  # kfp with it: a second, which those who only read a specification need not wait
+    from intermodal.authoring.decorator import CACHED_WITH, UNCACHED  # imports kfp, which takes a second; not needed to read a specification
 
     for graph in graphs(specification):
         for task in graph["tasks"].values():
@@ -45,7 +45,7 @@ def apply_cache_policy(specification: Specification) -> None:
 
 
 def changed_by(container: dict[str, Any]) -> str:
-    """Return what a task's container changes outside the run, as its component's contract names it; empty: nothing that is known of."""
+    """Return what a task's container changes outside the run, as its component's contract names it; empty: nothing known."""
     if "google-cloud-pipeline-components" in container.get("image", ""):
         return "google-cloud"
     from intermodal.authoring.decorator import CHANGES
@@ -54,7 +54,7 @@ def changed_by(container: dict[str, Any]) -> str:
 
 
 def _own_component(container: dict[str, Any]) -> str:
-    """Return the name of the component that a container of ours runs, its policy registered; empty: another image's."""
+    """Return the name of the project's component that a container runs, and register its policy; empty for other images."""
     arguments = container.get("args", [])
     name = str(arguments[arguments.index("--function_to_execute") + 1]) if "--function_to_execute" in arguments[:-1] else ""
     from intermodal.authoring.catalog import component_names, load_component
@@ -62,7 +62,7 @@ def _own_component(container: dict[str, Any]) -> str:
     if not image_of(container.get("image", "")):
         return ""
     if name in component_names():
-        load_component(name)  # another's registered its policy where the pipeline imported it
+        load_component(name)  # components of other packages registered theirs when the pipeline imported them
     return name.replace("_", "-")
 
 
@@ -73,7 +73,7 @@ def _is_set(task: dict[str, Any], name: str) -> bool:
 
 
 def forbid_caching(specification: Specification) -> Specification:
-    """Return a copy in which no task may be cached, nested ones included: a submission's own switch reaches root tasks only."""
+    """Return a copy in which no task may be cached, nested ones included: the switch of a submission applies to root tasks only."""
     copy = json.loads(json.dumps(specification))
     for graph in graphs(copy):
         for task in graph["tasks"].values():
@@ -82,7 +82,7 @@ def forbid_caching(specification: Specification) -> Specification:
 
 
 def forbid_caching_by_tag(specification: Specification) -> tuple[str, ...]:
-    """Forbid caching, in place, for tasks whose image goes by a tag: a platform's cache compares names, and the content behind a tag can change.
+    """Forbid caching, in place, for tasks whose image is referenced by tag: a platform's cache compares names, and a tag's content can change.
 
     Returns:
         The images of the tasks that might have been cached, sorted.

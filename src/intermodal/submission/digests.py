@@ -1,4 +1,4 @@
-"""The digest file: which bytes a build pushed for each image."""
+"""The digest file: the digest of each image that a build pushed."""
 
 import json
 import re
@@ -12,13 +12,13 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def read_digests(path: Path) -> dict[str, str]:
-    """Read a digest file: a JSON object of image name to ``sha256:…``; a variant with CUDA is ``train-gpu``.
+    """Read a digest file: a JSON object of image name to ``sha256:…``; ``train-gpu`` is the variant with CUDA.
 
     Raises:
-        ConfigurationError: The file is missing or not such an object, names an unknown image, or leaves one out: a release in which some
-            images go by tag is not reproducible.
+        ConfigurationError: The file is missing or not such an object, names an unknown image, or leaves one out: a release that
+            references some images by tag is not reproducible.
     """
-    text = read_text(path, "the build writes it, or leave --digests out to go by tag")
+    text = read_text(path, "the build writes it; without --digests images are referenced by tag")
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:  # RecursionError: nested thousands of levels deep

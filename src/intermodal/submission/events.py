@@ -1,4 +1,4 @@
-"""Events that start a run: what happened, which parameters it may set, and the key that makes a second delivery of the same event harmless."""
+"""Events that start a run: what happened, which parameters it may set, and the key that makes a repeated delivery harmless."""
 
 import base64
 import binascii
@@ -13,13 +13,13 @@ from intermodal.runtime.errors import ConfigurationError, nearest
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened, in the words of CloudEvents 1.0.
+    """An event, in the terms of CloudEvents 1.0.
 
     Attributes:
         id: Unique within `source`.
-        source: Who says so.
+        source: Where it comes from.
         type: For instance ``google.cloud.storage.object.v1.finalized``.
-        subject: What it happened to, for instance an object's name; may be empty.
+        subject: What it is about, for instance an object's name; may be empty.
         parameters: Pipeline parameters that the event carries; may be empty.
     """
 
@@ -30,10 +30,10 @@ class Event:
     parameters: dict[str, Any]
 
     def key(self, name: str) -> str:
-        """Return the submission key: the same for every delivery of this event, another for each name, so that one event may start several runs.
+        """Return the submission key: the same for every delivery of this event, but another for each name, so that one event can start several runs.
 
         Args:
-            name: What the run is called after: the configuration's `name`.
+            name: The configuration's `name`.
         """
         return "event-" + hashlib.sha256(f"{self.source}\0{self.id}\0{name}".encode()).hexdigest()[:24]
 
@@ -46,7 +46,7 @@ def parse_event(text: str) -> Event:
             CloudEvent, a Cloud Storage notification, or any object. An object's member ``parameters`` holds pipeline parameters.
 
     Raises:
-        ConfigurationError: It is none of these, or carries no id.
+        ConfigurationError: It is none of these, or has no id.
     """
     body = _object(text, "the event")
     if "message" in body and isinstance(body["message"], dict):
@@ -62,25 +62,25 @@ def parse_event(text: str) -> Event:
 
 
 def allowed_parameters(event: Event, allowed: Collection[str], where: str) -> dict[str, Any]:
-    """Return the parameters that an event carries, if it may decide them.
+    """Return the parameters that an event sets, if events may set them.
 
-    Whoever may publish an event is not whoever may change code: parameters name the repository whose code is run, the data, the gate's rules and
-    the served image.
+    People who may publish events need not be allowed to change code, and parameters choose the code that runs, the data, the gate's rules and the
+    served image.
 
     Args:
         event: The event.
         allowed: Names of the parameters that events may set.
-        where: What says so: a configuration's path, or empty where there is none.
+        where: The configuration's path, for the message; empty: there is none.
 
     Raises:
-        ConfigurationError: It carries another; the message names it and the remedy.
+        ConfigurationError: It sets another parameter; the message names it and the remedy.
     """
     if refused := sorted(set(event.parameters) - set(allowed)):
         near = f" ({nearest(refused[0], allowed)})" if allowed else ""
         remedy = f"list it under events.parameters of {where}" if where else "give --configuration FILE, whose events.parameters lists it"
         raise ConfigurationError(
-            f"the event sets the parameter{'s' if refused[1:] else ''} {', '.join(map(repr, refused))}, which events may not{near}; "
-            f"{remedy} if whoever may publish such an event may decide it, or send the event without"
+            f"the event sets the parameter{'s' if refused[1:] else ''} {', '.join(map(repr, refused))}, which events may not set{near}; "
+            f"{remedy} if everybody who can publish such an event may set it, or send the event without it"
         )
     return event.parameters
 
@@ -110,7 +110,7 @@ def _published(message: dict[str, Any], source: str) -> Event:
             data = _parsed(text, "data")
         except _NotJsonError:
             if text.lstrip().startswith("{"):
-                raise  # an object with a NaN or a comma too many: without it the run would have other parameters
+                raise  # a broken object, with a NaN for instance: the run must not go on without its parameters
             data = {}  # a message of plain text
     if isinstance(data, dict) and "specversion" in data:
         return _cloud_event(data)
@@ -150,7 +150,7 @@ class _NotJsonError(ConfigurationError):
 
 
 def _parsed(text: str, where: str) -> Any:
-    """Read JSON as RFC 8259 has it: no NaN, no infinity, and no text that UTF-8 cannot hold."""
+    """Read JSON as in RFC 8259: no NaN, no infinity, and no text that UTF-8 cannot hold."""
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:

@@ -1,4 +1,4 @@
-"""From what a user names, a configuration or a compiled file, to a run on this machine."""
+"""Runs a configuration or a compiled file on this machine."""
 
 import hashlib
 import json
@@ -35,23 +35,23 @@ def run_here(
     name: str | None = None,
     key: str | None = None,
 ) -> None:
-    """Run a pipeline to its end, and print what a person wants to know of it.
+    """Run a pipeline to its end, and print a summary.
 
     Args:
         pipeline: A configuration or a compiled file.
         home: Folder for runs, cache, stores and deployments.
-        console: Where progress and the end are shown.
+        console: Where progress and the summary are shown.
         parameters: Of a compiled file.
         overrides: `section.key=value` texts over a configuration.
-        profile: The same, of this machine's part of `targets.toml`: `overrides` win.
-        cached: Whether what earlier runs finished on equal inputs is reused.
+        profile: The same, from the local target of `targets.toml`; `overrides` win.
+        cached: Whether tasks reuse the outputs of earlier tasks with equal inputs.
         docker: Whether each task runs in a container of its image.
-        parallelism: How many tasks run at the same time. Default: as many as there are cores.
-        name: The run's name, for people. Default: the configuration's `name`; of a compiled file, the file's.
+        parallelism: Most tasks that run at the same time. Default: the number of cores.
+        name: The run's display name. Default: the configuration's `name`; of a compiled file, the file's.
         key: The same key twice is one run. Default: none.
 
     Raises:
-        IntermodalError: What stopped the run; see `LocalTarget.run`.
+        IntermodalError: The run failed; see `LocalTarget.run`.
         PlatformError: The key's run has failed.
     """
     documents = read_pipeline(pipeline)
@@ -71,7 +71,7 @@ def run_here(
     if key is None:
         run(console, cached, title)
         return
-    # A configuration's folder counts: its paths start there.
+    # The configuration's own path counts: relative paths in it start there.
     where = "" if compiled else str(pipeline.resolve())
     content = json.dumps([documents, parameters, profile, overrides, cached, where], sort_keys=True, default=str)
     digest = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,4 +1,4 @@
-"""A run's parameters, checked against the specification before anything leaves this machine."""
+"""A run's parameters, checked against the specification before anything is sent."""
 
 from collections.abc import Callable
 from pathlib import Path

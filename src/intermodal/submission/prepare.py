@@ -1,4 +1,4 @@
-"""From what a user names, a configuration or a compiled file, to a submission that a platform takes."""
+"""Makes a submission for a platform from a configuration or a compiled file."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from intermodal.submission.events import Event, allowed_parameters
 from intermodal.submission.parameters import check_parameters
 
 _NAME_LENGTH = 60
-#: The label that bears the configuration's name, where a platform has labels.
+#: The label with the configuration's name, where a platform has labels.
 NAME_LABEL = "intermodal-name"
 
 
@@ -45,11 +45,11 @@ class Destination:
         return self.platform.name
 
     def known(self, digests: dict[str, str]) -> dict[str, Any]:
-        """Return what the platform knows of itself, by configuration key; see `Platform.known`."""
+        """Return the settings that the platform itself supplies, by configuration key; see `Platform.known`."""
         return self.platform.known(self.settings, digests)
 
     def open(self) -> RemoteTarget:
-        """Return the platform behind it; nothing is asked of it yet.
+        """Return the platform's client; it sends no request yet.
 
         Raises:
             MachineError: The platform's client is not installed.
@@ -84,16 +84,16 @@ def prepare(
     key: str,
     cached: bool | None = None,
 ) -> Submission:
-    """Compile where needed, check the parameters, and stage what tasks need of this machine.
+    """Compile where needed, check the parameters, and stage the files of this machine that tasks need.
 
     Args:
-        pipeline: A configuration, compiled on the way, or a compiled file.
+        pipeline: A configuration, which is compiled first, or a compiled file.
         destination: Where it goes.
-        configuration: Where the data, code and stores of a compiled file are described. Default: `parameters` say it all.
-        parameters: Win over the configuration's.
+        configuration: Of a compiled file: the configuration with its data, code and stores. Default: none; `parameters` has them.
+        parameters: Override the configuration's.
         overrides: `section.key=value` texts over the configuration, after the target's own `set`.
-        digests: Image name to digest. A compiled file keeps its tasks' images; the predictor's goes by them in either case.
-        name: For people. Default: the configuration's `name`; of a compiled file without one, the file's.
+        digests: Image name to digest. A compiled file keeps its tasks' images; the predictor's image always takes its digest from here.
+        name: The run's display name. Default: the configuration's `name`; of a compiled file without one, the file's.
         key: See `interface.submission_key`.
         cached: See `interface.Submission`.
 
@@ -116,10 +116,10 @@ def prepare(
         specification, platform = compile_for(destination.name, job, destination=destination, digests=digests)
     refuse_errors([specification, *([platform] if platform else [])], destination.name, str(pipeline))
     given = parameters or {}
-    arguments = _arguments(job, destination, given, nowhere=True) if job else {}
+    arguments = _arguments(job, destination, given, stage=False) if job else {}
     checked = check_parameters(specification, arguments | given)
     if job:
-        checked |= _arguments(job, destination, given)
+        checked |= _arguments(job, destination, given, stage=True)
     return Submission(
         specification=specification,
         platform=platform,
@@ -136,7 +136,7 @@ def prepare(
 def compiled_documents(
     pipeline: Path, destination: Destination, digests: dict[str, str] | None = None
 ) -> tuple[list[dict[str, Any]], tuple[str, ...], tuple[str, ...]]:
-    """Return a pipeline's documents for a target, the images whose tasks are not cached there, as they go by a tag, and what a person should know.
+    """Return a pipeline's documents for a target, the images referenced by tag, whose tasks are not cached there, and notes for the user.
 
     Args:
         pipeline: A configuration, compiled on the way, or a compiled file.
@@ -207,7 +207,7 @@ def profile_settings(changed: dict[str, Any]) -> list[str]:
     """Return a target's `set` as `section.key=value` texts.
 
     Raises:
-        ConfigurationError: It names another pipeline: targets.toml may lie in a bucket, while code is named by files that are reviewed with it.
+        ConfigurationError: It sets `pipeline`: targets.toml may be in a bucket, but code must be named by files that are reviewed with it.
     """
     if "pipeline" in changed:
         raise ConfigurationError("targets.toml: `set` cannot change `pipeline`, which names code; write it in the configuration")
@@ -237,11 +237,11 @@ def compile_for(
     return specification, target.platform_document(specification)
 
 
-def _arguments(job: Job, destination: Destination, given: Collection[str], *, nowhere: bool = False) -> dict[str, Any]:
-    """Return the configuration's arguments but those given, the files of this machine staged below the artifact root, or `nowhere` yet."""
+def _arguments(job: Job, destination: Destination, given: Collection[str], *, stage: bool) -> dict[str, Any]:
+    """Return the configuration's arguments without those given; files of this machine are uploaded below the artifact root where `stage` says so."""
     staging = Staging(destination.settings.root, destination.settings.root_endpoint)
-    folder = (lambda path: "") if nowhere else staging.stage
-    source = (lambda path, pattern: "") if nowhere else staging.stage
+    folder = staging.stage if stage else (lambda path: "")
+    source = staging.stage if stage else (lambda path, pattern: "")
     return job.arguments(destination.name, Place(job.base, folder, source, _refuse_home), without=frozenset(given))
 
 
