@@ -19,7 +19,7 @@ def lint(source: Path | str, target: str | None = None) -> list[Finding]:
 
     Args:
         source: A compiled pipeline or component: the file as a `Path`, or its text as a `str`.
-        target: A platform. Default: each; every finding says where it holds.
+        target: A platform. Default: all; every finding names its platforms.
 
     Returns:
         The findings, errors first, then by line. A file that is not a compiled pipeline gives one.
@@ -40,8 +40,8 @@ def lint_documents(documents: list[dict[str, Any]], target: str | None, name: st
 
     Args:
         documents: The specification, and the platform's document if there is one.
-        target: A platform, or None for each.
-        name: What stands for the file's name in findings.
+        target: A platform, or None for all.
+        name: The file's name in findings.
     """
     platforms = _platforms(target)
     try:
@@ -71,12 +71,12 @@ def _findings(document: Document, platforms: Iterable[str]) -> list[Finding]:
     for rule in rules():
         if not shaped and not rule.untyped:
             continue
-        holds = tuple(each for each in platforms if not rule.platforms or each in rule.platforms)
-        for complaint in rule.check(document) if holds else ():
+        applies_to = tuple(each for each in platforms if not rule.platforms or each in rule.platforms)
+        for complaint in rule.check(document) if applies_to else ():
             line = document.line(complaint.place)
             where = f"{document.path}:{line}" if line else document.path
             where = f"{where} {'.'.join(map(str, complaint.place[1:]))}".rstrip()
-            finding = Finding(rule.id, rule.severity, where, complaint.what, rule.why, complaint.remedy, rule.basis, holds, rule.source)
+            finding = Finding(rule.id, rule.severity, where, complaint.what, rule.why, complaint.remedy, rule.basis, applies_to, rule.source)
             found[finding] = line
     return sorted(found, key=lambda each: (each.severity, found[each], each.rule, each.where, each.what))
 

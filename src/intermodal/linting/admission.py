@@ -1,4 +1,4 @@
-"""Compiled files from anywhere: read, distinguished from configurations, and refused where a platform would refuse them."""
+"""Reads compiled files, distinguishes them from configurations, and refuses those that a platform would refuse."""
 
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ def refuse_errors(documents: list[dict[str, Any]], target: str | None, name: str
 
     Args:
         documents: The specification, and the platform's document if there is one.
-        target: A platform; None: what all would refuse.
-        name: What stands for the file's name.
+        target: A platform; None: only what every platform would refuse.
+        name: The file's name in the message.
 
     Raises:
         ConfigurationError: There are errors; the message has the first five.
@@ -35,7 +35,7 @@ def is_compiled(documents: list[dict[str, Any]]) -> bool:
 
 
 def read_pipeline(path: Path) -> list[dict[str, Any]]:
-    """Return the YAML documents of a configuration, one that comes with the package included, or of a compiled pipeline.
+    """Return the YAML documents of a configuration, also one that comes with the package, or of a compiled pipeline.
 
     Raises:
         ConfigurationError: The file is missing, is not YAML, or is neither.

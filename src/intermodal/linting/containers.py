@@ -1,4 +1,4 @@
-"""Rules on what a container needs to start: its image, resources, environment, and the size of what it is handed."""
+"""Rules on what a container needs to start: its image, resources, environment, and the size of its inputs."""
 
 import json
 import math
@@ -19,9 +19,9 @@ _IMAGE = re.compile(
     r"(?::\w[\w.-]{0,127})?(?:@(?:sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}))?",
     re.ASCII,
 )
-#: Of the name; the grammar's own limit.
+#: The longest name that the grammar allows.
 _LONGEST_IMAGE = 255
-#: Linux takes no argument or variable longer than this, its end included (MAX_ARG_STRLEN).
+#: Bytes of the longest argument or variable on Linux, with its final NUL (MAX_ARG_STRLEN).
 _LONGEST_ARGUMENT = 131_072
 #: Docker starts no container with less memory.
 _LEAST_MEMORY = 6 * 2**20
@@ -32,7 +32,7 @@ _SHELL_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 @rule(
     "image",
     basis="enforced",
-    why="without an image that can be named there is nothing to start",
+    why="without a valid image there is nothing to start",
     source="Kubernetes, InvalidImageName; github.com/distribution/reference 0.6.0",
 )
 def _images(document: Document) -> Iterator[Complaint]:
@@ -50,14 +50,14 @@ def _images(document: Document) -> Iterator[Complaint]:
 @rule(
     "image-registry",
     severity="warning",
-    why="without a registry the image is looked for on Docker Hub, where it is not",
+    why="without a registry the image is pulled from Docker Hub, which does not have it",
     source="container image references",
 )
 def _registries(document: Document) -> Iterator[Complaint]:
     for place, container in document.containers():
         image = container.get("image")
         if isinstance(image, str) and "/" not in image and image_of(image):
-            remedy = "compile with a profile of targets.toml, whose image_repository is put before it"
+            remedy = "compile with a profile of targets.toml: its image_repository goes before the name"
             yield Complaint((*place, "image"), f"the image {image!r} names no registry", remedy)
             return
 
@@ -65,21 +65,21 @@ def _registries(document: Document) -> Iterator[Complaint]:
 @rule(
     "quantity",
     basis="enforced",
-    why="a task whose CPU or memory cannot be read, or is not above zero, is not started",
+    why="a task whose CPU or memory cannot be read, or is not above zero, does not start",
     source=f"{_KUBERNETES}, ParseQuantity",
 )
 def _quantities(document: Document) -> Iterator[Complaint]:
     for place, resources in resources_of(document):
         for key, kind, value in bounds(resources):
             try:
-                # kfp takes a K for thousands, and so may Vertex AI; Kubernetes has a rule of its own.
+                # kfp takes a K for thousands, and so may Vertex AI; a rule of its own checks it for Kubernetes.
                 number = parse_quantity(value.replace("K", "k") if value.endswith("K") else value) if isinstance(value, str) else float(value)
             except ValueError:
                 example = "500m, 2 or 0.5" if kind == "cpu" else "512Mi, 4G or 16Gi"
                 yield Complaint((*place, key), f"{key} is {value!r}", f"write a quantity such as {example} (thousands are k, never K)")
                 continue
             if not math.isfinite(number) or number < 0 or (number == 0 and isinstance(value, str)):
-                yield Complaint((*place, key), f"{key} is {value!r}", "ask for more than nothing, or leave it out")
+                yield Complaint((*place, key), f"{key} is {value!r}", "give a number above zero, or leave it out")
 
 
 @rule(
@@ -101,7 +101,7 @@ def _units(document: Document) -> Iterator[Complaint]:
 @rule(
     "resource-spellings",
     severity="warning",
-    why="Kubeflow takes the quantity where there is one, older readers the number: the task gets another size than one of them says",
+    why="Kubeflow reads the quantity where there is one, older versions the number: the size of the task depends on the version",
     source="kubeflow/pipelines, backend/src/v2/driver, getPodResource",
 )
 def _spellings(document: Document) -> Iterator[Complaint]:
@@ -112,12 +112,12 @@ def _spellings(document: Document) -> Iterator[Complaint]:
                 if len(found) > 1 and not math.isclose(*found, rel_tol=0.01):
                     key = f"resource{kind.title()}{bound}"
                     what = f"{kind}{bound} is {resources[f'{kind}{bound}']:g}, and {key} is {resources[key]!r}"
-                    yield Complaint((*place, key), what, "set it where the pipeline is written, and compile again: kfp writes both")
+                    yield Complaint((*place, key), what, "set it in the pipeline's code and compile again: kfp writes both")
 
 
 @rule(
     "accelerator-count",
-    why="an accelerator needs a type and a whole number from 1: with half of it the task starts without one",
+    why="an accelerator needs a type and a count of 1 or more: if one of them is missing, the task starts without an accelerator",
     source="kubeflow/pipelines, backend/src/v2/driver, initPodSpecPatch; Kubernetes documentation, extended resources",
 )
 def _accelerators(document: Document) -> Iterator[Complaint]:
@@ -137,7 +137,7 @@ def _accelerators(document: Document) -> Iterator[Complaint]:
 @rule(
     "negative-count",
     basis="inferred",
-    why="a count or a duration below zero means nothing: retries are off or endless, parallelism has no limit",
+    why="a negative count or duration has no meaning: retries are off or endless, parallelism has no limit",
     source="kubeflow/pipelines, backend/src/v2/compiler/argocompiler, which passes them on; pipeline_spec.proto, RetryPolicy",
 )
 def _counts(document: Document) -> Iterator[Complaint]:
@@ -153,7 +153,7 @@ def _counts(document: Document) -> Iterator[Complaint]:
                         yield Complaint((*graph.place, "tasks", name, owner, key), f"{key} of {name!r} is {value!r}", "give zero or more")
 
 
-@rule("environment-name", basis="enforced", why="a pod with such a variable is refused", source=f"{_KUBERNETES}, IsRelaxedEnvVarName")
+@rule("environment-name", basis="enforced", why="Kubernetes refuses a pod with such a variable", source=f"{_KUBERNETES}, IsRelaxedEnvVarName")
 def _variables(document: Document) -> Iterator[Complaint]:
     for place, name in _environment(document):
         if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
@@ -182,15 +182,15 @@ def _shell_variables(document: Document) -> Iterator[Complaint]:
 def _twice(document: Document) -> Iterator[Complaint]:
     seen: dict[tuple[Any, Any], Place] = {}
     for place, name in _environment(document):
-        # The executor's label stands at the fourth place of a specification, at the sixth of a platform's document.
+        # The executor's label is the fourth key in a specification, the sixth in a platform's document.
         key = (place[3] if place[0] == 0 else place[5], str(name))
         if key in seen:
-            yield Complaint(place, f"the environment variable {name!r} of {key[0]!r} is there twice", "leave one of them")
+            yield Complaint(place, f"the environment variable {name!r} of {key[0]!r} is there twice", "keep one of them")
         seen.setdefault(key, place)
 
 
 def _environment(document: Document) -> Iterator[tuple[Place, Any]]:
-    """Yield (place, name) of every environment variable of a container: its own, and those that Kubernetes' options give it."""
+    """Yield (place, name) of every environment variable of a container: its own, and those from its Kubernetes options."""
     for place, container in document.containers():
         for index, variable in enumerate(container.get("env") or []):
             yield (*place, "env", index, "name"), mapping(variable).get("name", "")
@@ -214,7 +214,7 @@ def _listed(owner: dict[str, Any], key: str) -> list[Any]:
     source="execve(2), MAX_ARG_STRLEN; the launcher's --executor_input",
 )
 def _arguments(document: Document) -> Iterator[Complaint]:
-    remedy = "put it in a file or an artifact, and pass where it is"
+    remedy = "put it in a file or an artifact, and pass its path"
     for place, container in document.containers():
         for member in ("command", "args"):
             for index, text in enumerate(container.get(member) or []):

@@ -1,4 +1,4 @@
-"""What a rule says about a file, and the register of all rules."""
+"""Rules, their findings, and the list of all rules."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Literal
 from intermodal.linting.document import Document, Place
 
 Severity = Literal["error", "warning"]
-#: enforced: a client or a service was seen to refuse it. documented: a reference or a proto says so. inferred: what is known leads there.
+#: enforced: a client or a service was seen to refuse it. documented: a reference or a proto says so. inferred: concluded from what is known.
 Basis = Literal["enforced", "documented", "inferred"]
 
 
@@ -17,14 +17,14 @@ class Finding:
 
     Attributes:
         rule: The rule's id.
-        severity: `error`: the platform refuses it or the run fails; `warning`: it runs, but not as it reads.
+        severity: `error`: the platform refuses it or the run fails; `warning`: it runs, but not as the file says.
         where: File, line and path within the document.
         what: What is there.
-        why: What the platform makes of it.
+        why: What the platform does with it.
         remedy: What to do.
-        basis: How it is known.
-        platforms: Where it holds.
-        source: What says so.
+        basis: How this is known.
+        platforms: Where it applies.
+        source: Where this is known from.
     """
 
     rule: str
@@ -49,7 +49,7 @@ class Complaint:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule; see `Finding` for the words. No `platforms`: it holds on each. `untyped`: it also holds where the protos already found a wrong type."""
+    """A rule; see `Finding`. No `platforms`: it applies to all. `untyped`: it is checked even if the protos already found a wrong type."""
 
     id: str
     platforms: tuple[str, ...]
@@ -61,7 +61,7 @@ class Rule:
     untyped: bool = False
 
 
-#: Every rule, in the order of their modules; `linting.rules` loads the platforms' own.
+#: Every rule, in the order of their modules; `linting.rules` adds the platforms' own.
 RULES: list[Rule] = []
 
 
@@ -79,9 +79,9 @@ def rule(
 
     Args:
         identifier: The rule's id.
-        why: What the platform makes of it, one clause.
+        why: What the platform does with it, one clause.
         source: Where that is known from.
-        platforms: Where it holds. Default: on every platform.
+        platforms: Where it applies. Default: on every platform.
         severity: See `Finding`.
         basis: See `Finding`.
         untyped: See `Rule`.

@@ -1,4 +1,4 @@
-"""Rules on placeholders: what a platform puts in the place of `{{$…}}`, and what it leaves as it is written."""
+"""Rules on placeholders: what a platform replaces `{{$…}}` with, and what it leaves as written."""
 
 import re
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ _MACRO = re.compile(r"\[\[(?:ScheduledTime|CurrentTime|Index|RunUUID|JobUUID|Job
     "placeholder",
     severity="warning",
     basis="inferred",
-    why="a placeholder that names nothing reaches the program as it is written",
+    why="the platform does not replace a placeholder for an unknown name: the program gets it as written",
     source="kfp SDK 2.17, placeholders of a container component",
 )
 def _names(document: Document) -> Iterator[Complaint]:
@@ -56,7 +56,7 @@ def _names(document: Document) -> Iterator[Complaint]:
     "placeholder-syntax",
     severity="warning",
     basis="documented",
-    why="a placeholder that is not closed, or that no platform knows, reaches the program as it is written",
+    why="the platform does not replace a placeholder that it does not know or that is not closed: the program gets it as written",
     source="kfp SDK 2.17, kfp.dsl placeholders; google-cloud-pipeline-components 2.22 for those of Vertex AI",
 )
 def _syntax(document: Document) -> Iterator[Complaint]:
@@ -78,7 +78,7 @@ def _syntax(document: Document) -> Iterator[Complaint]:
     "schedule-macro",
     severity="warning",
     basis="enforced",
-    why="a recurring run passes it on as it is written: it belongs to Kubeflow Pipelines 1",
+    why="a recurring run does not replace it: it belongs to Kubeflow Pipelines 1",
     source="a Kubeflow Pipelines 2.17 backend",
 )
 def _macros(document: Document) -> Iterator[Complaint]:
@@ -94,7 +94,7 @@ def _macros(document: Document) -> Iterator[Complaint]:
 
 
 def _texts_of_executors(document: Document) -> Iterator[tuple[str, Place, str]]:
-    """Yield (executor, place, text) of all that may hold placeholders and is not a task's input."""
+    """Yield (executor, place, text) of all that may contain placeholders, without tasks' inputs."""
     for label, executor in document.executors.items():
         for kind in ("container", "importer"):
             if kind in mapping(executor):

@@ -1,4 +1,4 @@
-"""What of a document its proto does not take: every unknown field and wrong type, each with its place."""
+"""The parts of a document that do not fit its proto: every unknown field and wrong type, with its place."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,14 +18,14 @@ UNPARSED = (json_format.ParseError, TypeError, ValueError, OverflowError, Attrib
 def unparsed(value: Any, message: type[Message], place: Place, remedy: str) -> Iterator[Complaint]:
     """Yield what strict parsing refuses.
 
-    `json_format.ParseDict` judges. It stops at the first problem and does not always say where that is, so once it refuses the whole, it is
-    asked about each field alone.
+    `json_format.ParseDict` decides. It stops at the first problem and does not always say where that is, so when it refuses the whole, each field
+    is parsed on its own.
 
     Args:
         value: The document, or a part of it.
-        message: The proto that it should be.
-        place: Where the value stands.
-        remedy: What to do where there is nothing nearer.
+        message: The class of the proto.
+        place: Where the value is.
+        remedy: The remedy where no similar name is known.
     """
     try:
         json_format.ParseDict(value, message())
@@ -46,7 +46,7 @@ def _fields(value: Any, descriptor: Descriptor, place: Place, remedy: str) -> It
     for choice in descriptor.oneofs:
         given = sorted({str(key) for key, each in value.items() if each is not None and key in known and known[key].containing_oneof is choice})
         if len(given) > 1:
-            yield Complaint((*place, given[-1]), f"{descriptor.name} has {' and '.join(given)}, of which there can be one", "take the others out")
+            yield Complaint((*place, given[-1]), f"{descriptor.name} has {' and '.join(given)}, of which only one is allowed", "remove the others")
     for key, each in value.items():
         if key not in known:
             names = sorted(field.json_name for field in descriptor.fields)

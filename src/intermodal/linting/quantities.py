@@ -17,10 +17,10 @@ _MOST_DIGITS = 64
 
 
 def parse_quantity(text: str) -> float:
-    """Return the number that a Kubernetes quantity is.
+    """Return a Kubernetes quantity as a number.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is no quantity.
     """
     match = _QUANTITY.fullmatch(text) if len(text) <= _MOST_DIGITS else None
     if match is None:
@@ -30,12 +30,12 @@ def parse_quantity(text: str) -> float:
 
 
 def is_given_at_run_time(value: Any) -> bool:
-    """Whether a placeholder stands for the value."""
+    """Whether the value is a placeholder."""
     return isinstance(value, str) and "{{" in value
 
 
 def resources_of(document: Document) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """Yield (place, resources) of every container that says what it needs."""
+    """Yield (place, resources) of every container that has any."""
     for place, container in document.containers():
         if found := mapping(container.get("resources")):
             yield (*place, "resources"), found

@@ -1,4 +1,4 @@
-"""Rules on secrets that a compiled file spells out: it is committed, uploaded, and shown to everybody who may see the run."""
+"""Rules on secrets in a compiled file, which is committed, uploaded, and shown to everybody who can see the run."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from intermodal.linting.document import Document, Place, mapping
 from intermodal.linting.finding import Complaint, rule
 
 _NAME = re.compile(r"(?:^|_|-)(?:password|passwd|secret|token|api_?key|private_?key|access_?key)$", re.IGNORECASE)
-#: What is plainly no secret itself: nothing, a reference to a variable, a placeholder, a path, a resource's name.
+#: What is clearly no secret: nothing, a reference to a variable, a placeholder, a path, a resource's name.
 _REFERENCE = re.compile(r"|\*+|\$.*|.*\{\{.*|/.*|projects/.*|[a-z]+://.*|<.*>", re.DOTALL)
 _IN_URI = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/@:'\"]{0,100}:([^\s/@'\"]{1,200})@", re.IGNORECASE)
 _KINDS = {
@@ -22,7 +22,7 @@ _KINDS = {
     "a Hugging Face token": re.compile(r"\bhf_[A-Za-z]{30,}\b"),
     "a signed token (JWT)": re.compile(r"\beyJ[0-9A-Za-z_-]{10,}\.eyJ[0-9A-Za-z_-]{10,}\.[0-9A-Za-z_-]{10,}"),
 }
-#: What every pattern above needs: most texts have none of it, and are read once.
+#: A quick first test: every pattern above needs one of these, and most texts have none.
 _HINT = re.compile("://|-----BEGIN|AKIA|ASIA|AIza|ya29|gh[pousr]_|github_pat_|glpat-|xox|hf_|eyJ", re.IGNORECASE)
 
 
@@ -30,11 +30,11 @@ _HINT = re.compile("://|-----BEGIN|AKIA|ASIA|AIza|ya29|gh[pousr]_|github_pat_|gl
     "plain-secret",
     severity="warning",
     basis="inferred",
-    why="the file is committed, uploaded, and shown to all who may see the run",
+    why="the file is committed, uploaded, and shown to everybody who can see the run",
     source="Kubernetes documentation, Good practices for Secrets; Secret Manager documentation, best practices",
 )
 def _secrets(document: Document) -> Iterator[Complaint]:
-    remedy = "take it out, renew it, and give the task the secret by its name (tasks.NAME.secrets of targets.toml)"
+    remedy = "remove it, renew it, and give the task the secret by its name (tasks.NAME.secrets of targets.toml)"
     for place, text in _texts(document):
         if not _HINT.search(text):
             continue
@@ -45,7 +45,7 @@ def _secrets(document: Document) -> Iterator[Complaint]:
                 yield Complaint(place, f"there is {kind}", remedy)
     for place, name, value in _named(document):
         if isinstance(value, str) and _NAME.search(str(name)) and not _REFERENCE.fullmatch(value):
-            yield Complaint(place, f"{name!r} has its value in the file", remedy)
+            yield Complaint(place, f"the value of {name!r} is in the file", remedy)
 
 
 def _texts(document: Document) -> Iterator[tuple[Place, str]]:

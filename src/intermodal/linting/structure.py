@@ -1,4 +1,4 @@
-"""Rules on what every compiled file must be: parsed by its protos, with every reference leading somewhere."""
+"""Rules that every compiled file must follow: its protos can parse it, and every reference leads to something that exists."""
 
 import re
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ KINDS: dict[str, Any] = {
 }
 
 
-#: Of both versions of the specification, as their protos call them.
+#: Types of both versions of the specification, by the names in their protos.
 _TYPES = {*KINDS, "TASK_FINAL_STATUS", "TASK_CONFIG", "INT", "DOUBLE"}
 
 
@@ -42,7 +42,7 @@ def _deployment(document: Document) -> Iterator[Complaint]:
 
 
 def shaped(document: Document) -> bool:
-    """Whether everything is of the type that its proto says; only then can rules rely on what they read. Unknown fields do not matter."""
+    """Whether every field has the type in its proto, so that rules can rely on it. Unknown fields do not matter."""
     try:
         json_format.ParseDict(document.specification, pipeline_spec_pb2.PipelineSpec(), ignore_unknown_fields=True)
         deployment = mapping(document.specification.get("deploymentSpec"))
@@ -78,7 +78,7 @@ def _components(document: Document) -> Iterator[Complaint]:
         for name, task in graph.tasks.items():
             if document.component_of(task) is None:
                 wanted = str(mapping(task.get("componentRef")).get("name"))
-                what = f"the task {name!r} uses the component {wanted!r}, which is not there"
+                what = f"the task {name!r} uses the component {wanted!r}, which does not exist"
                 yield Complaint((*graph.place, "tasks", name, "componentRef"), what, f"{nearest(wanted, document.components)}; {_COMPILE}")
 
 
@@ -89,7 +89,7 @@ def _executors(document: Document) -> Iterator[Complaint]:
         if label is None and "dag" not in mapping(component):
             yield Complaint((0, "components", name), f"the component {name!r} has neither an executor nor a graph", _COMPILE)
         elif label is not None and label not in document.executors:
-            what = f"the component {name!r} uses the executor {label!r}, which is not there"
+            what = f"the component {name!r} uses the executor {label!r}, which does not exist"
             yield Complaint((0, "components", name, "executorLabel"), what, f"{nearest(str(label), document.executors)}; {_COMPILE}")
     for label, executor in document.executors.items():
         if not set(mapping(executor)) & {"container", "importer", "resolver", "customJob"}:
@@ -107,12 +107,12 @@ def _unused(document: Document) -> Iterator[Complaint]:
     used = {str(mapping(task.get("componentRef")).get("name")) for graph in document.graphs() for task in graph.tasks.values()}
     for name in document.components:
         if name not in used:
-            yield Complaint((0, "components", name), f"no task uses the component {name!r}", f"take it out, or add its task; {_COMPILE}")
+            yield Complaint((0, "components", name), f"no task uses the component {name!r}", f"remove it, or add its task; {_COMPILE}")
 
 
 @rule(
     "importer",
-    why="an importer needs one URI, one type and one output, or it fails at its start",
+    why="an importer needs one URI, one type and one output, or it fails as soon as it starts",
     source="kubeflow/pipelines, backend/src/v2/component/importer_launcher.go",
 )
 def _importers(document: Document) -> Iterator[Complaint]:
@@ -153,16 +153,16 @@ def _tasks(document: Document) -> Iterator[Complaint]:
             for before in task.get("dependentTasks") or []:
                 if before not in graph.tasks:
                     yield Complaint(
-                        (*place, "dependentTasks"), f"{name!r} waits for {before!r}, which is not there", nearest(str(before), graph.tasks)
+                        (*place, "dependentTasks"), f"{name!r} waits for {before!r}, which does not exist", nearest(str(before), graph.tasks)
                     )
             for key, source in mapping(mapping(task.get("inputs")).get("parameters")).items():
                 ended = mapping(mapping(source).get("taskFinalStatus")).get("producerTask")
                 if ended is not None and ended not in graph.tasks:
-                    what = f"{name!r} asks how {ended!r} ended, which is not there"
+                    what = f"{name!r} reads the final status of {ended!r}, which does not exist"
                     yield Complaint((*place, "inputs", "parameters", key), what, nearest(str(ended), graph.tasks))
             for where, producer, kind, key in reads(task):
                 if producer not in graph.tasks:
-                    yield Complaint((*place, *where), f"{name!r} reads from {producer!r}, which is not there", nearest(str(producer), graph.tasks))
+                    yield Complaint((*place, *where), f"{name!r} reads from {producer!r}, which does not exist", nearest(str(producer), graph.tasks))
                 elif (component := document.component_of(graph.tasks[producer])) is not None:
                     known = mapping(mapping(component.get("outputDefinitions")).get(kind))
                     if key not in known:
@@ -196,10 +196,10 @@ def _inputs(document: Document) -> Iterator[Complaint]:
                 given = mapping(mapping(task.get("inputs")).get(kind))
                 place = (*graph.place, "tasks", name, "inputs", kind)
                 for key in sorted(set(given) - set(known)):
-                    if not key.startswith("pipelinechannel--"):  # what a condition reads need not be an input of what it guards
+                    if not key.startswith("pipelinechannel--"):  # a condition may read what the component behind it does not take
                         yield Complaint((*place, key), f"{name!r} is given {key!r}, which its component does not take", nearest(key, known))
                 for key, source in given.items():
-                    # A constant may be empty, or null; what else a source may be never is.
+                    # A constant may be empty or null; any other source may not.
                     if not any(value for value in mapping(source).values()):
                         yield Complaint((*place, key), f"{name!r} is given nothing for {key!r}", _COMPILE)
                 for key, definition in known.items():
@@ -268,7 +268,7 @@ def _lengths(document: Document) -> Iterator[Complaint]:
 
 
 def find_cycle(edges: dict[str, set[str]]) -> list[str]:
-    """Return the names that a cycle runs through: without those that lead nowhere, and those that nothing leads to."""
+    """Return the names on cycles: those that remain when names without a successor or predecessor are removed again and again."""
     left = dict(edges)
     while True:
         reached = {name for others in left.values() for name in others}

@@ -22,7 +22,7 @@ _SYSTEM_TYPES = sorted(each.schema_title for each in vars(artifact_types).values
 _CONDITION = re.compile(r"inputs\.(?:parameter_values|parameters|artifacts)\[\\*['\"](.+?)\\*['\"]\]")
 
 
-@rule("output-reference", why="a graph cannot return what none of its tasks makes", source=_PROTO)
+@rule("output-reference", why="a graph cannot return what none of its tasks produces", source=_PROTO)
 def _outputs(document: Document) -> Iterator[Complaint]:
     for graph in document.graphs():
         for kind, member in (("parameters", "outputParameterKey"), ("artifacts", "outputArtifactKey")):
@@ -30,7 +30,7 @@ def _outputs(document: Document) -> Iterator[Complaint]:
             for name in mapping(graph.defined.get(kind)):
                 if not any(next(_selectors(mapping(made.get(each))), None) for each in (name, f"output__{name}")):
                     place = (*graph.place[:-1], "outputDefinitions", kind, name)
-                    yield Complaint(place, f"the output {name!r} is defined, and nothing makes it", _COMPILE)
+                    yield Complaint(place, f"the output {name!r} is defined, but no task produces it", _COMPILE)
             for name, output in made.items():
                 place = (*graph.place, "outputs", kind, name)
                 if not _is_among(name, mapping(graph.defined.get(kind))):
@@ -38,7 +38,7 @@ def _outputs(document: Document) -> Iterator[Complaint]:
                 for selector in _selectors(mapping(output)):
                     producer, key = selector.get("producerSubtask"), selector.get(member)
                     if producer not in graph.tasks:
-                        yield Complaint(place, f"{name!r} comes from {producer!r}, which is not there", nearest(str(producer), graph.tasks))
+                        yield Complaint(place, f"{name!r} comes from {producer!r}, which does not exist", nearest(str(producer), graph.tasks))
                     elif (component := document.component_of(graph.tasks[producer])) is not None:
                         known = mapping(mapping(component.get("outputDefinitions")).get(kind))
                         if not _is_among(str(key), known):
@@ -118,9 +118,9 @@ def _types(document: Document) -> Iterator[Complaint]:
                     continue
                 found = _type_of(document, graph.tasks, made[key]) if key in made else _input_type(graph.inputs, mapping(source))
                 if found == "STRING" and (graph.place[2], mapping(source).get("componentInputParameter")) in items:
-                    continue  # kfp calls an item STRING where the list does not say what is in it
+                    continue  # kfp gives an item the type STRING where the type of the list's items is not known
                 if wanted in KINDS and found in KINDS and wanted != found and (found, wanted) != ("NUMBER_INTEGER", "NUMBER_DOUBLE"):
-                    yield Complaint(place, f"{key!r} of {name!r} is {found}, and its component takes {wanted}", _COMPILE)
+                    yield Complaint(place, f"{key!r} of {name!r} is {found}, but its component takes {wanted}", _COMPILE)
 
 
 @rule(
@@ -144,7 +144,7 @@ def _literals(document: Document) -> Iterator[Complaint]:
     "artifact-type",
     severity="warning",
     basis="enforced",
-    why="the program is handed an artifact of another type than it was written for, or one where it expects a list",
+    why="the program gets an artifact of another type than it was written for, or one where it expects a list",
     source="kfp SDK 2.17, which refuses to compile it",
 )
 def _artifact_types(document: Document) -> Iterator[Complaint]:
@@ -168,7 +168,7 @@ def _artifact_types(document: Document) -> Iterator[Complaint]:
                 producer = document.component_of(graph.tasks.get(str(selector.get("producerSubtask")), {}))
                 given = mapping(mapping(mapping(producer).get("outputDefinitions")).get("artifacts")).get(str(selector.get("outputArtifactKey")))
                 if given is not None:
-                    # What a loop makes one of, its graph returns a list of.
+                    # A loop's graph returns a list of what one iteration returns.
                     yield from _misfit(
                         (*graph.place, "outputs", "artifacts", name), f"the output {name!r}", mapping(given), mapping(defined), lists=False
                     )
@@ -200,23 +200,23 @@ def _schemas(document: Document) -> Iterator[Complaint]:
 
 @rule(
     "exit-task",
-    why="a task that runs whatever happened waits for one other, and nothing waits for it; only such a task can ask how another ended",
+    why="an exit task waits for exactly one other task, and no task waits for it; only an exit task can read the final status of another",
     source="kubeflow/pipelines, backend/src/v2/compiler/argocompiler/dag.go, exit-hook; pipeline_spec.proto, TriggerPolicy",
 )
 def _exit_tasks(document: Document) -> Iterator[Complaint]:
     for graph in document.graphs():
         ends = {name for name, task in graph.tasks.items() if mapping(task.get("triggerPolicy")).get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED"}
         if graph.tasks and ends == set(graph.tasks):
-            yield Complaint((*graph.place, "tasks"), f"{', '.join(sorted(ends))} would run after tasks that are not there", _COMPILE)
+            yield Complaint((*graph.place, "tasks"), f"{', '.join(sorted(ends))} would run after tasks that do not exist", _COMPILE)
         for name, task in graph.tasks.items():
             place = (*graph.place, "tasks", name)
             if name in ends and not task.get("dependentTasks"):
-                yield Complaint((*place, "triggerPolicy"), f"{name!r} runs after all else, and waits for nothing", _COMPILE)
+                yield Complaint((*place, "triggerPolicy"), f"{name!r} is an exit task, but waits for nothing", _COMPILE)
             if late := sorted(set(task.get("dependentTasks") or []) & ends):
-                yield Complaint((*place, "dependentTasks"), f"{name!r} waits for {late[0]!r}, which runs after all else", _COMPILE)
+                yield Complaint((*place, "dependentTasks"), f"{name!r} waits for {late[0]!r}, which is an exit task", _COMPILE)
             for key, source in mapping(mapping(task.get("inputs")).get("parameters")).items():
                 if "taskFinalStatus" in mapping(source) and name not in ends:
-                    what = f"{name!r} asks how a task ended, and would run only if it succeeded"
+                    what = f"{name!r} reads the final status of a task, but runs only if that succeeded"
                     yield Complaint((*place, "inputs", "parameters", key), what, _COMPILE)
 
 
@@ -224,7 +224,7 @@ def _exit_tasks(document: Document) -> Iterator[Complaint]:
     "data-dependency",
     severity="warning",
     basis="enforced",
-    why="kfp.local starts a task by its dependentTasks only, before what it reads is there; Kubeflow adds the producer by itself",
+    why="kfp.local looks only at dependentTasks, so it starts the task before its input exists; Kubeflow adds the producer itself",
     source="kfp SDK 2.17, kfp.local.graph_utils; kubeflow/pipelines, backend/src/v2/compiler/argocompiler/dag.go, addImplicitDependencies",
 )
 def _dependencies(document: Document) -> Iterator[Complaint]:
@@ -233,13 +233,13 @@ def _dependencies(document: Document) -> Iterator[Complaint]:
             before = task.get("dependentTasks") or []
             for place, producer, _, _ in reads(task):
                 if producer in graph.tasks and producer not in before:
-                    yield Complaint((*graph.place, "tasks", name, *place), f"{name!r} reads from {producer!r}, and does not wait for it", _COMPILE)
+                    yield Complaint((*graph.place, "tasks", name, *place), f"{name!r} reads from {producer!r}, but does not wait for it", _COMPILE)
 
 
 @rule(
     "duplicate-key",
     basis="enforced",
-    why="YAML allows a key once: Kubeflow's API refuses two, and Google's client takes the last without a word",
+    why="YAML allows a key once: Kubeflow's API refuses a duplicate, and Google's client silently takes the last",
     source="YAML 1.2, section 3.2.1.3; gopkg.in/yaml.v3 3.0.1: mapping key already defined; PyYAML 6",
     untyped=True,
 )
@@ -257,7 +257,7 @@ def _duplicates(document: Document) -> Iterator[Complaint]:
             elif isinstance(node, yaml.MappingNode):
                 keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
                 for key in sorted({key for key in keys if keys.count(key) > 1}) if len(keys) > len(set(keys)) else ():
-                    yield Complaint((*place, key), f"{key!r} is there {keys.count(key)} times", "leave one of them")
+                    yield Complaint((*place, key), f"{key!r} is there {keys.count(key)} times", "keep one of them")
                 waiting += [((*place, key.value), each) for key, each in node.value if isinstance(key, yaml.ScalarNode)]
 
 
@@ -279,7 +279,7 @@ def _misfit(place: Place, what: str, given: dict[str, Any], wanted: dict[str, An
     if "None" not in types[0] + types[1] and not check_artifact_type_compatibility(types[0], several[0], types[1], several[1]):
         shown = [f"a list of {kind}" if many else kind for kind, many in zip((each.partition("@")[0] for each in types), several, strict=True)]
         shown = types if shown[0] == shown[1] else shown
-        yield Complaint(place, f"{what} is {shown[0]}, and {shown[1]} is wanted", _COMPILE)
+        yield Complaint(place, f"{what} is {shown[0]}, but {shown[1]} is expected", _COMPILE)
 
 
 def _is_among(name: str, known: dict[str, Any]) -> bool:
