@@ -1,4 +1,4 @@
-"""The code a task can reach: a digest that changes when, and only when, that code does."""
+"""A digest of the code that a task can reach: it changes when that code does, and only then."""
 
 import ast
 import hashlib
@@ -12,10 +12,10 @@ _ROOT = Path(intermodal.__file__).resolve().parent
 
 
 def code_digest(command: list[str]) -> str:
-    """Return a digest of the package's modules that a task's command names, and of all that those import in turn.
+    """Return a digest of the package's modules that a task's command names, and of all that these import in turn.
 
     Args:
-        command: The task's command line, source of a lightweight component included.
+        command: The task's command line, with the source of a lightweight component.
 
     Returns:
         Twelve hexadecimal digits; the same for every command that names no module of ours.
@@ -39,7 +39,7 @@ def _follow(name: str, found: set[Path]) -> None:
         return
     found.add(module)
     if module.parent.parent == _ROOT / "components":
-        # Of a component its whole folder: templates and other data, and modules that are found otherwise than by import.
+        # All of a component's folder: templates and other data, and modules that are not found by imports.
         found.update(each for each in module.parent.rglob("*") if each.is_file() and each.suffix not in (".py", ".pyc", ".md"))
         for sibling in module.parent.glob("*.py"):
             _follow(f"intermodal.components.{module.parent.name}.{sibling.stem}", found)

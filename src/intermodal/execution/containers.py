@@ -1,7 +1,7 @@
 """Tasks in containers of their images, by Docker's own command line.
 
-The command, run as a subprocess, gives the container's exit status; kfp's runner, which asks the daemon with auto-removal on, races with the removal
-and takes failed tasks for finished ones.
+The command, run as a subprocess, gives the container's exit status. kfp's runner asks the daemon, which removes the container by itself: when the
+removal comes first, it takes a failed task for a successful one.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from intermodal.runtime.errors import MachineError
 
 
 def check_docker() -> None:
-    """Make sure that Docker can be used.
+    """Check that Docker can be used.
 
     Raises:
         MachineError: The command is missing or no daemon answers within ten seconds.
@@ -31,14 +31,14 @@ def check_docker() -> None:
 
 
 def image_content(image: str) -> str:
-    """Return what names an image's content on this machine, or its reference when Docker does not have it yet and will pull it."""
+    """Return the id of an image's content on this machine, or its reference when Docker does not have it yet and will pull it."""
     command = ["docker", "image", "inspect", "--format", "{{.Id}}", image]
     asked = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     return asked.stdout.strip() if asked.returncode == 0 and asked.stdout.strip() else image
 
 
 def container_name(run: str, task: str, attempt: int) -> str:
-    """Return a name that Docker takes and no other container has."""
+    """Return a valid and unique name for a container."""
     digest = hashlib.sha256(f"{run} {task} {attempt}".encode()).hexdigest()[:12]
     return f"intermodal-{re.sub(r'[^a-zA-Z0-9]+', '-', task)[:40].strip('-')}-{digest}"
 
@@ -58,7 +58,7 @@ def run_command(
         home: Mounted for writing.
         mounts: Mounted for reading.
         variables: Set in the container.
-        passed: Names of variables that keep their value from outside.
+        passed: Names of variables that the container gets with their value outside.
     """
     folders = [option for folder in mounts for option in ("--volume", f"{folder}:{folder}:ro")]
     kept = [option for key in passed if key not in ("HOME", "USER", "LOGNAME") for option in ("--env", key)]

@@ -34,9 +34,9 @@ def lock_folder() -> Path:
 
 
 def environment_digest(group: str) -> str:
-    """Return a short digest of what a group's environment is made of: its locked packages with their hashes, how uv installs them, this Python.
+    """Return a short digest of a group's environment: its locked packages with their hashes, how uv installs them, and this Python.
 
-    Nothing else counts: neither the packages of other groups nor another line of pyproject.toml.
+    Packages of other groups and other lines of pyproject.toml do not change it.
 
     Raises:
         MachineError: There is no such group, or the lock does not match pyproject.toml.
@@ -45,7 +45,7 @@ def environment_digest(group: str) -> str:
 
 
 def runner_digest() -> str:
-    """Return a short digest of this process's own environment: the names and versions of what is installed, and this Python."""
+    """Return a short digest of this process's own environment: the names and versions of installed packages, and this Python."""
     names = {each.name for folder in sys.path if Path(folder).is_dir() for each in Path(folder).glob("*-info")}
     return hashlib.sha256(f"{sys.version_info[:3]} {sorted(names)}".encode()).hexdigest()[:16]
 
@@ -63,7 +63,7 @@ def _state(path: Path) -> tuple[int, int, int]:
 
 @cache
 def _environment_digest(group: str, folder: Path, states: tuple[object, ...]) -> str:
-    # Asking uv takes a tenth of a second for each group: its answers are kept until a byte of the two files changes.
+    # uv takes a tenth of a second for each group: its answers are kept until one of the two files changes.
     project = (folder / "pyproject.toml").read_bytes()
     source = hashlib.sha256(b"\0".join([str(sys.version_info[:3]).encode(), project, (folder / "uv.lock").read_bytes()])).hexdigest()
     memory = _environments() / ".digests.json"
@@ -101,18 +101,18 @@ def _environments() -> Path:
 
 
 def environment_folder(group: str) -> Path:
-    """Return where the environment of a dependency group lies, made or not."""
+    """Return the folder of a group's environment, which need not exist yet."""
     if lock_folder() != _PACKAGE / "environments":
         return _environments() / group
     return _environments() / environment_digest(group) / group
 
 
 def environment(group: str, announce: Callable[[str], None] = lambda group: None) -> Path:
-    """Return the Python of a group's environment, making or renewing it first where needed.
+    """Return the Python of a group's environment; make or renew the environment first where needed.
 
     Args:
         group: A dependency group, usually named as an image.
-        announce: Called with the group before an environment is made, which can take a minute with its downloads.
+        announce: Called with the group before an environment is made, which can take a minute with downloads.
 
     Raises:
         MachineError: The environment cannot be made.
@@ -172,4 +172,4 @@ def _make(group: str, folder: Path) -> None:
         check=False,
     )
     if done.returncode:
-        raise MachineError(f"the environment {group!r} cannot be made in {folder}; `intermodal doctor` may tell why:\n{done.stderr.strip()}")
+        raise MachineError(f"the environment {group!r} cannot be made in {folder}; `intermodal doctor` may say why:\n{done.stderr.strip()}")

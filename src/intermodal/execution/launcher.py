@@ -1,19 +1,19 @@
 """The process between the runner and one task: it ends the task, with all that the task started, when the runner stops or dies.
 
-Run as a plain script by a bare interpreter (`python -I -S`, 12 ms): the standard library alone, and as little of it as can be.
+Run as a plain script by a bare interpreter (`python -I -S`, 12 ms); it imports only the standard library, and as little of that as possible.
 
     launcher.py SCRATCH N STOP_COMMAND... COMMAND...
 
 The first N words after N are a command to run first when the task is ended early. The launcher's standard input is a pipe that only the runner
-holds open and never writes to. End of file therefore means that the runner wants the task ended or is no more, however it died: one way for Ctrl-C,
-SIGTERM and SIGKILL alike. A prestarted process (`prestart.server`) forks its launchers instead of running this script, and calls `supervise` itself.
+holds open and never writes to. End of file therefore means that the runner wants to end the task, or is dead: the same for Ctrl-C, SIGTERM and
+SIGKILL. A prestarted process (`prestart.server`) forks its launchers instead of running this script, and calls `supervise` itself.
 
 The launcher leads a session, and everything that the task starts belongs to it, through any number of forks and process groups, unless it is
-detached on purpose with setsid(2) (`start_new_session=True`), as a server that is meant to outlive its task. So: whoever is in the session
-when the task has ended or must end is killed, whoever has a session of its own stays.
+detached on purpose with setsid(2) (`start_new_session=True`), as a server that is meant to outlive its task. So: when the task
+ends or must end, the processes of its session are killed, and those with a session of their own stay.
 
-The launcher itself may be killed too, alone or with the runner. A watcher, forked from it before the task and in a session of its own, then does the
-same on its behalf; the runner, where it lives, as well; and the kernel kills the task's own process, even where all three are gone.
+The launcher itself may be killed too, with or without the runner. A watcher, forked from it before the task and in a session of its own, then does
+the same in its place; so does the runner, if it lives; and the kernel kills the task's own process, even if all three are dead.
 """
 
 import os
@@ -45,7 +45,7 @@ def supervise(begin: "Callable[[int], NoReturn]", runner: int, scratch: str, sto
 
     Args:
         begin: Called in the child with this process's id; never returns. It calls `follow` first.
-        runner: File descriptor at whose end of file the runner wants the task ended, or is no more.
+        runner: File descriptor; end of file means that the runner wants to end the task, or is dead.
         scratch: Removed when the task is ended early.
         stop_command: Run when the task is ended early.
 
@@ -80,7 +80,7 @@ def supervise(begin: "Callable[[int], NoReturn]", runner: int, scratch: str, sto
 
 
 def follow(launcher: int) -> bool:
-    """Have the kernel kill this process when the launcher, its parent, dies; return False when it is dead already."""
+    """Make the kernel kill this process when the launcher, its parent, dies; return False when that is dead already."""
     import ctypes  # not in the launcher itself, which waits for nothing
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -102,7 +102,7 @@ def become(command: list[str], launcher: int) -> "NoReturn":
 
 
 def start_watcher(session: int, scratch: str, stop_command: list[str]) -> tuple[int, int]:
-    """Fork a process that ends the session when the launcher is gone; the launcher, when it ends by itself, kills it first.
+    """Fork a process that ends the session when the launcher dies; a launcher that ends by itself kills it first.
 
     Returns:
         Its process id, and the file descriptor whose closing wakes it: the task must not keep a copy.
@@ -135,7 +135,7 @@ def run(command: list[str]) -> None:
 
 
 def remove(folder: str) -> None:
-    """Remove a folder, as far as that is possible."""
+    """Remove a folder, as far as possible."""
     import shutil  # only here: it would cost every task 10 ms
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -186,7 +186,7 @@ def session_members(session: int) -> list[int]:
             continue
         try:
             with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
-                # The command's name, in parentheses, may hold anything: count from its end. Then: state, parent, group, session.
+                # The command's name, in parentheses, may contain anything: count from its end. Then: state, parent, group, session.
                 state, _, _, belongs = file.read().rpartition(b")")[2].split()[:4]
         except OSError:
             continue

@@ -1,4 +1,4 @@
-"""Object stores: files below an artifact root (gs://, s3://), and whether they are there as they should be."""
+"""Object stores: files below an artifact root (gs://, s3://), and whether they are there unchanged."""
 
 import base64
 import hashlib
@@ -17,7 +17,7 @@ _HASH = "sha256"
 
 @dataclass(frozen=True)
 class Content:
-    """What an object is to hold.
+    """The content of an object.
 
     Attributes:
         body: A file, or bytes.
@@ -37,7 +37,7 @@ class Content:
 
     @cached_property
     def md5(self) -> bytes:
-        """The MD5 of the content: what stores tell of their objects."""
+        """The MD5 of the content, which stores keep of each object."""
         return self._hash("md5")
 
     def _hash(self, name: str) -> bytes:
@@ -51,10 +51,10 @@ class ObjectStore(Protocol):
     """One bucket. Errors are `PlatformError`; every request has a timeout and is retried: a write-once put may be repeated."""
 
     def keys(self, prefix: str) -> set[str]:
-        """Return the keys that begin so."""
+        """Return the keys that start with a prefix."""
 
     def holds(self, key: str, content: Content) -> bool:
-        """Whether there is an object of that key with that content, as far as the store says without sending it."""
+        """Whether there is an object of that key with that content, by what the store says of it without a download."""
 
     def put(self, key: str, content: Content) -> None:
         """Upload an object; it appears whole."""
@@ -71,7 +71,7 @@ def open_object_store(root: str, endpoint: str | None = None) -> ObjectStore:
 
     Args:
         root: For instance ``s3://pipelines/dev``.
-        endpoint: URL of an S3-compatible store that is not AWS; for gs:// the variable `STORAGE_EMULATOR_HOST` serves, as Google's client has it.
+        endpoint: URL of an S3-compatible store that is not AWS; for gs:// Google's client reads `STORAGE_EMULATOR_HOST`.
 
     Raises:
         ConfigurationError: The scheme is neither gs nor s3, or its client is not installed.
@@ -97,7 +97,7 @@ class _CloudStorage:
         from google.cloud import storage
         from requests.exceptions import InvalidJSONError
 
-        # What the client's own retries let through when they give up; and what it says to a page, or to JSON that is not an object, with status 200.
+        # Errors left after the client's own retries, and those it raises for a web page, or JSON that is not an object, with status 200.
         self._unreadable = (InvalidJSONError, AttributeError)
         self._errors: tuple[type[Exception], ...] = (GoogleAPIError, GoogleAuthError, ConnectionError, TimeoutError, *self._unreadable)
         self._name = bucket
@@ -125,7 +125,7 @@ class _CloudStorage:
     def put(self, key: str, content: Content) -> None:
         blob = self._bucket.blob(key)
         try:
-            # Equal content has an equal name: whoever came first wrote the same.
+            # Equal content has an equal name: an object that is there already is the same.
             if isinstance(content.body, bytes):
                 blob.upload_from_string(content.body, checksum="crc32c", **_request())
             else:
@@ -153,7 +153,7 @@ class _CloudStorage:
         status = getattr(error, "code", None)
         if isinstance(error, self._unreadable):
             return PlatformError(
-                f"gs://{self._name}: what answers is not Cloud Storage, but a page or half an answer (the login page of a proxy?); correct "
+                f"gs://{self._name}: the answer is not from Cloud Storage, but a web page or half an answer (the login page of a proxy?); correct "
                 "HTTPS_PROXY; nothing was submitted"
             )
         if status == 404:
@@ -163,7 +163,7 @@ class _CloudStorage:
                 f"gs://{self._name}: these credentials may not write there; the bucket may be somebody else's: "
                 "correct `root`, or ask for roles/storage.objectUser"
             )
-        return PlatformError(f"gs://{self._name}/{key}: the store did not answer as it should ({error}); nothing was submitted, try again")
+        return PlatformError(f"gs://{self._name}/{key}: the store gave an unexpected answer ({error}); nothing was submitted, try again")
 
 
 def _request() -> dict[str, Any]:
@@ -212,7 +212,7 @@ class _S3:
         encrypted = head.get("SSECustomerAlgorithm") or head.get("ServerSideEncryption", "").startswith("aws:")
         if re.fullmatch("[0-9a-f]{32}", etag) and not encrypted:
             return bool(etag == content.md5.hex())
-        # The etag of an object sent in parts, or encrypted with a customer's key, is not its MD5: then the metadata that `put` wrote counts.
+        # The etag of an object sent in parts, or encrypted with a customer's key, is not its MD5: compare the metadata that `put` wrote.
         return bool(head["Metadata"].get(_HASH) == content.sha256.hex())
 
     def put(self, key: str, content: Content) -> None:
@@ -249,4 +249,4 @@ class _S3:
             )
         if type(cause).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
             return PlatformError(f"{where}: there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write ~/.aws/credentials")
-        return PlatformError(f"{where}: the store did not answer as it should ({cause}); nothing was submitted, try again")
+        return PlatformError(f"{where}: the store gave an unexpected answer ({cause}); nothing was submitted, try again")

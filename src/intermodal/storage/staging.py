@@ -1,7 +1,7 @@
 """Files of this machine that a task needs, copied to a place named after their content's hash: here, or below an artifact root.
 
-What is staged is checked before it is used again, and files that are missing or changed are written again: each appears whole, and equal
-content replaces equal content, so that any number of processes may stage the same at once. A place that was returned holds all of its files.
+Staged files are checked before they are used again, and written again where they are missing or changed. A file appears whole, and only equal
+content replaces it, so that any number of processes can stage the same at once. A place that was returned has all of its files.
 """
 
 import json
@@ -82,7 +82,7 @@ class Staging:
         self._opened: ObjectStore | None = None
 
     def stage(self, path: Path, pattern: str = "") -> str:
-        """Upload a file or a folder, or those of its objects that are not in the store as they should be.
+        """Upload a file or a folder; objects that are in the store and unchanged are not sent again.
 
         Args:
             path: A file or a folder of this machine; `__pycache__` is left out.
@@ -95,11 +95,11 @@ class Staging:
         Raises:
             ConfigurationError: There is nothing at `path`.
             DataError: A link leads to one of its own parent folders.
-            PlatformError: The store cannot be reached, refuses, or does not keep what it is sent.
+            PlatformError: The store cannot be reached, refuses, or does not keep what was sent.
         """
         files = {name: Content(each) for name, each in _files(path, pattern).items()}
         digest = hash_files({name: each.sha256 for name, each in files.items()})[:_HASH_LENGTH]
-        # What lies beside it there is of equal content and another name: in use, by other sources or by schedules.
+        # Other folders below the digest have equal content under another name; other sources or schedules use them.
         place = self._key("staged", digest, path.name)
         wanted = {"/".join(filter(None, (place, name))): each for name, each in files.items()}
         marker = Content(json.dumps({name: each.size for name, each in files.items()}).encode())
@@ -115,7 +115,7 @@ class Staging:
             list(pool.map(lambda key: self._store.put(key, wanted[key]), wrong))
             if left := self._wrong({key: wanted[key] for key in wrong}, pool.map):
                 raise PlatformError(
-                    f"{self._root}: after its upload {left[0]} is not what was sent; submit again when nothing writes to {path} or to that object"
+                    f"{self._root}: after its upload {left[0]} differs from what was sent; submit again when nothing writes to {path} or that object"
                 )
 
     def _wrong(self, wanted: dict[str, Content], each: Callable[..., Iterable[Any]]) -> list[str]:
