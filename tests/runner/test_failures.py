@@ -228,7 +228,7 @@ def test_a_full_temporary_directory_is_named_and_not_the_home(small_disk, tempor
     error = failure(LocalTarget(tmp_path / "home", console=Console(file=io.StringIO())), spill, {"bytes_": 8 * 2**20})
     assert f"no room left in {disk}" in error.sentence
     assert str(tmp_path / "home") not in error.sentence
-    assert "what is finished is kept" in error.sentence
+    assert "finished tasks are kept" in error.sentence
 
 
 def alive(pid):

@@ -18,14 +18,14 @@ from intermodal.runtime.errors import MachineError
 
 
 class Commands:
-    """Runs the commands of one run's tasks: all that this package starts goes through here.
+    """Runs the commands of one run's tasks; everything that this package starts is started here.
 
     Args:
         processes: Starts them, and ends them with the run.
         home: Folder for runs, cache and stores.
-        code: Folder that holds the package `intermodal` and nothing else.
-        mounts: With Docker: folders that containers see, beside `home`, to read only. None: no Docker.
-        named: Environment variables that an argument names, with their values.
+        code: Folder with the package `intermodal` and nothing else.
+        mounts: With Docker: folders, besides `home`, that containers can read. None: no Docker.
+        named: Environment variables that arguments name, with their values.
     """
 
     def __init__(self, processes: Processes, *, home: Path, code: Path, mounts: list[Path] | None, named: dict[str, str]) -> None:
@@ -53,14 +53,14 @@ class Commands:
                 say(f"  environment {made[0]} made in {time.monotonic() - started:.1f} s")
 
     def expect(self, image: str, command: list[str], variables: dict[str, str], *, next_one: bool = False, whole: bool = True) -> None:
-        """Have what a task of the run will import be imported ahead, in the prestarted process of its image; returns at once.
+        """Import ahead what a task will import, in the prestarted process of its image; returns at once.
 
         Args:
             image: The task's image.
             command: Program and arguments; the arguments do not count.
             variables: What the component sets in its environment: a task with such variables gets a process of its own.
-            next_one: Whether it comes before what was expected earlier.
-            whole: Whether what its functions import is imported too.
+            next_one: Whether it goes before earlier requests.
+            whole: Whether to import also what its functions import.
         """
         if self._mounts is None and not variables and not _installs(command):
             programs = self._programs(image)
@@ -115,7 +115,7 @@ class Commands:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _variables(self, programs: Path) -> dict[str, str]:
-        """Return what every task of an image has in its environment, but for secrets and what differs from task to task."""
+        """Return the environment variables of every task of an image, without secrets and those that differ from task to task."""
         path = os.pathsep.join([str(programs), os.environ.get("PATH", os.defpath)])
         ours = {"PYTHONPATH": str(self._code), "_KFP_RUNTIME": "true", "TF_CPP_MIN_LOG_LEVEL": "2", "PATH": path, "PYTHONUNBUFFERED": "1"}
         return passed_on(os.environ) | ours
@@ -134,7 +134,7 @@ class Commands:
             return environment(ours, announce).parent
         if re.fullmatch(r"(.*/)?python(:.*)?", image):
             return Path(sys.executable).parent
-        raise MachineError(f"image {image} is not one of the project's, so what it holds is not known here; run with --docker")
+        raise MachineError(f"image {image} is not one of the project's, so its packages are not known here; run with --docker")
 
 
 def _environment_of(*prefixes: str) -> dict[str, str]:

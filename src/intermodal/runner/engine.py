@@ -1,12 +1,12 @@
-"""The engine: which task of a compiled pipeline (KFP's IR) runs when, on what, and which is skipped, as Kubeflow Pipelines' backend decides it.
+"""The engine decides which task of a compiled pipeline (KFP's IR) runs when, with which inputs, and which is skipped, as Kubeflow Pipelines does.
 
-It starts no process: `execute` is given by the caller, and runs one task at a time in each of several threads.
+It starts no process: the caller's `execute` runs one task at a time in each of several threads.
 
-- A task comes after the tasks whose outputs it reads and those it names. It is skipped when one of them was; the run is none the worse for it.
-- Conditions are CEL over the task's own inputs. Of `OneOf`, the branch that ran counts.
-- A loop runs its graph for each item, as many at a time as its `parallelism` says, and gives lists in the items' order.
-- After a failure nothing new is started but tasks that run whatever became of those before them: exit tasks, and those with
-  `ignore_upstream_failure`, with all that is inside them.
+- A task runs after the tasks whose outputs it reads and those in its `dependentTasks`. It is skipped when one of them was; the run still succeeds.
+- Conditions are CEL over the task's own inputs. `OneOf` takes the output of the branch that ran.
+- A loop runs its graph for each item, at most `parallelism` items at a time, and returns lists in the items' order.
+- After a failure only tasks that ignore failures before them still start: exit tasks, and those with `ignore_upstream_failure`, with all tasks
+  inside them.
 """
 
 from collections import deque
@@ -27,15 +27,15 @@ _STATUS = {"done": "SUCCEEDED", "failed": "FAILED", "skipped": "CANCELLED"}
 
 @dataclass(frozen=True)
 class Instance:
-    """One task that is to run: inside a loop, of one iteration.
+    """One task to run; in a loop, one iteration of it.
 
     Attributes:
-        name: Unlike any other's of the run; with the iterations it belongs to, `score[0]`.
+        name: Unique in the run; in a loop with the iteration, `score[0]`.
         place: Its folder below the run's.
         task: The task, as its graph has it.
         component: The task's component.
-        executor: What runs it: a container or an importer.
-        inputs: What it is given.
+        executor: Its container or importer.
+        inputs: Its inputs.
     """
 
     name: str
@@ -48,12 +48,12 @@ class Instance:
 
 @dataclass
 class Outcome:
-    """How a pipeline has ended.
+    """The result of a pipeline.
 
     Attributes:
-        outputs: The pipeline's own outputs; those of branches that did not run are not among them.
-        failures: Names of tasks and why they failed, in that order; of a condition or a loop, when it could not be evaluated.
-        skipped: Names of tasks of which no instance ran.
+        outputs: The pipeline's own outputs, without those of branches that did not run.
+        failures: Tasks and their errors, in the order in which they failed; also conditions and loops that could not be evaluated.
+        skipped: Names of tasks that never ran.
     """
 
     outputs: Values = field(default_factory=Values)
@@ -63,7 +63,7 @@ class Outcome:
 
 @dataclass
 class _End:
-    """How a task, a graph or a loop has ended."""
+    """The result of a task, a graph or a loop."""
 
     state: State
     outputs: Values = field(default_factory=Values)
@@ -75,7 +75,7 @@ _CUT = _End("skipped", cut=True)
 
 
 class _Domain:
-    """The part of a run that a failure stops; exit tasks have one of their own, and a failure in theirs stops the parts around it too."""
+    """The tasks that one failure stops. Each exit task has a domain of its own; a failure in it also stops the domains around it."""
 
     def __init__(self, around: "_Domain | None" = None) -> None:
         self.around = around
@@ -93,7 +93,7 @@ class Engine:
         inputs: The pipeline's parameters and artifacts.
         execute: Runs one task and returns its outputs; called in up to `parallelism` threads. An `IntermodalError` fails the task.
         parallelism: How many tasks run at the same time.
-        stopping: Whether nothing is to be started any more, exit tasks neither.
+        stopping: Returns whether the run was stopped: then nothing more starts, not even exit tasks.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Engine:
         self.names = task_names(specification)
         self._inputs, self._execute, self._parallelism = inputs, execute, parallelism
         self._ready: deque[tuple[Instance, _Domain, _Finish]] = deque()
-        self._stirred: deque[_Graph | _Loop] = deque()
+        self._to_visit: deque[_Graph | _Loop] = deque()
         self._open: dict[_Graph | _Loop, None] = {}
         self._ran: set[str] = set()
         self._outcome = Outcome()
@@ -118,7 +118,7 @@ class Engine:
         """Run the pipeline to its end.
 
         Raises:
-            Exception: What `execute` raised that is no `IntermodalError`, once all that was running has ended.
+            Exception: An error of `execute` that is no `IntermodalError`, once all running tasks have ended.
         """
         root = self.specification["root"]
         ends: list[_End] = []
@@ -156,31 +156,31 @@ class Engine:
         self._outcome.skipped = [name for name in self.names.values() if name not in self._ran]
         return self._outcome
 
-    # What follows is called by graphs and loops.
+    # Graphs and loops call the methods below.
 
     def open(self, part: "_Graph | _Loop") -> None:
-        """Take up a graph or a loop."""
+        """Start a graph or a loop."""
         self._open[part] = None
-        self._stirred.append(part)
+        self._to_visit.append(part)
 
     def close(self, part: "_Graph | _Loop") -> None:
-        """Let go of a graph or a loop that has ended."""
+        """Forget a graph or a loop that has ended."""
         del self._open[part]
 
-    def stir(self, part: "_Graph | _Loop") -> None:
-        """Have a graph or a loop look again at what it can start."""
-        self._stirred.append(part)
+    def revisit(self, part: "_Graph | _Loop") -> None:
+        """Let a graph or a loop look again at what it can start."""
+        self._to_visit.append(part)
 
     def stop(self, domain: _Domain) -> None:
-        """Start nothing more of a domain."""
+        """Start no more tasks of a domain."""
         each: _Domain | None = domain
         while each and not each.stopped:
             each.stopped = True
-            self._stirred.extend(part for part in self._open if part.domain is each)
+            self._to_visit.extend(part for part in self._open if part.domain is each)
             each = each.around
 
     def enqueue(self, instance: Instance, domain: _Domain, finish: _Finish) -> None:
-        """Have a task run as soon as there is room."""
+        """Run a task as soon as a thread is free."""
         self._ready.append((instance, domain, finish))
 
     def failed(self, name: str, error: IntermodalError, finish: _Finish) -> None:
@@ -189,23 +189,23 @@ class Engine:
         finish(_End("failed", why=f"{name}: {error}"))
 
     def _settle(self) -> None:
-        while self._stirred:
-            part = self._stirred.popleft()
+        while self._to_visit:
+            part = self._to_visit.popleft()
             if part in self._open:
                 part.advance()
 
 
 class _Graph:
-    """One graph that is being run: the pipeline, a branch, a sub-pipeline, one iteration of a loop.
+    """A running graph: the pipeline, a branch, a sub-pipeline, one iteration of a loop.
 
     Args:
-        engine: Whose it is.
+        engine: The engine that runs it.
         dag: The graph.
-        inputs: What it was given.
-        path: The names of the tasks that lead to it.
-        iterations: Of the loops that lead to it: name and number.
-        domain: What a failure in it stops.
-        finish: Called with its end.
+        inputs: Its inputs.
+        path: The names of the tasks around it.
+        iterations: Name and number of the iterations of the loops around it.
+        domain: The tasks that a failure in it stops.
+        finish: Called with its result.
     """
 
     def __init__(
@@ -224,7 +224,7 @@ class _Graph:
         self.started: set[str] = set()
 
     def advance(self) -> None:
-        """Start or skip every task of which that is decided; end when all have ended."""
+        """Start or skip every task for which this can be decided; end when all tasks have ended."""
         for name, task in self.dag["tasks"].items():
             if name not in self.ends and name not in self.started:
                 self._consider(name, task)
@@ -234,16 +234,16 @@ class _Graph:
 
     def _consider(self, name: str, task: dict[str, Any]) -> None:
         needed = needed_tasks(task)
-        whatever = task.get("triggerPolicy", {}).get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED"
-        if self.engine.stopping() or (self.domain.stopped and not whatever):
+        always = task.get("triggerPolicy", {}).get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED"
+        if self.engine.stopping() or (self.domain.stopped and not always):
             self._ended(name, _CUT)
         elif not needed <= self.ends.keys():
             return
-        elif not whatever and any(self.ends[each].state != "done" for each in needed):
+        elif not always and any(self.ends[each].state != "done" for each in needed):
             self._ended(name, _End("skipped"))
         else:
             self.started.add(name)
-            self._begin(name, task, _Domain(self.domain) if whatever else self.domain)
+            self._begin(name, task, _Domain(self.domain) if always else self.domain)
 
     def _begin(self, name: str, task: dict[str, Any], domain: _Domain) -> None:
         def finish(end: _End) -> None:
@@ -275,7 +275,7 @@ class _Graph:
         """Start a task, or one iteration of it.
 
         Raises:
-            ConfigurationError: An input that it must have is not there.
+            ConfigurationError: A required input is missing.
         """
         path = (*self.path, name)
         if "dag" in component:
@@ -293,7 +293,7 @@ class _Graph:
         self.ends[name] = end
         if end.state == "failed":
             self.engine.stop(self.domain)
-        self.engine.stir(self)
+        self.engine.revisit(self)
 
     def _final_status(self, task: str) -> dict[str, Any]:
         """Return kfp's PipelineTaskFinalStatus of a task."""
@@ -368,7 +368,7 @@ class _Loop:
             self.ends[number] = end
             if end.state == "failed":
                 self.graph.engine.stop(self.domain)
-            self.graph.engine.stir(self)
+            self.graph.engine.revisit(self)
 
         iterations = (*self.graph.iterations, (self.name, number))
         try:
@@ -377,7 +377,7 @@ class _Loop:
             self.graph.engine.failed(f"{self.name}[{number}]", error, finish)
 
     def _collected(self) -> Values:
-        """Return the outputs of all iterations, as lists: of artifacts one list, of parameters one for each loop."""
+        """Return the outputs of all iterations, as lists: of artifacts one flat list, of parameters one list for each loop."""
         ends = [self.ends[number].outputs for number in range(len(self.items))]
         defined = self.component.get("outputDefinitions", {})
         lists = Values()

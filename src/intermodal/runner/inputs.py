@@ -1,4 +1,4 @@
-"""What a task is given: where each of its inputs comes from, and of which type it is."""
+"""A task's inputs: where each comes from, and its type."""
 
 import json
 import re
@@ -8,9 +8,9 @@ from typing import Any
 
 from intermodal.runtime.errors import ConfigurationError
 
-#: An artifact as kfp's RuntimeArtifact has it in JSON: name, type, uri, metadata.
+#: An artifact, kfp's RuntimeArtifact in JSON: name, type, uri, metadata.
 Artifact = dict[str, Any]
-#: kfp's name of the file in which its executor says what a function returned.
+#: The file in which kfp's executor writes what a function returned.
 EXECUTOR_OUTPUT = "executor_output.json"
 
 _KEY = re.compile(r'\["([^"]*)"\]')
@@ -19,7 +19,7 @@ _INPUT = re.compile(r"\{\{\$\.inputs\.parameters\['+([^']+)'+\]\}\}")
 
 @dataclass
 class Values:
-    """What goes into a task or comes out of one.
+    """Inputs or outputs of a task.
 
     Attributes:
         parameters: Name to JSON value.
@@ -36,23 +36,23 @@ class Values:
 
 
 def needed_tasks(task: Mapping[str, Any]) -> set[str]:
-    """Return the tasks of the same graph after which a task comes: those it names, and those whose outputs it reads."""
+    """Return the tasks of the same graph that must end before a task: its `dependentTasks`, and those whose outputs it reads."""
     sources = [source for kind in ("parameters", "artifacts") for source in task.get("inputs", {}).get(kind, {}).values()]
     kinds = ("taskOutputParameter", "taskOutputArtifact", "taskFinalStatus")
     return {source[kind]["producerTask"] for source in sources for kind in kinds if kind in source} | set(task.get("dependentTasks", []))
 
 
 def task_inputs(task: Mapping[str, Any], scope: Values, outputs: Mapping[str, Values], final_status: Callable[[str], dict[str, Any]]) -> Values:
-    """Return what a task is given by the graph it stands in; what is not there is left out.
+    """Return the inputs that a task gets from its graph; missing ones are left out.
 
     Args:
         task: The task, as the graph has it.
         scope: The inputs of the graph.
-        outputs: The outputs of the graph's tasks that have ended well.
-        final_status: Returns how a task of the graph has ended.
+        outputs: The outputs of the graph's successful tasks.
+        final_status: Returns the final status of a task of the graph.
 
     Raises:
-        ConfigurationError: An item of a loop has not the key that the task reads.
+        ConfigurationError: An item of a loop lacks the key that the task reads.
     """
     given = Values()
     parameters, artifacts = (task.get("inputs", {}).get(kind, {}) for kind in ("parameters", "artifacts"))
@@ -75,13 +75,13 @@ def task_inputs(task: Mapping[str, Any], scope: Values, outputs: Mapping[str, Va
             given.artifacts[name] = kept[key]
     before = dict(given.parameters)
     for name in (name for name, source in parameters.items() if "runtimeValue" in source):
-        # A text with another value in it (an f-string): that value is a parameter of the task too.
+        # A text with another value in it (an f-string): that value is also a parameter of the task.
         given.parameters[name] = deep(before[name], lambda text: _INPUT.sub(lambda match: shown(before.get(match[1])), text))
     return given
 
 
 def typed(given: Values, component: Mapping[str, Any]) -> Values:
-    """Return a component's inputs: defaults in the place of what is absent, numbers as the component declares them."""
+    """Return a component's inputs: with defaults for missing ones, and numbers of the declared type."""
     declared = component.get("inputDefinitions", {}).get("parameters", {})
     defaults = {name: constant(each["defaultValue"]) for name, each in declared.items() if "defaultValue" in each}
     parameters = defaults | given.parameters
@@ -89,7 +89,7 @@ def typed(given: Values, component: Mapping[str, Any]) -> Values:
 
 
 def absent_inputs(given: Values, component: Mapping[str, Any]) -> list[str]:
-    """Return the names of inputs that a component must have and was not given."""
+    """Return the names of a component's required inputs that are missing."""
     declared = component.get("inputDefinitions", {})
     needed = [name for kind in ("parameters", "artifacts") for name, each in declared.get(kind, {}).items() if not each.get("isOptional")]
     return [name for name in needed if name not in given.parameters and name not in given.artifacts]
@@ -103,14 +103,14 @@ def cast(value: Any, kind: str) -> Any:
 
 
 def constant(value: Any) -> Any:
-    """Return a constant of a compiled file, in which every number has become a float, with its integers as such again."""
+    """Return a constant of a compiled file, in which every number is a float, with whole numbers as integers."""
     if isinstance(value, dict):
         return {key: constant(each) for key, each in value.items()}
     return [constant(each) for each in value] if isinstance(value, list) else _whole(value)
 
 
 def executor_input(component: Mapping[str, Any], given: Values, folder: str) -> dict[str, Any]:
-    """Return kfp's ExecutorInput: what a task is given, and where its outputs go.
+    """Return kfp's ExecutorInput: a task's inputs, and the paths of its outputs.
 
     Args:
         component: The task's component.
@@ -131,10 +131,10 @@ def executor_input(component: Mapping[str, Any], given: Values, folder: str) -> 
 
 
 def loop_items(task: Mapping[str, Any], given: Values) -> tuple[str, str, list[Any]] | None:
-    """Return the kind of a loop's items (`parameters` or `artifacts`), the name of the input that an item becomes, and the items; None: no loop.
+    """Return the kind of a loop's items (`parameters` or `artifacts`), the name of the input for an item, and the items; None: no loop.
 
     Raises:
-        ConfigurationError: What it loops over is no list.
+        ConfigurationError: The items are no list.
     """
     if "artifactIterator" in task:
         loop = task["artifactIterator"]
@@ -148,7 +148,7 @@ def loop_items(task: Mapping[str, Any], given: Values) -> tuple[str, str, list[A
 
 
 def deep(value: Any, change: Callable[[str], Any]) -> Any:
-    """Return a JSON value with all its texts changed, keys excepted."""
+    """Return a JSON value with all its texts changed, except keys."""
     if isinstance(value, dict):
         return {key: deep(each, change) for key, each in value.items()}
     if isinstance(value, list):
@@ -157,7 +157,7 @@ def deep(value: Any, change: Callable[[str], Any]) -> Any:
 
 
 def shown(value: Any) -> str:
-    """Return a value as it stands within a text."""
+    """Return a value as text, to put into another text."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -173,7 +173,7 @@ def _items(value: Any, name: str) -> list[Any]:
 
 
 def _selected(value: Any, selector: str, name: str) -> Any:
-    """Return what kfp's expression takes out of a value: ``parseJson(string_value)["key"]``."""
+    """Return the part of a value that kfp's expression selects: ``parseJson(string_value)["key"]``."""
     if not selector:
         return value
     try:

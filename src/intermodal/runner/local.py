@@ -1,4 +1,4 @@
-"""The local target: pipelines on this machine, with every task in the environment, or the container, of its own image."""
+"""The local target: runs pipelines on this machine, each task in the environment or container of its image."""
 
 import hashlib
 import os
@@ -25,9 +25,9 @@ class LocalTarget:
     Args:
         home: Folder for runs, cache and staged code.
         docker: Whether tasks run in containers of their images, rather than in the images' environments.
-        project: With Docker: the folder, beside `home`, whose files tasks may read. Default: the working directory.
+        project: With Docker: the folder, besides `home`, whose files tasks may read. Default: the working directory.
         console: Where progress is shown. Default: standard output.
-        parallelism: How many tasks of a run may run at the same time. Default: as many as there are cores.
+        parallelism: Most tasks of a run that run at the same time. Default: the number of cores.
 
     Raises:
         ConfigurationError: `parallelism` is less than 1.
@@ -45,7 +45,7 @@ class LocalTarget:
         self._console = console or Console(highlight=False)
 
     def stage(self, path: Path) -> str:
-        """Copy a file or folder to a place named by its content, and return that place: the URI of an artifact.
+        """Copy a file or folder to a path named after its content, and return that path: the URI of an artifact.
 
         Raises:
             ConfigurationError: There is nothing at `path`.
@@ -59,15 +59,15 @@ class LocalTarget:
         Args:
             pipeline: A pipeline or component object, the path of a compiled one, or its specification.
             arguments: The pipeline's parameters, and input artifacts by their path.
-            cached: Whether outputs of earlier runs on equal inputs are taken. What one run finished, killed or not, the next one finds.
-            name: The run's name, for people. Default: the pipeline's.
-            identity: The run's id, unlike any other's (see `platforms.local.keys`). Default: the pipeline's name and the time.
+            cached: Whether tasks reuse outputs of earlier tasks with equal inputs, also those of a run that was killed.
+            name: The run's display name. Default: the pipeline's.
+            identity: The run's id, which must be unique (see `platforms.local.keys`). Default: the pipeline's name and the time.
 
         Raises:
-            TaskError: A task failed; the message is the task's own last word, with the path of its log.
+            TaskError: A task failed; the message has the last error in its log, and the log's path.
             MachineError: This machine lacks what a task needs.
             ConfigurationError: The arguments are not what the pipeline takes.
-            KeyboardInterrupt: The run was interrupted; all its tasks have ended. SIGTERM and SIGHUP: `SystemExit`.
+            KeyboardInterrupt: The run was interrupted, and all its tasks have ended. For SIGTERM and SIGHUP: `SystemExit`.
         """
         specification = _specification(pipeline)
         apply_cache_policy(specification)
@@ -85,9 +85,9 @@ class LocalTarget:
         return session.run(arguments, cached=cached)
 
     def _code_folder(self) -> Path:
-        """Return a folder that holds our package alone, so that an image's environment sees nothing else of this one.
+        """Return a folder with our package only, so that an image's environment sees no other package of this one.
 
-        It stays: a server that a task left running may import from it later.
+        It is not removed: a server that a task started may import from it later.
         """
         package = Path(intermodal.__file__).resolve().parent
         folder = self.home / "code" / hashlib.sha256(os.fsencode(package)).hexdigest()[:12]
@@ -98,12 +98,12 @@ class LocalTarget:
 
 
 def read_specification(path: Path) -> Specification:
-    """Return the specification in a compiled file; options of a cluster, a second document, mean nothing here.
+    """Return the specification in a compiled file; a second document, the options of a cluster, is ignored.
 
     Raises:
         ConfigurationError: It is no compiled pipeline, or one that every platform would refuse.
     """
-    from intermodal.linting.admission import read_pipeline, refuse_errors  # heavy, and of no use to a pipeline in memory
+    from intermodal.linting.admission import read_pipeline, refuse_errors  # slow to import, and not needed for a pipeline in memory
 
     documents = read_pipeline(path)
     refuse_errors(documents[:2], None, str(path))

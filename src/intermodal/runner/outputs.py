@@ -1,4 +1,4 @@
-"""What a task has written when it has ended with status 0: every output that it declares, or it has failed."""
+"""The outputs of a task that ended with status 0; a missing one fails the task."""
 
 import json
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from intermodal.runtime.errors import DataError
 def read_outputs(component: Mapping[str, Any], folder: Path, command: list[str]) -> Values:
     """Return the outputs of a task.
 
-    A function run by kfp's executor says in a file of its own that it came to its end: one that called `sys.exit(0)` did not. A parameter stands in
-    that file or in one of its own. An artifact is written when there is something at its path, or when the task gave it metadata or another URI.
+    kfp's executor writes a file when the function returns; one that calls `sys.exit(0)` leaves none. A parameter is in that file or in a file of its
+    own. An artifact counts as written when there is something at its path, or when the task gave it metadata or another URI.
 
     Args:
         component: The task's component.
         folder: The task's folder.
-        command: What was run.
+        command: Its command.
 
     Raises:
         DataError: Outputs are missing, or cannot be read.
@@ -30,7 +30,7 @@ def read_outputs(component: Mapping[str, Any], folder: Path, command: list[str])
         names = ", ".join([*parameters, *artifacts])
         raise DataError(
             f"it ended with status 0 before its function returned{f', so its outputs are missing ({names})' if names else ''}; "
-            "something in it called sys.exit() or os._exit(): return, or raise an error"
+            "its code called sys.exit() or os._exit(): return, or raise an error"
         )
     values, listed = _executor_output(file)
     outputs = Values()
@@ -51,13 +51,13 @@ def read_outputs(component: Mapping[str, Any], folder: Path, command: list[str])
         outputs.artifacts[name] = found if definition.get("isArtifactList") else found[0]
     if missing:
         raise DataError(
-            f"it ended with status 0 but did not write its output {', '.join(missing)}; write it, or take it out of the component's outputs"
+            f"it ended with status 0 but did not write its output {', '.join(missing)}; write it, or remove it from the component's outputs"
         )
     return outputs
 
 
 def _executor_output(file: Path) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
-    """Return the parameters and the artifacts that a task says it has written."""
+    """Return the parameters and the artifacts in the file of kfp's executor."""
     try:
         said = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     except ValueError as error:

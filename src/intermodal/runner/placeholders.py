@@ -17,9 +17,9 @@ def command_line(words: list[str], executor_input: dict[str, Any], run: Mapping[
     """Return a task's command line.
 
     Args:
-        words: As the component has it: placeholders, and `Concat` and `IfPresent` as JSON.
-        executor_input: What the task is given, and where its outputs go.
-        run: What the placeholders of run and task stand for, ``pipeline_job_name`` for instance.
+        words: The component's: with placeholders, and `Concat` and `IfPresent` as JSON.
+        executor_input: The task's inputs, and the paths of its outputs.
+        run: Values of the placeholders of run and task, ``pipeline_job_name`` for instance.
     """
     inputs = executor_input["inputs"]
     present = {name for name, value in inputs["parameterValues"].items() if value is not None} | set(inputs["artifacts"])
@@ -27,7 +27,7 @@ def command_line(words: list[str], executor_input: dict[str, Any], run: Mapping[
 
 
 def replaced(text: str, executor_input: dict[str, Any], run: Mapping[str, str]) -> str:
-    """Return a text with its placeholders replaced; those that nobody knows stay."""
+    """Return a text with its placeholders replaced; unknown ones stay."""
 
     def value(match: re.Match[str]) -> str:
         path = match[1]
@@ -44,12 +44,12 @@ def replaced(text: str, executor_input: dict[str, Any], run: Mapping[str, str]) 
 
 
 def imported(importer: Mapping[str, Any], given: Values, run: Mapping[str, str]) -> Artifact:
-    """Return the artifact that an importer gives.
+    """Return the artifact that an importer outputs.
 
     Args:
-        importer: The importer, as the pipeline has it.
-        given: The importer's inputs.
-        run: What the placeholders of run and task stand for.
+        importer: Its definition in the pipeline.
+        given: Its inputs.
+        run: Values of the placeholders of run and task.
     """
     inputs = {"inputs": {"parameterValues": given.parameters, "artifacts": {}}, "outputs": {}}
     source = importer["artifactUri"]
@@ -83,7 +83,7 @@ def _looked_up(steps: list[str], executor_input: dict[str, Any]) -> str:
 
 
 def _expanded(word: Any, present: set[str]) -> list[str]:
-    """Return the words that one element of a command line stands for."""
+    """Return the words that one element of a command line becomes."""
     if isinstance(word, str):
         if not word.startswith(('{"Concat": ', '{"IfPresent": ')):
             return [word]

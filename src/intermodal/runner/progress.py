@@ -1,4 +1,4 @@
-"""What a person sees while a pipeline runs on this machine: a line a task, live on a terminal, plain elsewhere."""
+"""The display of a run on this machine: one line for each task, live on a terminal and plain elsewhere."""
 
 import threading
 import time
@@ -24,7 +24,7 @@ class Progress:
 
     Args:
         console: Where it is shown.
-        names: The names that may come, for the width of their column.
+        names: Names of all tasks, for the width of their column.
     """
 
     def __init__(self, console: Console, names: list[str]) -> None:

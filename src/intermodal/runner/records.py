@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: what was asked of it, whether it still goes on, and what each task was given."""
+"""The records in a run's folder: the request, whether the run is still going on, and the inputs of each task."""
 
 import fcntl
 import json
@@ -10,20 +10,20 @@ from typing import Any
 from intermodal.runtime.artifacts import read_json, write_json
 from intermodal.runtime.errors import PlatformError
 
-#: What was asked: the specification and the arguments, by which `retry` starts the run again.
+#: The request: the specification and the arguments, from which `retry` starts the run again.
 REQUEST = "run-request.json"
-#: In a task's folder: its name, its component and its ExecutorInput, by which `replay` runs it again.
+#: In a task's folder: its name, its component and its ExecutorInput, from which `replay` runs it again.
 TASK = "task.json"
 _LOCK = ".lock"
 
 
 @contextmanager
 def recorded(directory: Path, request: dict[str, Any]) -> Iterator[None]:
-    """Write what was asked of a run into its folder, and lock the folder while the run goes on.
+    """Write a run's request into its folder, and lock the folder while the run is going on.
 
     Args:
         directory: The run's folder.
-        request: JSON values, and paths. A secret stands in them as `${NAME}`: arguments that hold one are refused before.
+        request: JSON values, and paths. A secret is in them as `${NAME}`: arguments that contain one are refused before.
     """
     with (directory / _LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -32,7 +32,7 @@ def recorded(directory: Path, request: dict[str, Any]) -> Iterator[None]:
 
 
 def is_running(directory: Path) -> bool:
-    """Whether the process that started a run is still at it. The kernel frees the lock of a process that was killed."""
+    """Return whether a run is still going on. Its process holds a lock, which the kernel frees when the process is killed."""
     try:
         with (directory / _LOCK).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -44,7 +44,7 @@ def is_running(directory: Path) -> bool:
 
 
 def read_request(directory: Path) -> dict[str, Any]:
-    """Return what was asked of a run.
+    """Return the request of a run.
 
     Raises:
         PlatformError: The run is older than this record.
@@ -56,12 +56,12 @@ def read_request(directory: Path) -> dict[str, Any]:
 
 
 def record_task(folder: Path, name: str, component: str, executor_input: dict[str, Any]) -> None:
-    """Write what a task was given into its folder."""
+    """Write a task's inputs into its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / TASK, {"task": name, "component": component, "executor_input": executor_input})
 
 
 def recorded_tasks(directory: Path) -> dict[str, dict[str, Any]]:
-    """Return the record of each task of a run by its name, in no order."""
+    """Return the record of each task of a run by its name, in no particular order."""
     records = [read_json(path) for path in directory.rglob(TASK)]
     return {str(each["task"]): each for each in records}

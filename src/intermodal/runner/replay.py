@@ -1,4 +1,4 @@
-"""A pipeline of one task and its inputs, so that the task runs again as it ran in a run."""
+"""A pipeline of one task with the inputs that it had in a run."""
 
 import re
 from pathlib import Path
@@ -17,8 +17,8 @@ def single_task(
     Args:
         name: The task's name.
         component: Its component's definition.
-        container: What it runs.
-        artifacts: By the task's input: where it is, its schema title, its metadata.
+        container: Its container.
+        artifacts: Path or URI, schema title and metadata of each input artifact, by its name.
     """
     task = re.sub(r"\[.*", "", name)
     importers = {f"input-{key.replace('_', '-')}": (key, *each) for key, each in artifacts.items()}

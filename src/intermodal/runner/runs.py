@@ -1,4 +1,4 @@
-"""Runs: what a pipeline's tasks are called, what became of them, and the sentence in which a failed one said why."""
+"""The result of a run: the names and states of its tasks, and the error of a failed one."""
 
 import re
 import signal
@@ -32,11 +32,11 @@ class Task:
 
     @property
     def log(self) -> Path:
-        """The file that holds all the task printed."""
+        """The file with everything the task printed."""
         return self.folder / LOG
 
 
-#: The log's name: the names of outputs, its neighbours, have no dot.
+#: The log's name: outputs, in the same folder, have no dot in their names.
 LOG = "log.txt"
 
 
@@ -45,11 +45,11 @@ class Run:
     """A finished run.
 
     Attributes:
-        id: Names the run.
-        directory: Holds a folder a task.
+        id: The run's id.
+        directory: Its folder, with a folder for each task.
         tasks: In the order they ended.
-        skipped: Names of tasks that did not run, by a condition or after a failure.
-        outputs: The pipeline's own outputs, as a task's.
+        skipped: Names of tasks that did not run, because of a condition or after a failure.
+        outputs: The pipeline's own outputs, in the form of a task's.
         seconds: How long it took.
         succeeded: Whether every task that ran succeeded.
     """
@@ -64,9 +64,9 @@ class Run:
 
 
 def task_names(specification: Specification) -> dict[tuple[str, ...], str]:
-    """Return a name for each task that a container or an importer runs, by the way that leads to it.
+    """Return a name for each task that a container or an importer runs, by its path.
 
-    The task's own; of the tasks of a sub-pipeline that is used twice, the second's has `-2` at its end.
+    It is the task's own name, with `-2` at its end in the second use of a sub-pipeline.
     """
     names: dict[tuple[str, ...], str] = {}
     used: set[str] = set()
@@ -97,26 +97,26 @@ def _numbered(name: str) -> Iterable[str]:
 
 
 def path_shown(path: Path) -> Path:
-    """Return a path as short as it can be said from here."""
+    """Return a path relative to the working directory, if it is below that."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def why_it_failed(log: Path, status: int) -> str:
-    """Return the last error that a task's log names: what a person needs to read.
+    """Return why a task failed: the last error in its log, or the signal that killed it.
 
     Args:
         log: Its log.
-        status: Its exit status; 128 and more: the signal that killed it.
+        status: Its exit status; 128 plus the signal for a killed process.
     """
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
     if status in (128 + signal.SIGKILL, 128 + signal.SIGSEGV, 128 + signal.SIGBUS, 128 + signal.SIGABRT):
         hint = "; the machine may have run out of memory" if status == 128 + signal.SIGKILL else ""
         return f"killed by {signal.Signals(status - 128).name}{hint}"
-    return last_error(lines) or f"ended with status {status} and said nothing"
+    return last_error(lines) or f"ended with status {status} and printed nothing"
 
 
 def last_error(lines: list[str]) -> str:
-    """Return the last error that the lines of a log name, else the last line; empty when that is."""
+    """Return the last error in the lines of a log, or the last line where there is none; may be empty."""
     for number in range(len(lines) - 1, -1, -1):
         if found := _ERROR.match(lines[number]):
             ours = lines[number].startswith("intermodal.runtime.errors.")

@@ -1,4 +1,4 @@
-"""The tasks of one run: each taken from the cache, imported, or run in as many attempts as it may have."""
+"""Runs the tasks of one run: each is taken from the cache, imported, or run, with its retries."""
 
 import shutil
 import threading
@@ -27,16 +27,17 @@ _LONGEST_BACKOFF = "3600s"
 
 
 class Tasks:
-    """Runs tasks and records them in their run; several threads may call it at a time.
+    """Runs tasks and records them in their run; several threads may call it at the same time.
 
     Args:
-        run: Where they are recorded.
-        cache: Where finished ones are kept.
-        commands: What runs their commands.
+        run: Gets a record of each.
+        cache: Keeps the finished ones.
+        commands: Runs their commands.
         processes: Says whether the run is being stopped.
-        progress: Where they are shown.
-        placeholders: What the placeholders of the run stand for.
-        started: Called with a task, as its graph has it, when it is really run; says whether all that it may need is imported before it is forked.
+        progress: Shows them.
+        placeholders: Values of the run's placeholders.
+        started: Called with the task's definition when its command is about to run, not for a cached one; returns whether everything that it may
+            need is imported before its process is forked.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Tasks:
         given = executor_input(instance.component, inputs, str(folder))
         record_task(folder, instance.name, component, given)
         key = ""
-        # An exit task acts on the end of this run (it sends a message, say). On the backend each run's end is another value, so it is never cached.
+        # An exit task reacts to the end of this run, with a message for instance. On Kubeflow its input differs in each run, so it is never cached.
         at_exit = any("taskFinalStatus" in source for source in instance.task.get("inputs", {}).get("parameters", {}).values())
         if options.get("enableCache") and not at_exit:
             key = self._cache.key(component, container["image"], words, instance.inputs, variables, options.get("cacheKey", ""))
@@ -126,7 +127,7 @@ class Tasks:
         home = self._run.directory.parent.parent
         said = RuntimeError(sentence)
         if NO_ROOM not in sentence and (is_full(said) or shutil.disk_usage(home).free < 2**20):
-            sentence = f"{sentence}\n{full_disk(said, home)} and run again; what is finished is kept"
+            sentence = f"{sentence}\n{full_disk(said, home)} and run again; finished tasks are kept"
         return redacted(sentence)
 
     def _finish(self, name: str, state: str, started: float, folder: Path, outputs: Values) -> None:
@@ -138,7 +139,7 @@ class Tasks:
 
 
 def _empty(folder: Path) -> None:
-    """Leave nothing of an earlier attempt but its log, and the task's record."""
+    """Remove everything of an earlier attempt, except its log and the task's record."""
     for each in folder.iterdir():
         if each.is_dir() and not each.is_symlink():
             shutil.rmtree(each)
