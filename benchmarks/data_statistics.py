@@ -1,8 +1,8 @@
-"""Statistics of the flights table at 1, 10 and 30 times its rows: ours against TFDV's CSV path and pandas.
+"""Compute statistics of the flights table at 1, 10 and 30 times its rows: ours, TFDV's CSV path and pandas.
 
     PYTHONPATH=src .venvs/validate/bin/python benchmarks/data_statistics.py <flights.csv.zip> [--sizes 1 10 30]
 
-Each measurement is a process of its own; seconds are of the work without imports, memory is the process's peak, imports included.
+Each measurement runs in a process of its own. Seconds exclude imports; memory is the process's peak and includes them.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-#: How many quantities agree, for the table's note.
+#: Numbers by feature and name, to compare the methods.
 Found = dict[str, dict[str, Any]]
 
 
@@ -48,7 +48,7 @@ def ours(path: Path) -> tuple[Callable[[], Any], Callable[[Any], Found]]:
     return lambda: Accumulator.merged(read_parts({"train": [path]}, [], {"train": 8})["train"]).statistics("train"), summarise
 
 
-def ours_alone(path: Path) -> tuple[Callable[[], Any], Callable[[Any], Found]]:
+def ours_one_process(path: Path) -> tuple[Callable[[], Any], Callable[[Any], Found]]:
     """The same in one process."""
     from intermodal.components.validate_data.statistics.streaming import Accumulator, read_blocks
 
@@ -76,7 +76,7 @@ def tfdv_csv(path: Path) -> tuple[Callable[[], Any], Callable[[Any], Found]]:
 
 
 def pandas(path: Path) -> tuple[Callable[[], Any], Callable[[Any], Found]]:
-    """Read all, `describe`, and `value_counts` of text."""
+    """pandas: read everything, `describe`, and `value_counts` of text columns."""
     import pandas as pd
 
     def run() -> Any:
@@ -105,7 +105,7 @@ def summarise(statistics: Any) -> Found:
     return found
 
 
-METHODS = {"ours": ours, "ours_alone": ours_alone, "beam": beam, "tfdv_csv": tfdv_csv, "pandas": pandas}
+METHODS = {"ours": ours, "ours_one_process": ours_one_process, "beam": beam, "tfdv_csv": tfdv_csv, "pandas": pandas}
 
 
 def measure(method: str, path: Path) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def measure(method: str, path: Path) -> dict[str, Any]:
 
 
 def run_method(method: str, path: Path) -> None:
-    """Be that process: print seconds, peak memory and the statistics."""
+    """Run one method in this process; print seconds, peak memory and the statistics."""
     began = time.perf_counter()
     run, summary = METHODS[method](path)
     ready = time.perf_counter()
@@ -154,8 +154,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
         rows = write_tables(given.path, directory, given.sizes)
-        plan = [(method, size) for method in ("ours", "ours_alone") for size in given.sizes] + [("beam", given.sizes[0]), ("pandas", given.sizes[0])]
-        plan += [("pandas", size) for size in given.sizes[1:2]] + [("tfdv_csv", 1)]
+        plan = [(method, size) for method in ("ours", "ours_one_process") for size in given.sizes]
+        plan += [("beam", given.sizes[0]), *(("pandas", size) for size in given.sizes[:2]), ("tfdv_csv", 1)]
         done = {}
         print("| Method | Rows | Seconds | Rows/s | Peak MB | Imports, s |\n|---|---|---|---|---|---|")
         for method, size in plan:
@@ -167,7 +167,7 @@ def main() -> None:
             )
     first, last = given.sizes[0], given.sizes[-1]
     print(f"\nours to TFDV's CSV path, rows/s: {done['tfdv_csv', 1]['seconds'] / done['ours', first]['seconds'] * first:.1f}")
-    for method in ("ours", "ours_alone") if len(given.sizes) > 1 else ():
+    for method in ("ours", "ours_one_process") if len(given.sizes) > 1 else ():
         print(f"{method}: peak memory, {last}x to {given.sizes[-2]}x: {done[method, last]['peak'] / done[method, given.sizes[-2]]['peak']:.2f}")
     for method, size in (("tfdv_csv", 1), ("beam", first), ("pandas", first)):
         equal, different = agree(done["ours", first]["found"], done[method, size]["found"])

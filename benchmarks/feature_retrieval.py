@@ -1,9 +1,9 @@
-"""Point-in-time retrieval of four feature views: ours against what one would otherwise pick, at 1, 3 and 10 times the rows.
+"""Point-in-time retrieval of four feature views: ours against the alternatives, at 1, 3 and 10 times the rows.
 
     .venv/bin/python benchmarks/feature_retrieval.py RUN [--sizes 1 3 10] [--shipped]   (RUN: a folder below .intermodal/runs)
 
-Every measurement is a process of its own in the environment of the image `data`; polars is put beside it for this alone. Copies get keys of
-their own, so that sources grow with the rows. Feast's DuckDB store as shipped takes half a minute at 1x and far more beyond: `--shipped`, 1x.
+Every measurement runs in a process of its own, in the environment of the image `data` with polars added. Copies get keys of their own, so that
+sources grow with the rows. Feast's DuckDB store as shipped takes half a minute at 1x and far more beyond: `--shipped`, 1x.
 """
 
 import argparse

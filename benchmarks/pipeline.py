@@ -1,9 +1,9 @@
-"""The whole training pipeline: cold, warm and cached, against a plain script that does the same steps.
+"""The whole training pipeline: cold, warm and cached, against a plain script with the same steps.
 
     .venv/bin/python benchmarks/pipeline.py [--configuration pipelines/flights.yaml] [--rounds 3] [--cold]
 
-The plain script calls the components' logic one after another with no orchestrator. Their packages cannot all live in one process (TFDV needs
-protobuf 4, the rest protobuf 6), so it is as few processes as can be: one per stretch of steps that share an environment.
+The plain script calls the components' logic one after another with no orchestrator. Their packages do not fit into one process (TFDV needs
+protobuf 4, the others protobuf 6), so it starts one process for consecutive steps that share an environment.
 """
 
 import argparse
@@ -141,7 +141,7 @@ def main() -> None:
         for number in range(options.rounds):
             home, port = Path(temporary) / f"home{number}", free_port()
             warm.append(pipeline(options.configuration, home, port))
-            pipeline(options.configuration, home, port)  # meets the champion for the first time
+            pipeline(options.configuration, home, port)  # the first run with a champion
             cached.append(pipeline(options.configuration, home, port))
             stop(home, name)
             folder = Path(temporary) / f"plain{number}"

@@ -1,10 +1,10 @@
-"""What one task costs beside its work: the local target, kfp's own runner, and the bare process, in one run.
+"""The overhead of one task: the local target, kfp's own runner, and the bare process, in one run.
 
     .venv/bin/python benchmarks/task_overhead.py [--tasks 10] [--rounds 3]
 
-A chain of tasks that do nothing but write a few bytes. *Bare* is the process alone that each of them is: kfp's executor in the image's environment,
-started by `subprocess.run` with the same command. kfp's own runner runs all tasks in the runner's environment, keeps no log files, watches over no
-process and is run without cache, as is the local target; *cached* is the local target again, everything finished before.
+A chain of tasks that only write a few bytes. *Bare* is the process of each task without a runner: kfp's executor in the image's environment, started
+by `subprocess.run` with the same command. kfp's own runner runs all tasks in the runner's environment, writes no log files, does not end processes
+that a task leaves, and runs without cache, as does the local target; *cached* is the local target again, with every task in the cache.
 """
 
 import argparse
@@ -31,12 +31,12 @@ from intermodal.runner.local import LocalTarget
 
 @dsl.component(base_image=image_reference("data"), install_kfp_package=False)
 def write(before: str) -> str:
-    """Return what came before."""
+    """Return the input."""
     return before
 
 
 def chain(tasks: int):
-    """Return a pipeline of that many tasks, each after the other."""
+    """Return a pipeline of that many tasks, one after the other."""
 
     @dsl.pipeline(name="chain")
     def pipeline(word: str = "a"):
@@ -48,7 +48,7 @@ def chain(tasks: int):
 
 
 def bare(tasks: int, folder: Path) -> float:
-    """Seconds of the processes alone."""
+    """Return the seconds of the processes without a runner."""
     container = write.pipeline_spec.deployment_spec["executors"]["exec-write"]["container"]
     given = {"inputs": {"parameterValues": {"before": "a"}}, "outputs": {"parameters": {}, "outputFile": str(folder / "output.json")}}
     given["outputs"]["parameters"] = {"Output": {"outputFile": str(folder / "Output")}}
@@ -62,7 +62,7 @@ def bare(tasks: int, folder: Path) -> float:
 
 
 def own_runner(tasks: int, folder: Path) -> float:
-    """Seconds of kfp's SubprocessRunner without an environment of its own."""
+    """Return the seconds of kfp's SubprocessRunner, without a virtual environment."""
     kfp.local.init(kfp.local.SubprocessRunner(use_venv=False), pipeline_root=str(folder))
     pipeline = chain(tasks)
     started = time.perf_counter()
@@ -72,7 +72,7 @@ def own_runner(tasks: int, folder: Path) -> float:
 
 
 def local_target(tasks: int, folder: Path, *, cached: bool) -> float:
-    """Seconds of the local target."""
+    """Return the seconds of the local target."""
     target = LocalTarget(folder, console=Console(file=io.StringIO()))
     pipeline = chain(tasks)
     started = time.perf_counter()
