@@ -155,5 +155,5 @@ def test_an_event_decides_nothing_that_is_not_allowed(name):
 def test_an_event_decides_what_is_allowed():
     assert allowed_parameters(event_with(seed=1), ["seed", "title"], "flights.yaml") == {"seed": 1}
     assert allowed_parameters(event_with(), [], "flights.yaml") == {}
-    with pytest.raises(ConfigurationError, match=r"parameter 'sede', which events may not \(did you mean 'seed'\?\)"):
+    with pytest.raises(ConfigurationError, match=r"parameter 'sede', which events may not set \(did you mean 'seed'\?\)"):
         allowed_parameters(event_with(sede=1), ["seed"], "flights.yaml")
