@@ -163,7 +163,7 @@ class _CloudStorage:
                 f"gs://{self._name}: these credentials may not write there; the bucket may be somebody else's: "
                 "correct `root`, or ask for roles/storage.objectUser"
             )
-        return PlatformError(f"gs://{self._name}/{key}: the store gave an unexpected answer ({error}); nothing was submitted, try again")
+        return PlatformError(f"gs://{self._name}/{key}: the store did not answer as expected ({error}); nothing was submitted, try again")
 
 
 def _request() -> dict[str, Any]:
@@ -249,4 +249,4 @@ class _S3:
             )
         if type(cause).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
             return PlatformError(f"{where}: there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write ~/.aws/credentials")
-        return PlatformError(f"{where}: the store gave an unexpected answer ({cause}); nothing was submitted, try again")
+        return PlatformError(f"{where}: the store did not answer as expected ({cause}); nothing was submitted, try again")
