@@ -31,6 +31,7 @@ class Platform:
         resources: Takes a shape's name and the shape, and returns the `resources` of a container in the compiled file. Default: it has no shapes.
         document: Takes the specification, the settings of tasks by name, the shapes and the labels, and returns a second document of the compiled
             file. Default: there is none.
+        placeholders: Names of placeholders (`{{$.NAME}}`) that it fills in beside kfp's.
         rules: The module of the linter's rules that hold for it alone. Default: only those that hold for every platform.
         uploads: Whether it keeps pipelines that are uploaded (`upload`).
         remote: Whether files are compiled for it and submitted to it; False: this machine.
@@ -44,6 +45,7 @@ class Platform:
     known: Callable[[Any, dict[str, str]], dict[str, Any]] = lambda settings, digests: {}
     resources: Callable[[str, Any], dict[str, Any]] | None = None
     document: Callable[[Any, dict[str, Any], dict[str, Any], dict[str, str]], dict[str, Any]] = lambda specification, tasks, shapes, labels: {}
+    placeholders: tuple[str, ...] = ()
     rules: str = ""
     uploads: bool = False
     remote: bool = True

@@ -54,7 +54,7 @@ def write_specification(specification: dict[str, Any], path: Path, platform: dic
     Args:
         specification: The first document.
         path: The file.
-        platform: The second document, Kubeflow's. Default: none.
+        platform: The second document, the platform's own. Default: none.
     """
     documents = [specification, platform] if platform else [specification]
     with whole_file(path) as scratch:

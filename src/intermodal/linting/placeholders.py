@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from intermodal.authoring.platform import remote_platforms
 from intermodal.linting.document import Document, Place, mapping
 from intermodal.linting.finding import Complaint, rule
 from intermodal.runtime.errors import nearest
@@ -18,12 +19,10 @@ _KNOWN = re.compile(
     r"|\.(?P<name>[a-z_]+)"
     r")\}\}"
 )
-#: kfp's, then those that only Vertex AI knows.
+#: kfp's; a platform's own are in its entry.
 _NAMES = [
     *("pipeline_job_name", "pipeline_job_resource_name", "pipeline_job_uuid", "pipeline_task_name", "pipeline_task_uuid", "pipeline_root"),
     *("pipeline_job_create_time_utc", "pipeline_job_schedule_time_utc", "workspace_path"),
-    *("pipeline_google_cloud_location", "pipeline_google_cloud_project_id", "pipeline_service_account", "pipeline_network"),
-    *("pipeline_encryption_key_name", "pipeline_persistent_resource_id"),
 ]
 _MACRO = re.compile(r"\[\[(?:ScheduledTime|CurrentTime|Index|RunUUID|JobUUID|JobName)[^\]]{0,40}\]\]")
 
@@ -60,6 +59,7 @@ def _names(document: Document) -> Iterator[Complaint]:
     source="kfp SDK 2.17, kfp.dsl placeholders; google-cloud-pipeline-components 2.22 for those of Vertex AI",
 )
 def _syntax(document: Document) -> Iterator[Complaint]:
+    names = [*_NAMES, *(name for each in remote_platforms().values() for name in each.placeholders)]
     texts = [(place, text) for _, place, text in _texts_of_executors(document)] + [(place, text) for place, text, _ in _constants(document)]
     for place, text in texts:
         for start in (match.start() for match in re.finditer(r"\{\{\$", text)):
@@ -68,8 +68,8 @@ def _syntax(document: Document) -> Iterator[Complaint]:
                 yield Complaint(
                     place, f"the placeholder {text[start : start + 60]!r} cannot be read", "write it as kfp does: {{$.inputs.parameters['name']}}"
                 )
-            elif match["name"] and match["name"] not in _NAMES:
-                yield Complaint(place, f"there is no placeholder {match[0]!r}", nearest(match["name"], _NAMES))
+            elif match["name"] and match["name"] not in names:
+                yield Complaint(place, f"there is no placeholder {match[0]!r}", nearest(match["name"], names))
         if not text.startswith("{{$") and re.search(r"(?<!\{)\{\$\.(?:inputs|outputs|pipeline)", text):
             yield Complaint(place, f"the placeholder in {text[:60]!r} has one brace", "write two: {{$.inputs.parameters['name']}}")
 

@@ -17,4 +17,16 @@ def _open(settings: VertexSettings) -> Any:
     return VertexTarget(settings)
 
 
-platform = Platform("vertex", VertexSettings, _open, deploy=deploy_on_vertex, resources=resources, rules="intermodal.platforms.vertex.rules")
+_PLACEHOLDERS = (
+    *("pipeline_google_cloud_location", "pipeline_google_cloud_project_id", "pipeline_service_account", "pipeline_network"),
+    *("pipeline_encryption_key_name", "pipeline_persistent_resource_id"),
+)
+platform = Platform(
+    "vertex",
+    VertexSettings,
+    _open,
+    deploy=deploy_on_vertex,
+    resources=resources,
+    placeholders=_PLACEHOLDERS,
+    rules="intermodal.platforms.vertex.rules",
+)
