@@ -102,7 +102,7 @@ def open_store(settings: dict[str, Any], repository: Path) -> FeatureStore:
     """Return a Feast store.
 
     Args:
-        settings: As in feature_store.yaml; what is absent is: the local provider, DuckDB with ASOF joins. ``${NAME}`` in a text stands for that
+        settings: As in feature_store.yaml; what is absent is: the local provider, our offline store. ``${NAME}`` in a text stands for that
             variable of the task's environment, so that no credential is in a parameter.
         repository: The folder that relative paths of Feast's own start from.
 
