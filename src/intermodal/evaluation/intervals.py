@@ -111,7 +111,8 @@ def _calibration_error(gaps: Floats, blocks: Blocks) -> Floats:
     """
     errors = [estimate(gap, blocks).error or 0.0 for gap in gaps.T]
     found: Floats = np.abs(gaps).sum(1)
-    return found - (found[0] - np.sqrt(np.maximum(gaps[0] ** 2 - np.square(errors), 0)).sum())
+    found -= found[0] - np.sqrt(np.maximum(gaps[0] ** 2 - np.square(errors), 0)).sum()
+    return found
 
 
 def calibration_bins(score: Floats, bins: int = CALIBRATION_BINS) -> NDArray[np.int64]:
