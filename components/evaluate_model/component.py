@@ -40,7 +40,7 @@ def evaluate_model(
         block: The column whose values group rows that depend on each other: intervals come from how the numbers change without each block. A
             timestamp or date groups by day, UTC, and the days' order counts. Empty: rows are independent. With fewer than 10 blocks there are no
             intervals.
-        slices: Columns by whose values the numbers are also given; `origin*carrier` is each pair of values of two columns.
+        slices: Columns by whose values the numbers are also given; `city*device` is each pair of values of two columns.
         seed: Of the draw by which more than 1,000 blocks without an order are put together.
     """
     from intermodal.components.evaluate_model.logic import evaluate_model

@@ -26,7 +26,8 @@ def gate_model(
         evaluation: A directory with `evaluation.json`, as `evaluate_model` writes it, or with `models.challenger.metrics` alone: metric to `value`
             and, where known, `low` and `high`.
         decision: A directory: `decision.json`: the verdict (`passed`, `blocked` or `too little data`), each rule with its numbers and outcome in
-            words, why there was no comparison with a champion (`uncompared`), the inputs' hashes.
+            words, why there was no comparison with a champion (`uncompared`), the arguments and the inputs' hashes, from which `verify_decision`
+            makes it again.
         predictions: As `evaluate_model` writes them. Without them, or where the evaluation has no champion, only `minimum` and `maximum` count.
         minimum: Metric to the least it may be. Metrics: auc, pr_auc, log_loss, brier, accuracy, ece (expected calibration error).
         maximum: Metric to the most it may be.

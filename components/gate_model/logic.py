@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +14,11 @@ from intermodal.components.gate_model.scored_rows import ScoredRows
 from intermodal.components.gate_model.slices import judge_slices
 from intermodal.runtime.artifacts import read_json, whole_directory, write_json
 from intermodal.runtime.errors import DataError
+
+#: Names of the files in the artifacts.
+EVALUATION: Final = "evaluation.json"
+PREDICTIONS: Final = "predictions.parquet"
+DECISION: Final = "decision.json"
 
 
 def gate_model(
@@ -40,17 +45,18 @@ def gate_model(
         ConfigurationError: A metric is unknown, or an argument out of range.
         DataError: The evaluation or the predictions cannot be read, or are not what `evaluate_model` writes.
     """
-    check_arguments(
-        minimum=minimum,
-        maximum=maximum,
-        margin=margin,
-        confidence=confidence,
-        minimum_blocks=minimum_blocks,
-        slice_margin=slice_margin,
-        slice_minimum_rows=slice_minimum_rows,
-        incomparable=incomparable,
-    )
-    files = [Path(evaluation_path) / "evaluation.json"]
+    arguments: dict[str, Any] = {
+        "minimum": minimum,
+        "maximum": maximum,
+        "margin": margin,
+        "confidence": confidence,
+        "minimum_blocks": minimum_blocks,
+        "slice_margin": slice_margin,
+        "slice_minimum_rows": slice_minimum_rows,
+        "incomparable": incomparable,
+    }
+    check_arguments(**arguments)
+    files = [Path(evaluation_path) / EVALUATION]
     evaluation = read_json(files[0])
     models = evaluation.get("models") if isinstance(evaluation, dict) else None
     if not isinstance(models, dict) or "metrics" not in models.get("challenger", {}):
@@ -59,7 +65,7 @@ def gate_model(
     outcomes = _bounds(models["challenger"]["metrics"], minimum, maximum)
     uncompared = _uncompared(predictions_path, models.get("champion"), error)
     if predictions_path:
-        files.append(Path(predictions_path) / "predictions.parquet")
+        files.append(Path(predictions_path) / PREDICTIONS)
     if uncompared is None:
         rows = ScoredRows.of(_read(files[1]), ordered=bool(evaluation.get("ordered")), seed=int(seed))
         outcomes += compare(rows, str(version), margin, confidence, int(minimum_blocks))
@@ -74,10 +80,11 @@ def gate_model(
         "reasons": reasons or [uncompared or "there is no rule"],
         "uncompared": uncompared,
         "champion_version": version,
+        "arguments": arguments | {"seed": int(seed)},
         "inputs": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
     }
     with whole_directory(decision_path) as folder:
-        write_json(folder / "decision.json", decision)
+        write_json(folder / DECISION, decision)
     return verdict == PASSED
 
 

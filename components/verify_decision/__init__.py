@@ -1,0 +1,1 @@
+"""The `verify_decision` component."""
