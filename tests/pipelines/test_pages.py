@@ -29,7 +29,7 @@ ELSEWHERE = {"deploy_kserve": "kubeflow"}
 KFPS_RUNNER = {
     "data": ["fingerprint_sources", "ingest_tables", "transform_tables"],
     "validate": ["validate_data", "require_valid_data"],
-    "train": ["gate_model"],
+    "train": ["gate_model", "verify_decision"],
     "track": ["fetch_champion", "find_champion", "register_model", "render_report"],
 }
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
