@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXTRA = {
     "data": ["tests/feature_repo", "tests/features", "tests/runtime/datasets"],
     "serve": ["tests/serving"],
+    "track": ["tests/drawing"],
     "validate": ["tests/runtime/datasets"],  # its PyArrow is much older
 }
 

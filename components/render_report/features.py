@@ -9,7 +9,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from intermodal.components.render_report.wording import compact, number
+from intermodal.drawing.wording import compact, number
 from intermodal.runtime.errors import DataError
 
 _BINS: Final = 24

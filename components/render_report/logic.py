@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from markupsafe import Markup
 
-from intermodal.components.render_report import figures, run, tracks, wording
+from intermodal.components.render_report import figures, run, tracks
 from intermodal.components.render_report.run import Run, read_run
+from intermodal.drawing import wording
+from intermodal.drawing.figures import learning_curves
+from intermodal.drawing.page import figure, legend, style
 from intermodal.runtime.artifacts import whole_file
 
 _HERE = Path(__file__).parent
@@ -60,7 +62,10 @@ def render_report(
 def render_page(found: Run) -> str:
     """Return the page about a run as HTML; text from the artifacts is escaped."""
     page: str = _template().render(
-        style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
+        style=style(),
+        figure=figure,
+        legend=legend,
+        learning_curves=learning_curves,
         run=found,
         sentences=run,
         figures=figures,

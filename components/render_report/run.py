@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from intermodal.components.render_report.features import Feature, read_features
-from intermodal.components.render_report.wording import LOWER_IS_BETTER, METRICS, finite, interval, number, percent, plural
+from intermodal.drawing.wording import LOWER_IS_BETTER, METRICS, finite, interval, number, percent, plural
 from intermodal.runtime.artifacts import read_json
 from intermodal.runtime.errors import ConfigurationError, DataError
 

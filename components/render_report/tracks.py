@@ -6,12 +6,13 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from intermodal.components.render_report import charts
-from intermodal.components.render_report.charts import Axis, Mark, axis_over
 from intermodal.components.render_report.features import Feature
-from intermodal.components.render_report.figures import Legend, legend, models
+from intermodal.components.render_report.figures import legend, models
 from intermodal.components.render_report.run import Run
-from intermodal.components.render_report.wording import LOWER_IS_BETTER, METRICS, finite, interval, number, percent, plural
+from intermodal.drawing import charts
+from intermodal.drawing.charts import Axis, Mark, axis_over
+from intermodal.drawing.figures import Legend
+from intermodal.drawing.wording import LOWER_IS_BETTER, METRICS, finite, interval, number, percent, plural
 
 _MEASURES: Final = {"jensen_shannon": "Jensen-Shannon", "l_infinity": "L-infinity"}
 

@@ -12,6 +12,7 @@ def train_model(
     model: dsl.Output[dsl.Model],
     training: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
+    curves: dsl.Output[dsl.HTML],
     schema: dsl.Input[dsl.Artifact] = None,
     statistics: dsl.Input[dsl.Artifact] = None,
     code: dsl.Input[dsl.Artifact] = None,
@@ -37,6 +38,7 @@ def train_model(
         training: A directory: `history.json` (a list of values per epoch for each curve), `hyperparameters.json`, `logs/` (TensorBoard) and
             `checkpoints/`.
         metrics: The best epoch's numbers, and the seconds it took.
+        curves: A page with the learning curves, drawn by the platforms' pages.
         schema: `schema.pbtxt`, as `validate_data` writes it: the model's inputs are its features. Default: the columns of `train` that are numbers,
             booleans or text.
         statistics: `train.pb`, as `validate_data` writes it, of the same columns as the schema: vocabularies, means and deviations come from it.
@@ -73,6 +75,7 @@ def train_model(
         model_path=model.path,
         training_path=training.path,
         metrics_path=metrics.path,
+        curves_path=curves.path,
     )
     metrics.metadata.update(trained.metrics)
     model.metadata.update(trained.model)

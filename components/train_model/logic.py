@@ -18,8 +18,10 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from intermodal.components.train_model.arguments import check_arguments
 from intermodal.components.train_model.inputs import Input, derive_inputs, inputs_of_table, usable
 from intermodal.components.train_model.preprocessing import Preprocessing, tensor_specs
+from intermodal.drawing.figures import learning_curves
+from intermodal.drawing.page import page
 from intermodal.inference.raw_rows import binary_labels, raw_columns
-from intermodal.runtime.artifacts import whole_directory, write_json
+from intermodal.runtime.artifacts import whole_directory, whole_file, write_json
 from intermodal.runtime.datasets import Dataset, open_dataset
 from intermodal.runtime.datasets.listing import TRAIN, VALIDATION
 from intermodal.runtime.errors import ConfigurationError, DataError
@@ -56,6 +58,7 @@ def train_model(
     model_path: str,
     training_path: str,
     metrics_path: str,
+    curves_path: str,
 ) -> Trained:
     """Train on `train`, stop early on `validation`, and write the model, the curves and the metrics. See the component's contract.
 
@@ -102,6 +105,8 @@ def train_model(
     best = int(np.argmin(history["val_loss"]))
     metrics = {name: values[best] for name, values in history.items()} | {"epochs": float(len(history["loss"])), "seconds": round(seconds, 3)}
     write_json(metrics_path, metrics)
+    with whole_file(curves_path) as scratch:
+        scratch.write_text(page("Learning curves", learning_curves(history), "There are none: the training has no finite number."), encoding="utf-8")
     return Trained(metrics, {"framework": "tensorflow", "framework_version": tf.__version__, "label": label})
 
 

@@ -38,9 +38,11 @@ def _follow(name: str, found: set[Path]) -> None:
     if not module.exists() or module in found:
         return
     found.add(module)
-    if module.parent.parent == _ROOT / "components":
-        # All of a component's folder: templates and other data, and modules that are not found by imports.
-        found.update(each for each in module.parent.rglob("*") if each.is_file() and each.suffix not in (".py", ".pyc", ".md"))
+    # Templates and other data, and of a component modules, that are not found by imports: in a component's whole folder, elsewhere beside the module.
+    component = module.parent.parent == _ROOT / "components"
+    data = module.parent.rglob("*") if component else module.parent.glob("*.css")
+    found.update(each for each in data if each.is_file() and each.suffix not in (".py", ".pyc", ".md"))
+    if component:
         for sibling in module.parent.glob("*.py"):
             _follow(f"intermodal.components.{module.parent.name}.{sibling.stem}", found)
     for each in _imports(module):

@@ -16,6 +16,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from intermodal.components.evaluate_model.logic import evaluate_model
 from intermodal.components.train_model.logic import train_model
+from intermodal.drawing.wording import number
 from intermodal.inference.scoring import score_rows
 from intermodal.runtime.errors import ConfigurationError, DataError
 
@@ -61,7 +62,7 @@ def arguments(data, defaults_of):
         defaults = {key: value for key, value in defaults_of("train_model").items() if key not in ("schema", "statistics", "code")}
         small = {"epochs": 3.0, "batch_size": 256.0, "hidden_units": [16.0], "learning_rate": 0.01, "seed": 7}
         paths = {f"{each}_path": str(data) for each in ("schema", "statistics", "code")}
-        outputs = {f"{each}_path": str(data / name / each) for each in ("model", "training", "metrics")}
+        outputs = {f"{each}_path": str(data / name / each) for each in ("model", "training", "metrics", "curves")}
         return {**defaults, **small, **paths, **outputs, "examples_path": str(data / "examples"), "label": "y", **given}
 
     return make
@@ -84,6 +85,9 @@ def test_the_saved_model_takes_raw_rows_and_learns_the_same_twice(data, argument
     history = json.loads((data / "one" / "training" / "history.json").read_text())
     assert min(history["val_loss"]) == metrics["val_loss"]
     assert list((data / "one" / "training" / "logs").rglob("events*"))
+    page = (data / "one" / "curves").read_text()
+    assert "<h3>Learning: ROC AUC</h3>" in page
+    assert f"3 epochs; best validation value {number(min(history['val_loss']))} in epoch" in page
     assert (data / "one" / "training" / "checkpoints" / "best.weights.h5").is_file()
     # The exported graph gives the loss that the training reported: preprocessing inside equals preprocessing outside.
     validation = pq.read_table(data / "examples" / "validation")

@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intermodal.components.render_report.charts import Axis, Line, Mark, axis_over, bar, distributions, line_chart, scale, track
-from intermodal.components.render_report.wording import interval, number, percent, plural
+from intermodal.drawing.charts import Axis, Line, Mark, axis_over, bar, distributions, line_chart, scale, track
+from intermodal.drawing.wording import interval, number, percent, plural
 
 anything = st.one_of(st.none(), st.floats(), st.integers(), st.floats(0, 1))
 text = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Cn")))

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
-from intermodal.components.render_report.wording import compact, finite
+from intermodal.drawing.wording import compact, finite
 
 Point = tuple[float, float]
 

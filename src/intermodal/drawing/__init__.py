@@ -1,0 +1,1 @@
+"""How pages draw: charts as SVG, numbers as text, one style sheet."""
