@@ -1,12 +1,21 @@
 """Pipeline specifications (KFP's IR) as plain dictionaries: what their tasks are and which of them may be cached."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from intermodal.authoring.images import image_of
 
 Specification = dict[str, Any]
+#: Types of parameters: what people call a value of one, and whether a JSON value is one.
+PARAMETER_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "STRING": ("a text", lambda value: isinstance(value, str)),
+    "NUMBER_INTEGER": ("a whole number", lambda value: type(value) is int or (isinstance(value, float) and value.is_integer())),
+    "NUMBER_DOUBLE": ("a number", lambda value: isinstance(value, int | float) and not isinstance(value, bool)),
+    "BOOLEAN": ("true or false", lambda value: isinstance(value, bool)),
+    "LIST": ("a list", lambda value: isinstance(value, list)),
+    "STRUCT": ("a mapping", lambda value: isinstance(value, dict)),
+}
 
 
 def graphs(specification: Specification) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from intermodal.compiler.specification import PARAMETER_TYPES
 from intermodal.linting.document import Document, Place, mapping
 from intermodal.linting.finding import Complaint, rule
 from intermodal.linting.protos import UNPARSED, unparsed
@@ -16,18 +17,8 @@ from intermodal.runtime.errors import nearest
 _PROTO = "kfp-pipeline-spec 2.17, pipeline_spec.proto"
 _COMPILE = "compile it again; a compiled file is not meant to be edited"
 _LONGEST_NAME = 128
-KINDS: dict[str, Any] = {
-    "STRING": lambda value: isinstance(value, str),
-    "NUMBER_INTEGER": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer(),
-    "NUMBER_DOUBLE": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
-    "BOOLEAN": lambda value: isinstance(value, bool),
-    "LIST": lambda value: isinstance(value, list),
-    "STRUCT": lambda value: isinstance(value, dict),
-}
-
-
 #: Types of both versions of the specification, by the names in their protos.
-_TYPES = {*KINDS, "TASK_FINAL_STATUS", "TASK_CONFIG", "INT", "DOUBLE"}
+_TYPES = {*PARAMETER_TYPES, "TASK_FINAL_STATUS", "TASK_CONFIG", "INT", "DOUBLE"}
 
 
 @rule("specification-proto", why="a field or type that the specification's proto does not have is refused or lost", source=_PROTO, untyped=True)
@@ -230,7 +221,7 @@ def _untyped(document: Document) -> Iterator[Complaint]:
                 kind = mapping(definition).get("parameterType") or mapping(definition).get("type")
                 if kind not in _TYPES:
                     what = f"the parameter {name!r} of {place[-1]!r} has " + ("no type" if kind is None else f"the type {kind!r}")
-                    yield Complaint((*place, direction, "parameters", name), what, f"give it one of {', '.join(KINDS)}")
+                    yield Complaint((*place, direction, "parameters", name), what, f"give it one of {', '.join(PARAMETER_TYPES)}")
 
 
 @rule("default-type", why="a default of another type than the parameter's, or none of its literals, is refused or misread", source=_PROTO)
@@ -238,7 +229,7 @@ def _defaults(document: Document) -> Iterator[Complaint]:
     for place, owner in document.components_with_root():
         for name, definition in mapping(mapping(owner.get("inputDefinitions")).get("parameters")).items():
             definition = mapping(definition)
-            fits = KINDS.get(str(definition.get("parameterType")))
+            _, fits = PARAMETER_TYPES.get(str(definition.get("parameterType")), ("", None))
             if fits and definition.get("defaultValue") is not None and not fits(definition["defaultValue"]):
                 what = f"the default of {name!r} is {definition['defaultValue']!r}, not {definition['parameterType']}"
                 yield Complaint(

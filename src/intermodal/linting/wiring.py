@@ -10,10 +10,11 @@ from kfp.dsl.types import artifact_types
 from kfp.dsl.types.type_utils import check_artifact_type_compatibility
 
 from intermodal.compiler.conditions import why_unreadable
+from intermodal.compiler.specification import PARAMETER_TYPES
 from intermodal.linting.document import Document, Place, mapping
 from intermodal.linting.finding import Complaint, rule
 from intermodal.linting.quantities import is_given_at_run_time
-from intermodal.linting.structure import KINDS, find_cycle, reads
+from intermodal.linting.structure import find_cycle, reads
 from intermodal.runtime.errors import nearest
 
 _PROTO = "kfp-pipeline-spec 2.17, pipeline_spec.proto"
@@ -113,13 +114,13 @@ def _types(document: Document) -> Iterator[Complaint]:
                 place = (*graph.place, "tasks", name, "inputs", "parameters", key)
                 constant = mapping(mapping(source).get("runtimeValue")).get("constant")
                 if constant is not None and not (isinstance(constant, str) and "{{$" in constant):
-                    if wanted in KINDS and not KINDS[wanted](constant):
+                    if wanted in PARAMETER_TYPES and not PARAMETER_TYPES[wanted][1](constant):
                         yield Complaint(place, f"{key!r} of {name!r} is {constant!r}, not {wanted}", "give a value of that type and compile again")
                     continue
                 found = _type_of(document, graph.tasks, made[key]) if key in made else _input_type(graph.inputs, mapping(source))
                 if found == "STRING" and (graph.place[2], mapping(source).get("componentInputParameter")) in items:
                     continue  # kfp gives an item the type STRING where the type of the list's items is not known
-                if wanted in KINDS and found in KINDS and wanted != found and (found, wanted) != ("NUMBER_INTEGER", "NUMBER_DOUBLE"):
+                if {wanted, found} <= PARAMETER_TYPES.keys() and wanted != found and (found, wanted) != ("NUMBER_INTEGER", "NUMBER_DOUBLE"):
                     yield Complaint(place, f"{key!r} of {name!r} is {found}, but its component takes {wanted}", _COMPILE)
 
 

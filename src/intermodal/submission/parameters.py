@@ -1,22 +1,12 @@
 """A run's parameters, checked against the specification before anything is sent."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from intermodal.compiler.specification import Specification
+from intermodal.compiler.specification import PARAMETER_TYPES, Specification
 from intermodal.runtime.errors import ConfigurationError, nearest
 from intermodal.runtime.safe_yaml import parse_value, read_text
 from intermodal.runtime.secret_values import refuse_secrets
-
-_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "STRING": ("a text", lambda value: isinstance(value, str)),
-    "NUMBER_INTEGER": ("a whole number", lambda value: type(value) is int or (isinstance(value, float) and value.is_integer())),
-    "NUMBER_DOUBLE": ("a number", lambda value: isinstance(value, int | float) and not isinstance(value, bool)),
-    "BOOLEAN": ("true or false", lambda value: isinstance(value, bool)),
-    "LIST": ("a list", lambda value: isinstance(value, list)),
-    "STRUCT": ("a mapping", lambda value: isinstance(value, dict)),
-}
 
 
 def read_parameters(path: Path) -> dict[str, Any]:
@@ -53,13 +43,13 @@ def check_parameters(specification: Specification, parameters: dict[str, Any]) -
             problems.append(f"there is no parameter {name!r}; {nearest(name, declared)}")
             continue
         kind = declared[name].get("parameterType", "")
-        word, fits = _TYPES.get(kind, ("", lambda _: True))
+        word, fits = PARAMETER_TYPES.get(kind, ("", lambda _: True))
         if not fits(value):
             problems.append(f"the parameter {name!r} must be {word}, not {_shown(value)}")
         checked[name] = int(value) if kind == "NUMBER_INTEGER" and isinstance(value, float) and fits(value) else value
     for name, definition in declared.items():
         if name not in parameters and "defaultValue" not in definition and not definition.get("isOptional"):
-            word = _TYPES.get(definition.get("parameterType", ""), ("a value",))[0]
+            word = PARAMETER_TYPES.get(definition.get("parameterType", ""), ("a value",))[0]
             problems.append(f"the parameter {name!r} is required: {word}")
     if problems:
         raise ConfigurationError("\n".join(problems))
