@@ -28,6 +28,7 @@ def evaluate_model(
             columns but the label, in the table's order. An output whose name has `logit` in it, or a linear last layer of a Keras file, is a logit.
         examples: A Parquet or CSV file, a directory of them, or a directory with one directory for each split. Data without splits is cut as
             `train_model` cuts it, so that no row was trained on.
+            Rows that the model or the champion was trained on, as far as they tell, are left out.
         label: The label's column, 0 or 1.
         evaluation: A directory: `evaluation.json` (numbers with 95% intervals of challenger and champion: AUC, PR-AUC, log loss, Brier,
             accuracy, expected calibration error; calibration, threshold table, ROC, slices) and `smoke.json` (raw rows and the probabilities they

@@ -1,6 +1,7 @@
 """Score the held-out part with a model and the champion, and measure both on the same rows."""
 
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from intermodal.components.evaluate_model.measures import confusion, measure
 from intermodal.evaluation.intervals import Floats, group_blocks, interval
 from intermodal.inference.raw_rows import binary_labels
 from intermodal.inference.scoring import Scorer, score_rows
+from intermodal.inference.trained_rows import rows_trained_on
 from intermodal.runtime.artifacts import read_json, whole_directory, write_json
 from intermodal.runtime.datasets import open_dataset
 from intermodal.runtime.errors import DataError
@@ -64,13 +66,20 @@ def evaluate_model(
     absent = [name for name in dict.fromkeys(columns) if name not in table.column_names]
     if absent:
         raise DataError(f"{rows}: no column {', '.join(absent)}; there are {', '.join(table.column_names)}")
+    champion_model, version = _champion(Path(champion_path) if champion_path else None)
+    table, left_out, trouble = _unseen(table, Path(model_path), champion_model, rows)
     truth = binary_labels(table, label, part or "all").astype(np.float64)
     named, ordered = _blocks(table, block, rows)
     blocks = group_blocks(named, ordered=ordered, seed=int(seed))
     groups = {name: _groups(table, parts) for name, parts in crossed.items()}
     scorer = Scorer(Path(model_path), table, label)
     challenger = scorer.score(table)
-    champion, version, trouble = _champion(Path(champion_path) if champion_path else None, table, label)
+    champion: Floats | None = None
+    if champion_model and not trouble:
+        try:
+            champion = score_rows(champion_model, table, label)
+        except DataError as error:
+            trouble = str(error)
 
     first, own = measure(truth, challenger, blocks, groups)
     second, difference = None, None
@@ -80,6 +89,7 @@ def evaluate_model(
     evaluation = {
         "part": part,
         "rows": len(truth),
+        "left_out": left_out,
         "positives": int(truth.sum()),
         "blocks": blocks.count,
         "ordered": blocks.ordered,
@@ -109,20 +119,43 @@ def _read(examples_path: str, part: str) -> pa.Table:
         return pa.concat_tables([examples.read(split) for split in examples.splits], promote_options="permissive")
 
 
-def _champion(path: Path | None, table: pa.Table, label: str) -> tuple[Floats | None, str | None, str | None]:
-    """Return the champion's scores, its version, and why it cannot score these rows."""
+def _champion(path: Path | None) -> tuple[Path | None, str | None]:
+    """Return the champion's model and its version; None without one."""
     if path is None:
-        return None, None, None
-    version: Any = "given"
-    if (path / "champion.json").is_file():
-        version = read_json(path / "champion.json").get("version")
-        path = path / "model"
-    if version is None:
-        return None, None, None
-    try:
-        return score_rows(path, table, label), str(version), None
-    except DataError as error:
-        return None, str(version), str(error)
+        return None, None
+    if not (path / "champion.json").is_file():
+        return path, "given"
+    version = read_json(path / "champion.json").get("version")
+    return (None, None) if version is None else (path / "model", str(version))
+
+
+def _unseen(table: pa.Table, model: Path, champion: Path | None, rows: str) -> tuple[pa.Table, dict[str, int | None], str | None]:
+    """Leave out the rows that a model was trained on, on which it looks better than it is.
+
+    Returns:
+        The other rows; how many each model was trained on (None: it does not tell); why the champion cannot be compared, if it was trained on all.
+
+    Raises:
+        DataError: The model that is measured was trained on all rows.
+    """
+    own = rows_trained_on(model, table)
+    others = rows_trained_on(champion, table) if champion else None
+    counts = {name: None if each is None else int(each.sum()) for name, each in (("challenger", own), ("champion", others))}
+    seen = np.zeros(table.num_rows, bool) if own is None else own
+    if table.num_rows and seen.all():
+        raise DataError(
+            f"{rows}: the model was trained on every one of its {len(seen)} rows, so they cannot measure it; give rows that were held out"
+        )
+    trouble = None
+    if others is not None and (seen | others).all() and table.num_rows:
+        trouble = f"it was trained on every row of {rows} that the model was not, so nothing is left to compare on; evaluate on newer rows"
+    elif others is not None:
+        seen = seen | others
+    if seen.any():
+        told = " and ".join(f"{count} by the {name}" for name, count in counts.items() if count)
+        sys.stdout.write(f"{int(seen.sum())} of {len(seen)} rows of {rows} are left out: a model was trained on them ({told})\n")
+        table = table.filter(pa.array(~seen))
+    return table, counts, trouble
 
 
 def _groups(table: pa.Table, columns: list[str]) -> NDArray[np.object_]:

@@ -222,9 +222,11 @@ def comparison(run: Run) -> str:
     clear = low is not None and high is not None and (low > 0 or high < 0)
     judged = ("better" if better else "worse") if clear else "no clear difference"
     rows = number(run.evaluation.get("rows"))
+    known = finite((run.evaluation.get("left_out") or {}).get("champion"))
+    left_out = f" {plural(int(known), 'row')} that the champion was trained on {'is' if known == 1 else 'are'} left out." if known else ""
     return (
         f"On the same {rows} held-out rows {METRICS.get(metric, metric).lower()} is {number(abs(value))} {word} than the champion's "
-        f"(paired difference {interval(measure, sign=True)}): {judged}."
+        f"(paired difference {interval(measure, sign=True)}): {judged}.{left_out}"
     )
 
 

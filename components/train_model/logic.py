@@ -21,6 +21,7 @@ from intermodal.components.train_model.preprocessing import Preprocessing, tenso
 from intermodal.drawing.figures import learning_curves
 from intermodal.drawing.page import page
 from intermodal.inference.raw_rows import binary_labels, raw_columns
+from intermodal.inference.trained_rows import hashed_rows, write_trained_rows
 from intermodal.runtime.artifacts import whole_directory, whole_file, write_json
 from intermodal.runtime.datasets import Dataset, open_dataset
 from intermodal.runtime.datasets.listing import TRAIN, VALIDATION
@@ -88,6 +89,11 @@ def train_model(
         preprocess = Preprocessing(inputs)
         train, example = _load(examples, TRAIN, inputs, label, preprocess)
         validation, _ = _load(examples, VALIDATION, inputs, label, preprocess)
+        trained_on = hashed_rows(
+            lambda columns: [examples.read(part, columns) for part in (TRAIN, VALIDATION)],
+            examples.schema(TRAIN).names,
+            [label, *(each.name for each in inputs)],
+        )
     head = _head(code_path, model_function, preprocess.width, settings)
 
     with whole_directory(training_path) as training, whole_directory(model_path) as exported:
@@ -98,6 +104,7 @@ def train_model(
         write_json(training / "history.json", history)
         write_json(training / "hyperparameters.json", settings)
         _export(head, preprocess, inputs, exported)
+        write_trained_rows(exported, trained_on)
         write_json(
             exported / "signature.json",
             {"inputs": [each.signature() for each in inputs], "output": "probability", "example": example},

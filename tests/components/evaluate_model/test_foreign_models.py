@@ -145,6 +145,7 @@ def test_a_plain_table_is_trained_on_and_evaluated_without_anything_else(cancer,
         model_path=outputs["model"],
         training_path=outputs["training"],
         metrics_path=str(tmp_path / "metrics"),
+        curves_path=str(tmp_path / "curves"),
     )
     assert trained.model["framework"] == "tensorflow"
     assert trained.model["label"] == "target"

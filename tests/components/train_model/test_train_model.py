@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,8 +28,8 @@ def rows(count, seed):
     y = (generator.random(count) < 1 / (1 + np.exp(-(x - 5) - (color == "red")))).astype(int)
     times = (np.datetime64("2020-01-01") + (np.arange(count) // 50)).astype("datetime64[us]")  # PyArrow misreads days
     x[:3] = [np.nan, np.inf, -np.inf]
-    whole = pa.array(generator.integers(0, 9, count), mask=np.arange(count) % 11 == 0)
-    colors = pa.array(color, mask=np.arange(count) % 13 == 0)
+    whole = pa.array(generator.integers(0, 9, count), mask=np.arange(count) % 11 == 10)
+    colors = pa.array(color, mask=np.arange(count) % 13 == 12)
     return pa.table({"when": pa.array(times, pa.timestamp("us", tz="UTC")), "x": x, "whole": whole, "color": colors, "y": y})
 
 
@@ -249,3 +250,78 @@ def test_evaluation_scores_both_models_on_the_same_rows(data, arguments):
     _, found = evaluate()
     assert found["models"]["champion"] is None
     assert "gone" in found["champion_error"]
+
+
+@pytest.fixture
+def judged(data, arguments):
+    """Train a champion on the examples, and return what evaluates a model against it on a table of test rows."""
+    train_model(**arguments())
+
+    def evaluate(test, **given):
+        pq.write_table(test, data / "examples" / "test" / "0.parquet")
+        evaluate_model(
+            **{
+                "model_path": str(data / "one" / "model"),
+                "champion_path": str(data / "one" / "model"),
+                "examples_path": str(data / "examples"),
+                "label": "y",
+                "block": "when",
+                "slices": [],
+                "part": "test",
+                "seed": 0,
+                **{f"{each}_path": str(data / each) for each in ("evaluation", "predictions")},
+                "metrics_path": str(data / "numbers"),
+                **given,
+            }
+        )
+        return json.loads((data / "evaluation" / "evaluation.json").read_text())
+
+    return evaluate
+
+
+def without_record(data):
+    """A copy of the model that does not tell what it was trained on."""
+    copy = shutil.copytree(data / "one" / "model", data / "copy", dirs_exist_ok=True)
+    (copy / "trained_rows.parquet").unlink()
+    return str(copy)
+
+
+def test_rows_that_the_champion_was_trained_on_are_left_out(data, judged, capsys):
+    trained, new = rows(1500, 0), rows(1500, 2)
+    found = judged(pa.concat_tables([trained.slice(0, 400), new]), model_path=without_record(data))
+    assert (found["rows"], found["left_out"]) == (1500, {"challenger": None, "champion": 400})
+    assert pq.read_metadata(data / "predictions" / "predictions.parquet").num_rows == 1500
+    assert "400 of 1900 rows of the part 'test' are left out: a model was trained on them (400 by the champion)" in capsys.readouterr().out
+
+
+def test_a_champion_that_was_trained_on_all_rows_is_not_compared(data, judged):
+    found = judged(rows(1500, 0), model_path=without_record(data))
+    assert found["models"]["champion"] is None
+    assert "it was trained on every row" in found["champion_error"]
+    assert found["rows"] == 1500
+
+
+def test_a_model_is_not_measured_on_what_it_was_trained_on_or_chosen_by(data, judged):
+    found = judged(pa.concat_tables([rows(1500, 1).slice(0, 100), rows(1500, 2)]), champion_path=None)
+    assert (found["rows"], found["left_out"]) == (1500, {"challenger": 100, "champion": None})
+    with pytest.raises(DataError, match="the model was trained on every one of its 1500 rows"):
+        judged(rows(1500, 0), champion_path=None)
+
+
+def test_a_row_is_known_by_its_key_where_there_is_one(data, arguments, judged):
+    """Features that are computed otherwise by now, and a key that is no input."""
+    parts = enumerate(("train", "validation"))
+    keyed = {part: rows(1500, seed).append_column("key", pa.array(range(seed * 2000, seed * 2000 + 1500))) for seed, part in parts}
+    for part, table in keyed.items():
+        pq.write_table(table, data / "examples" / part / "0.parquet")
+    shutil.rmtree(data / "one")
+    train_model(**arguments())
+    moved = keyed["train"].set_column(1, "x", pa.array(np.random.default_rng(9).normal(5, 2, 1500))).slice(0, 300)
+    test = pa.concat_tables([moved, rows(1500, 2).append_column("key", pa.array(range(9000, 10500)))])
+    assert judged(test)["left_out"] == {"challenger": 300, "champion": 300}
+
+
+def test_a_damaged_record_is_refused(data, judged):
+    (data / "one" / "model" / "trained_rows.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"trained_rows\.parquet: not the rows that a model was trained on"):
+        judged(rows(1500, 2))
