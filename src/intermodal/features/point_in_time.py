@@ -230,15 +230,15 @@ def _match(rows: _Rows, entities: EntityRows, keys: Sequence[str], *, filter_cre
     """
     wanted, codes = _codes(rows, entities, keys)
     bits = len(codes).bit_length()
-    mask = (1 << bits) - 1
-    packed = np.sort((codes << bits) | np.arange(len(codes)))
-    packed = _without_lost_ties(rows, packed[np.searchsorted(packed, 0) :], bits)
+    codes <<= bits
+    codes |= np.arange(len(codes))
+    codes.sort()
+    packed = _without_lost_ties(rows, codes[np.searchsorted(codes, 0) :], bits)
     if not filter_created:
-        last = _last_before(packed, bits, rows.timestamps, wanted, entities)
-        return np.where(last < 0, -1, packed[last] & mask) if len(packed) else last
+        return _last_before(packed, bits, rows.timestamps, wanted, entities)
     assert rows.created is not None
     # A row is known from the later of its two times on; of the known ones the newest wins: of a key's rows so far, the one furthest in order.
-    code, position = packed >> bits, packed & mask
+    code, position = packed >> bits, packed & ((1 << bits) - 1)
     known = np.maximum(rows.timestamps, rows.created)[position]
     by_key = np.lexsort((known, code))
     newest = position[np.maximum.accumulate(by_key)]
@@ -246,11 +246,11 @@ def _match(rows: _Rows, entities: EntityRows, keys: Sequence[str], *, filter_cre
     place = np.empty_like(by_time)
     place[by_time] = np.arange(len(by_time))
     last = _last_before((code << bits) | place, bits, known[by_key][by_time], wanted, entities)
-    return np.where(last < 0, -1, newest[last]) if len(packed) else last
+    return np.where(last < 0, -1, newest[by_time[last]]) if len(packed) else last
 
 
 def _last_before(packed: Integers, bits: int, times: Integers, wanted: Integers, entities: EntityRows) -> Integers:
-    """Return for each entity row the index of the last row of its key, in time, that is no later than it; -1 for none.
+    """Return for each entity row the place of the last row of its key, in time, that is no later than it; -1 for none.
 
     Args:
         packed: A key's number and, in the low bits, a place in `times`; ascending.
@@ -259,17 +259,24 @@ def _last_before(packed: Integers, bits: int, times: Integers, wanted: Integers,
         wanted: The number of each entity row's key, -1 for none.
         entities: The entity rows.
     """
-    places = np.searchsorted(times, entities.distinct, side="right")[entities.inverse]
-    wanted = wanted if entities.order is None else wanted[entities.order]
+    last = np.full(len(wanted), -1, np.int64)
+    if not len(packed):
+        return last
     # By key and time, so that the search goes through the same memory again and again; sorting integers is faster than finding their order.
-    rows = len(wanted).bit_length()
-    order = np.sort((wanted << rows) | np.arange(len(wanted))) & ((1 << rows) - 1)
-    wanted = wanted[order]
-    found: Integers = np.searchsorted(packed, (wanted << bits) | places[order]) - 1
-    if len(packed):
-        found[packed[found] >> bits != wanted] = -1
-    last: Integers = np.empty_like(found)
-    last[order if entities.order is None else entities.order[order]] = found
+    width = len(wanted).bit_length()
+    by_key = (wanted if entities.order is None else wanted[entities.order]) << width
+    by_key |= np.arange(len(wanted))
+    by_key.sort()
+    order = by_key & ((1 << width) - 1)
+    by_key >>= width
+    bound = np.searchsorted(times, entities.distinct, side="right")[entities.inverse[order]]
+    bound |= by_key << bits
+    before = np.searchsorted(packed, bound)
+    found = packed[before - 1]
+    places = found & ((1 << bits) - 1)
+    found >>= bits
+    places[(found != by_key) | (before == 0)] = -1
+    last[order if entities.order is None else entities.order[order]] = places
     return last
 
 
@@ -298,9 +305,8 @@ def _positions(column: pa.ChunkedArray, values: pa.Array) -> Integers:
         if distinct.type != known.type:
             common = _ANY_INTEGER if pa.types.is_integer(known.type) else pa.string()
             distinct, known = distinct.cast(common), known.cast(common)
-        lookup = pc.index_in(distinct, value_set=known, skip_nulls=True).fill_null(-1).to_numpy()
-        # A null's index is -1: the last of the table.
-        found.append(np.append(lookup, -1).astype(np.int64)[_filled(chunk.indices.cast(pa.int32()), -1)])
+        lookup = pc.index_in(distinct, value_set=known, skip_nulls=True).cast(pa.int64())
+        found.append(_filled(lookup.take(chunk.indices), -1))
     return np.concatenate(found)
 
 
