@@ -62,12 +62,13 @@ PLAIN = [
         "from intermodal.components.train_model.logic import train_model as f\n"
         "f(examples_path=p('examples'), schema_path=p('schema'), statistics_path=p('statistics'), code_path=None,\n"
         "  label=a['label'], **a['training'], seed=a['seed'], model_path=p('model'),\n"
-        "  training_path=p('training'), metrics_path=p('train_metrics'))\n"
+        "  training_path=p('training'), metrics_path=p('train_metrics'), curves_path=p('curves'))\n"
         "from intermodal.components.evaluate_model.logic import evaluate_model as g\n"
         "g(model_path=p('model'), champion_path=p('champion'), examples_path=p('examples'), label=a['label'],\n"
         "  **a['evaluation'], seed=a['seed'], evaluation_path=p('evaluation'), predictions_path=p('predictions'), metrics_path=p('metrics'))\n"
         "from intermodal.components.gate_model.logic import gate_model as h\n"
-        "h(evaluation_path=p('evaluation'), predictions_path=p('predictions'), **a['gate'], seed=a['seed'], decision_path=p('decision'))",
+        "h(evaluation_path=p('evaluation'), predictions_path=p('predictions'), **a['gate'], seed=a['seed'], decision_path=p('decision'),\n"
+        "  summary_path=p('gate'))",
     ),
     (
         "track",

@@ -9,6 +9,7 @@ from intermodal.authoring.decorator import component
 def gate_model(
     evaluation: dsl.Input[dsl.Artifact],
     decision: dsl.Output[dsl.Artifact],
+    summary: dsl.Output[dsl.Markdown],
     predictions: dsl.Input[dsl.Dataset] = None,
     minimum: dict = {},
     maximum: dict = {},
@@ -28,6 +29,7 @@ def gate_model(
         decision: A directory: `decision.json`: the verdict (`passed`, `blocked` or `too little data`), each rule with its numbers and outcome in
             words, why there was no comparison with a champion (`uncompared`), the arguments and the inputs' hashes, from which `verify_decision`
             makes it again.
+        summary: The verdict and each rule in words, for the platform's page.
         predictions: As `evaluate_model` writes them. Without them, or where the evaluation has no champion, only `minimum` and `maximum` count.
         minimum: Metric to the least it may be. Metrics: auc, pr_auc, log_loss, brier, accuracy, ece (expected calibration error).
         maximum: Metric to the most it may be.
@@ -59,4 +61,5 @@ def gate_model(
         incomparable=incomparable,
         seed=seed,
         decision_path=decision.path,
+        summary_path=summary.path,
     )

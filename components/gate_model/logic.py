@@ -12,7 +12,7 @@ from intermodal.components.gate_model.comparison import compare
 from intermodal.components.gate_model.outcome import BLOCKED, PASSED, TITLES, TOO_LITTLE_DATA, Outcome
 from intermodal.components.gate_model.scored_rows import ScoredRows
 from intermodal.components.gate_model.slices import judge_slices
-from intermodal.runtime.artifacts import read_json, whole_directory, write_json
+from intermodal.runtime.artifacts import read_json, whole_directory, whole_file, write_json
 from intermodal.runtime.errors import DataError
 
 #: Names of the files in the artifacts.
@@ -35,8 +35,9 @@ def gate_model(
     incomparable: str,
     seed: int,
     decision_path: str,
+    summary_path: str,
 ) -> bool:
-    """Judge a model by the rules and write `decision.json`. See the component's contract.
+    """Judge a model by the rules, write `decision.json` and say the same as Markdown. See the component's contract.
 
     Returns:
         Whether every rule passed.
@@ -83,9 +84,18 @@ def gate_model(
         "arguments": arguments | {"seed": int(seed)},
         "inputs": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
     }
-    with whole_directory(decision_path) as folder:
+    with whole_directory(decision_path) as folder, whole_file(summary_path) as page:
         write_json(folder / DECISION, decision)
+        page.write_text(_summary(decision), encoding="utf-8")
     return verdict == PASSED
+
+
+def _summary(decision: dict[str, Any]) -> str:
+    """Return a decision as Markdown."""
+    rows = [(rule["name"], rule["verdict"], rule["text"]) for rule in decision["rules"]]
+    table = ["| Rule | Verdict | Why |", "|---|---|---|", *(f"| {' | '.join(text.replace('|', '&#124;') for text in row)} |" for row in rows)]
+    note = [f"Not compared with a champion: {decision['uncompared']}.", ""] if decision["uncompared"] else []
+    return "\n".join([f"# The gate: {decision['verdict']}", "", *note, *(table if rows else ["There is no rule."])]) + "\n"
 
 
 def _uncompared(predictions_path: str | None, champion: Any, error: Any) -> str | None:

@@ -80,7 +80,13 @@ def _other_metrics(evaluation: Path, predictions: Path, seed: int) -> Iterator[s
 def _again(file: Path, arguments: Mapping[str, Any], evaluation_path: str, predictions_path: str | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         try:
-            gate_model(**arguments, evaluation_path=evaluation_path, predictions_path=predictions_path, decision_path=f"{folder}/decision")
+            gate_model(
+                **arguments,
+                evaluation_path=evaluation_path,
+                predictions_path=predictions_path,
+                decision_path=f"{folder}/decision",
+                summary_path=f"{folder}/summary",
+            )
         except (TypeError, ConfigurationError) as error:
             raise DataError(
                 f"{file}: this version's gate_model does not take its arguments ({error}); use the version that made the decision"

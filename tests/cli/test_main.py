@@ -113,6 +113,12 @@ def test_check_fails_on_a_stale_file_and_names_it(tmp_path):
     assert shown.returncode == 1
     assert str(stale) in shown.stderr
     assert "intermodal compile" in shown.stderr
+    assert intermodal("compile", "--output", str(tmp_path)).returncode == 0
+    left = tmp_path / "components" / "gone.yaml"
+    left.write_text("{}")
+    shown = intermodal("compile", "--check", "--output", str(tmp_path))
+    assert shown.returncode == 1
+    assert f"{left} is compiled from nothing that there is; delete it" in shown.stderr
 
 
 def test_compiling_twice_gives_equal_bytes(tmp_path):

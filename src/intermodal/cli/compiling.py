@@ -50,6 +50,10 @@ def compile_(
             console.print(escape(str(path)), soft_wrap=True)
         elif _stale(path, [specification, platform] if platform else [specification]):
             raise ConfigurationError(f"{path} is stale; run `intermodal compile` and commit what it writes")
+    if check and not configurations and not target:
+        for path in sorted(output.rglob("*.yaml")):
+            if path not in made:
+                raise ConfigurationError(f"{path} is compiled from nothing that there is; delete it")
 
 
 def _stale(path: Path, documents: list[dict[str, Any]]) -> bool:

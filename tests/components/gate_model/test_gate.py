@@ -50,6 +50,7 @@ def judge(tmp_path, defaults_of):
             evaluation_path=str(tmp_path),
             predictions_path=str(tmp_path) if predictions else None,
             decision_path=str(out),
+            summary_path=str(tmp_path / "summary.md"),
             **{**defaults, "seed": 1.0, **given},
         )
         decision = json.loads((out / "decision.json").read_text())
@@ -65,6 +66,16 @@ def test_a_better_challenger_passes(judge):
     assert "better than that of champion 4" in " ".join(decision["reasons"])
     assert set(decision["inputs"]) == {"evaluation.json", "predictions.parquet"}
     assert decision["uncompared"] is None
+
+
+def test_the_summary_has_the_verdict_and_every_rule_in_words(judge, tmp_path):
+    _, decision = judge(minimum={"auc": 0.9}, blocks=60)
+    lines = (tmp_path / "summary.md").read_text().splitlines()
+    assert lines[0] == "# The gate: blocked"
+    assert lines[4] == "| minimum auc | blocked | AUC 0.760 [0.700, 0.800] is below 0.9 |"
+    assert len(lines) == 4 + len(decision["rules"])
+    judge(champion=False)
+    assert "Not compared with a champion: there is no champion" in (tmp_path / "summary.md").read_text()
 
 
 def test_a_worse_challenger_is_blocked_with_the_reason(judge):
@@ -171,7 +182,13 @@ def test_without_predictions_only_the_bounds_count_and_the_decision_says_so(judg
 
 def test_an_evaluation_of_ones_own_needs_the_metrics_that_are_bounded_alone(tmp_path, defaults_of):
     defaults = {name: value for name, value in defaults_of("gate_model").items() if name != "predictions"}
-    given = {**defaults, "evaluation_path": str(tmp_path), "predictions_path": None, "decision_path": str(tmp_path / "out")}
+    given = {
+        **defaults,
+        "evaluation_path": str(tmp_path),
+        "predictions_path": None,
+        "decision_path": str(tmp_path / "out"),
+        "summary_path": str(tmp_path / "summary"),
+    }
     (tmp_path / "evaluation.json").write_text('{"models": {"challenger": {"metrics": {"auc": {"value": 0.9}}}}}')
     assert gate_model(**{**given, "minimum": {"auc": 0.8}})
     assert not gate_model(**{**given, "minimum": {"auc": 0.95}})
@@ -183,4 +200,5 @@ def test_an_evaluation_that_is_none_is_refused(tmp_path, defaults_of):
     (tmp_path / "evaluation.json").write_text("[]")
     defaults = {name: value for name, value in defaults_of("gate_model").items() if name != "predictions"}
     with pytest.raises(DataError, match="not what evaluate_model writes"):
-        gate_model(evaluation_path=str(tmp_path), predictions_path=None, decision_path=str(tmp_path / "out"), **defaults)
+        paths = {"evaluation_path": str(tmp_path), "predictions_path": None, "decision_path": str(tmp_path / "out")}
+        gate_model(**paths, summary_path=str(tmp_path / "summary"), **defaults)

@@ -31,7 +31,7 @@ def made(tmp_path, defaults_of):
     (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
     given = {name: value for name, value in defaults_of("gate_model").items() if name != "predictions"}
     paths = {"evaluation_path": str(tmp_path), "predictions_path": str(tmp_path)}
-    gate_model(**given | {"minimum": {"auc": 0.6}}, **paths, decision_path=str(tmp_path / "decision"))
+    gate_model(**given | {"minimum": {"auc": 0.6}}, **paths, decision_path=str(tmp_path / "decision"), summary_path=str(tmp_path / "summary"))
     return tmp_path
 
 
