@@ -127,7 +127,8 @@ def run(code: str, *arguments: str, extra: str = "") -> str:
     )
     if done.returncode:
         sys.exit(done.stderr[-3000:])
-    return done.stdout.strip().rpartition("\n")[2]
+    # DuckDB's progress bar may come after it.
+    return next((line for line in done.stdout.replace("\r", "\n").splitlines() if line.startswith("{")), "")
 
 
 def main() -> None:
