@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from intermodal.components.gate_model.comparison import compare
 from intermodal.components.gate_model.scored_rows import ScoredRows
-from intermodal.components.gate_model.slices import judge_slices
+from intermodal.components.gate_model.slices import SliceLimits, judge_slices
 from intermodal.evaluation.intervals import calibration_bins, estimate, group_blocks, interval, jackknifed_metrics
 
 Floats = NDArray[np.float64]
@@ -138,7 +138,9 @@ def slices(generator: np.random.Generator, turns: int) -> None:
             group = generator.integers(0, 30, ROWS).astype(str)
             new = np.where(spoilt & (group == "7"), new / 5, new)
             # No margin: any fall beyond chance counts, which is the hardest case for the false alarms.
-            outcome = judge_slices(rows_of(day, label, new, old, {"group": group}), {"auc": 0.0, "log_loss": 0.0}, 0.95, 200, 10)[0]
+            outcome = judge_slices(
+                rows_of(day, label, new, old, {"group": group}), SliceLimits({"auc": 0.0, "log_loss": 0.0}, {}, {}), 0.95, 200, 10
+            )[0]
             blocked += outcome.verdict == "blocked"
         print(f"| {title} | {blocked / turns:.1%} |", flush=True)
 

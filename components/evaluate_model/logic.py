@@ -21,6 +21,7 @@ from intermodal.inference.trained_rows import rows_trained_on
 from intermodal.runtime.artifacts import read_json, whole_directory, write_json
 from intermodal.runtime.datasets import open_dataset
 from intermodal.runtime.errors import DataError
+from intermodal.runtime.tree import content_hash
 
 SMOKE_ROWS = 5
 #: Between the columns of a slice by several.
@@ -87,6 +88,7 @@ def evaluate_model(
         second, against = measure(truth, champion, blocks, groups)
         difference = {name: interval(own[name] - against[name], blocks) for name in own}
     evaluation = {
+        "model_sha256": content_hash(model_path),
         "part": part,
         "rows": len(truth),
         "left_out": left_out,

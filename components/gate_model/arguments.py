@@ -1,10 +1,11 @@
 """Checks of `gate_model`'s arguments."""
 
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from intermodal.evaluation.metrics import METRICS, MINIMUM_BLOCKS
-from intermodal.runtime.arguments import ArgumentError, in_range, one_of, whole_number
+from intermodal.runtime.arguments import ArgumentError, in_range, one_of, texts, whole_number
 
 
 def check_arguments(
@@ -15,11 +16,15 @@ def check_arguments(
     confidence: float,
     minimum_blocks: int,
     slice_margin: Mapping[str, float],
+    slice_minimum: Mapping[str, float],
+    slice_maximum: Mapping[str, float],
     slice_minimum_rows: int,
+    require_approval: bool,
+    approved: Sequence[str],
     incomparable: str,
 ) -> None:
     """Raise ArgumentError for an unknown metric or choice, or a number out of its range."""
-    for name, bounds in (("minimum", minimum), ("maximum", maximum)):
+    for name, bounds in (("minimum", minimum), ("maximum", maximum), ("slice_minimum", slice_minimum), ("slice_maximum", slice_maximum)):
         for each, bound in bounds.items():
             _check_metric(f"{name}.{each}", each)
             in_range(f"{name}.{each}", bound)
@@ -30,6 +35,12 @@ def check_arguments(
     in_range("confidence", confidence, 0.5, 1, open_low=True, open_high=True)
     whole_number("minimum_blocks", minimum_blocks, MINIMUM_BLOCKS)
     whole_number("slice_minimum_rows", slice_minimum_rows, 1)
+    texts("approved", approved)
+    for number, each in enumerate(approved):
+        if not re.fullmatch("[0-9a-f]{12,64}", each):
+            raise ArgumentError(f"approved[{number}]", f"{each!r} is not the SHA-256 of a model, or its first 12 digits or more")
+    if approved and not require_approval:
+        raise ArgumentError("approved", "models are approved, and require_approval is false, so nobody asks; set it to true")
     one_of("incomparable", incomparable, ("block", "pass"))
 
 

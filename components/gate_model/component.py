@@ -17,7 +17,11 @@ def gate_model(
     confidence: float = 0.95,
     minimum_blocks: int = 10,
     slice_margin: dict = {"auc": 0.05, "log_loss": 0.05},
+    slice_minimum: dict = {},
+    slice_maximum: dict = {},
     slice_minimum_rows: int = 200,
+    require_approval: bool = False,
+    approved: list = [],
     incomparable: str = "block",
     seed: int = 0,
 ) -> bool:
@@ -39,7 +43,11 @@ def gate_model(
             slice blocks a model that is worse in none.
         minimum_blocks: With fewer blocks of rows (see `evaluate_model`) nothing is shown, at least 10.
         slice_margin: Metric to how much worse than the champion the model may be in a slice before it is blocked, if that is beyond chance.
+        slice_minimum: Metric to the least it may be in any slice; it blocks where it is less beyond chance.
+        slice_maximum: Metric to the most it may be in any slice, likewise.
         slice_minimum_rows: Slices with fewer rows are not judged.
+        require_approval: Whether a person must approve the model: the decision says by which hash.
+        approved: SHA-256 of the models that a person approved, each at least its first 12 digits.
         incomparable: What a champion that cannot score the rows means: `block` or `pass`.
         seed: Of the draw by which more than 1,000 blocks without an order are put together.
 
@@ -57,7 +65,11 @@ def gate_model(
         confidence=confidence,
         minimum_blocks=minimum_blocks,
         slice_margin=slice_margin,
+        slice_minimum=slice_minimum,
+        slice_maximum=slice_maximum,
         slice_minimum_rows=slice_minimum_rows,
+        require_approval=require_approval,
+        approved=approved,
         incomparable=incomparable,
         seed=seed,
         decision_path=decision.path,

@@ -11,7 +11,7 @@ from intermodal.components.gate_model.arguments import check_arguments
 from intermodal.components.gate_model.comparison import compare
 from intermodal.components.gate_model.outcome import BLOCKED, PASSED, TITLES, TOO_LITTLE_DATA, Outcome
 from intermodal.components.gate_model.scored_rows import ScoredRows
-from intermodal.components.gate_model.slices import judge_slices
+from intermodal.components.gate_model.slices import SliceLimits, judge_slices
 from intermodal.runtime.artifacts import read_json, whole_directory, whole_file, write_json
 from intermodal.runtime.errors import DataError
 
@@ -31,7 +31,11 @@ def gate_model(
     confidence: float,
     minimum_blocks: int,
     slice_margin: dict[str, float],
+    slice_minimum: dict[str, float],
+    slice_maximum: dict[str, float],
     slice_minimum_rows: int,
+    require_approval: bool,
+    approved: list[str],
     incomparable: str,
     seed: int,
     decision_path: str,
@@ -53,7 +57,11 @@ def gate_model(
         "confidence": confidence,
         "minimum_blocks": minimum_blocks,
         "slice_margin": slice_margin,
+        "slice_minimum": slice_minimum,
+        "slice_maximum": slice_maximum,
         "slice_minimum_rows": slice_minimum_rows,
+        "require_approval": require_approval,
+        "approved": approved,
         "incomparable": incomparable,
     }
     check_arguments(**arguments)
@@ -67,12 +75,19 @@ def gate_model(
     uncompared = _uncompared(predictions_path, models.get("champion"), error)
     if predictions_path:
         files.append(Path(predictions_path) / PREDICTIONS)
-    if uncompared is None:
+    compared = uncompared is None
+    if predictions_path:
         rows = ScoredRows.of(_read(files[1]), ordered=bool(evaluation.get("ordered")), seed=int(seed))
-        outcomes += compare(rows, str(version), margin, confidence, int(minimum_blocks))
-        outcomes += judge_slices(rows, slice_margin, confidence, int(slice_minimum_rows), int(minimum_blocks))
-    elif error:
+        if compared:
+            outcomes += compare(rows, str(version), margin, confidence, int(minimum_blocks))
+        limits = SliceLimits(slice_margin if compared else {}, slice_minimum, slice_maximum)
+        outcomes += judge_slices(rows, limits, confidence, int(slice_minimum_rows), int(minimum_blocks))
+    elif slice_minimum or slice_maximum:
+        raise DataError("slice_minimum and slice_maximum bound slices, and there are no predictions; give evaluate_model's output `predictions`")
+    if error:
         outcomes.append(_incomparable(str(error), incomparable))
+    if require_approval:
+        outcomes.append(_approval(str(evaluation.get("model_sha256") or ""), approved))
     verdict = next((each for each in (BLOCKED, TOO_LITTLE_DATA) if any(outcome.verdict == each for outcome in outcomes)), PASSED)
     reasons = [each.text for each in outcomes if each.verdict == verdict]
     decision = {
@@ -133,6 +148,14 @@ def _bounds(metrics: dict[str, dict[str, float | None]], minimum: dict[str, floa
 def _span(number: dict[str, float | None]) -> str:
     value, low, high = (f"{each:.3f}" if (each := number.get(name)) is not None else "n/a" for name in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
+
+
+def _approval(model: str, approved: list[str]) -> Outcome:
+    if not model:
+        raise DataError("the evaluation does not tell which model it is of (model_sha256), so nobody can have approved it; evaluate the model again")
+    passed = any(model.startswith(each) for each in approved)
+    text = f"a person approved the model {model[:12]}" if passed else f"no person has approved the model; who does adds {model[:12]} to `approved`"
+    return Outcome("approval", PASSED if passed else BLOCKED, text)
 
 
 def _incomparable(error: str, incomparable: str) -> Outcome:

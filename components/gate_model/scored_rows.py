@@ -40,10 +40,17 @@ class ScoredRows:
         slices = {name: np.asarray(predictions.column(name).to_pylist(), dtype=object) for name in names}
         return cls(label, challenger, champion, blocks, slices)
 
-    def worsening(self, metrics: list[str], rows: NDArray[np.bool_] | None = None, bins: int = BINS) -> dict[str, Estimate]:
-        """Return by how much the challenger is worse than the champion in some metrics, on all rows or some of them."""
-        label, challenger, champion, blocks = self.label, self.challenger, self.champion, self.blocks
-        if rows is not None:
-            label, challenger, champion, blocks = label[rows], challenger[rows], champion[rows], blocks.of(rows)
-        new, old = (jackknifed_metrics(label, score, blocks, bins) for score in (challenger, champion))
-        return {name: estimate((old[name] - new[name]) if name in RISING else (new[name] - old[name]), blocks) for name in metrics}
+    def part(self, rows: NDArray[np.bool_]) -> "ScoredRows":
+        """Return some of the rows, without slices."""
+        return ScoredRows(self.label[rows], self.challenger[rows], self.champion[rows], self.blocks.of(rows), {})
+
+    def metrics(self, bins: int = BINS) -> dict[str, Floats]:
+        """Return the challenger's metrics, see `jackknifed_metrics`."""
+        return jackknifed_metrics(self.label, self.challenger, self.blocks, bins)
+
+    def worsening(self, metrics: list[str], bins: int = BINS) -> dict[str, Estimate]:
+        """Return by how much the challenger is worse than the champion in some metrics."""
+        if not metrics:
+            return {}
+        new, old = self.metrics(bins), jackknifed_metrics(self.label, self.champion, self.blocks, bins)
+        return {name: estimate((old[name] - new[name]) if name in RISING else (new[name] - old[name]), self.blocks) for name in metrics}

@@ -1,17 +1,18 @@
 """The rules that keep a model from becoming much worse for some of the rows while it is no worse for all of them.
 
-A slice blocks when the model is worse there than the champion by more than the margin, and beyond chance. As many slices give chance many chances,
-the p-values of all slices and metrics are corrected together (Holm, Scandinavian Journal of Statistics 6, 1979): models that do not differ are
-blocked by any slice in no more than 1 - confidence of the cases.
+A slice blocks when the model is worse there than the champion by more than the margin, or misses a bound, and that beyond chance. As many slices give
+chance many chances, the p-values of all slices and limits are corrected together (Holm, Scandinavian Journal of Statistics 6, 1979): a model that is
+beyond its limits in none is blocked by some slice in no more than 1 - confidence of the cases.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from intermodal.components.gate_model.outcome import BLOCKED, PASSED, TITLES, Outcome
 from intermodal.components.gate_model.scored_rows import ScoredRows
-from intermodal.evaluation.intervals import Estimate
+from intermodal.evaluation.intervals import Estimate, estimate
 
 _BINS = 512
 #: How many names of slices a sentence lists.
@@ -19,50 +20,91 @@ _LISTED = 5
 
 
 @dataclass(frozen=True)
-class _Judged:
+class SliceLimits:
+    """What is asked of every slice, by metric.
+
+    Attributes:
+        margin: How much worse than the champion the model may be, in the metric's units.
+        minimum: The least the metric may be.
+        maximum: The most it may be.
+    """
+
+    margin: dict[str, float]
+    minimum: dict[str, float]
+    maximum: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Test:
+    """One limit in one slice. `excess` is beyond it where it is positive: how much worse than the champion, or how far beyond a bound."""
+
     column: str
     slice: str
+    kind: str
     metric: str
-    worse: Estimate
+    excess: Estimate
+    limit: float
+
+    @property
+    def broken(self) -> bool:
+        """Whether the number is beyond the limit, by chance or not."""
+        return (self.excess.value or 0.0) > (self.limit if self.kind == "margin" else 0.0)
+
+    @property
+    def text(self) -> str:
+        """Say by how much."""
+        value = self.excess.value or 0.0
+        if self.kind == "margin":
+            return f"{self.slice} ({TITLES[self.metric]} worse by {value:.3f}, allowed {self.limit:g})"
+        number, words = (self.limit - value, "below") if self.kind == "minimum" else (self.limit + value, "above")
+        return f"{self.slice} ({TITLES[self.metric]} {number:.3f}, {words} {self.limit:g})"
 
 
-def judge_slices(rows: ScoredRows, margins: dict[str, float], confidence: float, minimum_rows: int, minimum_blocks: int) -> list[Outcome]:
+def judge_slices(rows: ScoredRows, limits: SliceLimits, confidence: float, minimum_rows: int, minimum_blocks: int) -> list[Outcome]:
     """Judge the model in each slice; one outcome for each column.
 
     Args:
-        rows: Scored by both models.
-        margins: Metric to how much worse than the champion the model may be in a slice, in the metric's units.
-        confidence: That no slice blocks a model that is worse in none.
+        rows: Scored by the model and, for a margin, by the champion.
+        limits: What is asked of every slice.
+        confidence: That no slice blocks a model that is beyond its limits in none.
         minimum_rows: Slices with fewer rows are not judged.
         minimum_blocks: Nor are those with fewer blocks.
     """
-    judged: list[_Judged] = []
+    if not (limits.margin or limits.minimum or limits.maximum):
+        return []
+    tests: list[_Test] = []
     unjudged: dict[str, list[tuple[str, str]]] = {}
-    for column, values in rows.slices.items() if margins else ():
+    for column, values in rows.slices.items():
         names, places, counts = np.unique(values.astype(str), return_inverse=True, return_counts=True)
         for number, (name, count) in enumerate(zip(names, counts, strict=True)):
             why = f"{count} rows, fewer than {minimum_rows}" if count < minimum_rows else ""
             if not why:
-                there = places.reshape(-1) == number
-                found = rows.worsening(list(margins), there, _BINS)
-                blocks = rows.blocks.of(there).count
-                why = _why(found, blocks, minimum_blocks)
-                judged += [_Judged(column, str(name), metric, worse) for metric, worse in found.items() if not why]
+                part = rows.part(places.reshape(-1) == number)
+                found = [_Test(column, str(name), *each) for each in _excesses(part, limits)]
+                why = _why([each.excess for each in found], part.blocks.count, minimum_blocks)
+                tests += [] if why else found
             if why:
                 unjudged.setdefault(column, []).append((str(name), why))
-    collapsed = [judged[place] for place in _rejected([each.worse.p_value(0.0) for each in judged], 1 - confidence)]
-    collapsed = [each for each in collapsed if (each.worse.value or 0.0) > margins[each.metric]]
-    return [
-        _outcome(column, [each for each in judged if each.column == column], collapsed, unjudged.get(column, []), margins)
-        for column in (rows.slices if margins else ())
-    ]
+    broken = [tests[place] for place in _rejected([each.excess.p_value(0.0) for each in tests], 1 - confidence) if tests[place].broken]
+    return [_outcome(column, [each for each in tests if each.column == column], broken, unjudged.get(column, [])) for column in rows.slices]
 
 
-def _why(found: dict[str, Estimate], blocks: int, minimum_blocks: int) -> str:
+def _excesses(part: ScoredRows, limits: SliceLimits) -> Iterator[tuple[str, str, Estimate, float]]:
+    """Yield the kind of each limit, its metric, how far the part is beyond it, and the limit."""
+    for metric, worse in part.worsening(list(limits.margin), _BINS).items():
+        yield "margin", metric, worse, limits.margin[metric]
+    values = part.metrics(_BINS) if limits.minimum or limits.maximum else {}
+    for metric, bound in limits.minimum.items():
+        yield "minimum", metric, estimate(bound - values[metric], part.blocks), bound
+    for metric, bound in limits.maximum.items():
+        yield "maximum", metric, estimate(values[metric] - bound, part.blocks), bound
+
+
+def _why(found: list[Estimate], blocks: int, minimum_blocks: int) -> str:
     """Return why a slice cannot be judged; empty: it can."""
     if blocks < minimum_blocks:
         return f"{blocks} blocks, fewer than {minimum_blocks}"
-    return "too few rows of a class" if any(each.error is None for each in found.values()) else ""
+    return "too few rows of a class" if any(each.error is None for each in found) else ""
 
 
 def _rejected(p_values: list[float], level: float) -> list[int]:
@@ -75,23 +117,20 @@ def _rejected(p_values: list[float], level: float) -> list[int]:
     return sorted(rejected)
 
 
-def _outcome(column: str, judged: list[_Judged], collapsed: list[_Judged], unjudged: list[tuple[str, str]], margins: dict[str, float]) -> Outcome:
+def _outcome(column: str, tests: list[_Test], broken: list[_Test], unjudged: list[tuple[str, str]]) -> Outcome:
     rule = f"slices {column}"
     left_out = f"; not judged: {_listed([f'{name} ({why})' for name, why in unjudged])}" if unjudged else ""
-    if not judged:
+    if not tests:
         return Outcome(rule, PASSED, f"no {column} can be judged{left_out}", unjudged=tuple(unjudged))
-    worst = max(judged, key=lambda each: (each.worse.value or 0.0) / margins[each.metric] if margins[each.metric] else (each.worse.value or 0.0))
-    value, bound = worst.worse.value or 0.0, margins[worst.metric]
-    own = [each for each in collapsed if each.column == column]
+    own = [each for each in broken if each.column == column]
+    worst = max(own or tests, key=lambda each: (each.excess.value or 0.0) - (each.limit if each.kind == "margin" else 0.0))
     if own:
-        listed = _listed([f"{each.slice} (by {each.worse.value:.3f}, allowed {margins[each.metric]:g})" for each in own])
-        metrics = " and ".join(TITLES[metric] for metric in dict.fromkeys(each.metric for each in own))
-        text = f"{metrics} becomes worse beyond chance where {column} is {listed}: look at these rows"
+        text = f"the model is beyond what is allowed, and beyond chance, where {column} is {_listed([each.text for each in own])}: look at these rows"
     else:
-        most = f"the most is {value:.3f} of {TITLES[worst.metric]} at {worst.slice}, allowed is {bound:g}"
-        text = f"no {column} becomes worse by more than is allowed, beyond chance: {most}"
-    low, high = worst.worse.below(0.975), worst.worse.above(0.975)
-    return Outcome(rule, BLOCKED if own else PASSED, text + left_out, value, bound, low, high, tuple(unjudged))
+        text = f"no {column} is beyond what is allowed by more than chance gives; the nearest is {worst.text}"
+    low, high = worst.excess.below(0.975), worst.excess.above(0.975)
+    bound = worst.limit if worst.kind == "margin" else 0.0
+    return Outcome(rule, BLOCKED if own else PASSED, text + left_out, worst.excess.value, bound, low, high, tuple(unjudged))
 
 
 def _listed(names: list[str]) -> str:

@@ -101,7 +101,12 @@ class TrainingConfiguration(Configuration):
     validation = Validation
     training = Training
     evaluation = section(evaluate_model, without=("label", "seed"), slices=list[str])
-    gate = section(gate_model, without=("seed",), minimum=ByMetric, maximum=ByMetric, margin=ByMetric, slice_margin=ByMetric)
+    gate = section(
+        gate_model,
+        without=("seed",),
+        **dict.fromkeys(("minimum", "maximum", "margin", "slice_margin", "slice_minimum", "slice_maximum"), ByMetric),
+        approved=list[str],
+    )
     #: serving.NAME: the parameters of the deploy step that `platforms/NAME/platform.py` names.
     serving = deploy_sections(without=("name", "version"))
 

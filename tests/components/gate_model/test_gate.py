@@ -11,6 +11,8 @@ from intermodal.components.gate_model.logic import gate_model
 from intermodal.components.gate_model.scored_rows import ScoredRows
 from intermodal.runtime.errors import ConfigurationError, DataError
 
+MODEL = "abcdef0123456789" * 4
+
 
 @pytest.fixture
 def judge(tmp_path, defaults_of):
@@ -39,6 +41,7 @@ def judge(tmp_path, defaults_of):
         model = {"metrics": metrics}
         evaluation = {
             "models": {"challenger": model, "champion": model if champion else None},
+            "model_sha256": MODEL,
             "champion_version": "4" if champion else None,
             "champion_error": error,
             "ordered": True,
@@ -104,6 +107,29 @@ def test_a_slice_that_collapses_blocks(judge, spoilt):
     assert "group is b" in decision["reasons"][0]
 
 
+def test_a_bound_that_a_slice_misses_beyond_chance_blocks_with_or_without_a_champion(judge):
+    for champion in (True, False):
+        passed, decision = judge(cooled="b", champion=champion, margin={}, slice_margin={}, slice_maximum={"log_loss": 0.75})
+        assert not passed
+        assert re.search(r"where group is b \(log loss 1\.\d+, above 0\.75\)", decision["reasons"][0])
+        assert judge(champion=champion, margin={}, slice_margin={}, slice_maximum={"log_loss": 0.75}, slice_minimum={"auc": 0.6})[0]
+    assert "group is b (AUC" in judge(spoiled="b", margin={}, slice_margin={}, slice_minimum={"auc": 0.6})[1]["reasons"][0]
+
+
+def test_bounds_of_slices_need_predictions(judge):
+    with pytest.raises(DataError, match="slice_minimum and slice_maximum bound slices, and there are no predictions"):
+        judge(predictions=False, slice_minimum={"auc": 0.6})
+
+
+def test_a_model_waits_for_a_person_s_approval(judge):
+    passed, decision = judge(require_approval=True)
+    assert not passed
+    assert decision["reasons"] == ["no person has approved the model; who does adds abcdef012345 to `approved`"]
+    assert not judge(require_approval=True, approved=["0" * 12])[0]
+    for each in ("abcdef012345", MODEL):
+        assert judge(require_approval=True, approved=[each])[0]
+
+
 def test_slices_that_cannot_be_judged_are_listed(judge):
     rule = judge()[1]["rules"][-1]
     assert (rule["name"], rule["verdict"]) == ("slices group", "passed")
@@ -164,6 +190,9 @@ def test_a_champion_that_cannot_score_blocks_unless_it_may_pass(judge):
         ({"minimum": {"auc": "high"}}, "must be a number"),
         ({"confidence": 95}, "confidence: 95 must be above 0.5 and below 1"),
         ({"incomparable": "let"}, "incomparable"),
+        ({"require_approval": True, "approved": ["me"]}, r"approved\[0\]: 'me' is not the SHA-256"),
+        ({"approved": ["0" * 12]}, "require_approval is false"),
+        ({"slice_minimum": {"aucc": 0.1}}, "slice_minimum.aucc"),
         ({"slice_minimum_rows": 0}, "whole number, at least 1"),
     ],
 )
