@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from intermodal.runtime.datasets.held_out import row_places
 from intermodal.runtime.errors import DataError
 
-#: The file in a model's directory: one column `row` of 32-bit hashes, sorted; its metadata names the columns that they are of.
+#: The file in a model's directory: one column `row` of 44-bit hashes, sorted; its metadata names the columns that they are of.
 TRAINED_ROWS: Final = "trained_rows.parquet"
 _COLUMNS: Final = b"columns"
-#: Two rows in four billion have one hash: of ten million rows trained on, one in 400 others is taken for one of them.
-_RANGE: Final = 2.0**32
+#: Of a million rows that none of ten million trained on is, one is taken for one of them in every second case.
+_RANGE: Final = 2.0**44
 #: Share of rows with a hash of their own from which on columns tell rows apart.
 _TELLS_APART: Final = 0.99
 
@@ -67,7 +67,7 @@ def rows_trained_on(model: Path, table: pa.Table) -> NDArray[np.bool_] | None:
     return np.isin(_hashes(table, columns), rows) if set(columns) <= set(table.column_names) else None
 
 
-def _hashes(table: pa.Table, columns: list[str]) -> NDArray[np.uint32]:
+def _hashes(table: pa.Table, columns: list[str]) -> NDArray[np.uint64]:
     batches = table.select(columns).to_batches()
-    found = [(row_places(batch) * _RANGE).astype(np.uint32) for batch in batches]
-    return np.concatenate(found) if found else np.empty(0, np.uint32)
+    found = [(row_places(batch) * _RANGE).astype(np.uint64) for batch in batches]
+    return np.concatenate(found) if found else np.empty(0, np.uint64)
