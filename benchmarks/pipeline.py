@@ -77,7 +77,7 @@ PLAIN = [
         "  evaluation_path=p('evaluation'), decision_path=p('decision'), tables_path=p('tables'), repository_path=a['repository'],\n"
         "  code_path=None, framework='', metrics={}, name=a['name'], registry=a['registry'],\n"
         "  parameters=a['training']['hyperparameters'], run_name='plain',\n"
-        "  promote=False, registered_path=p('registered'), registration_path=p('registration'))",
+        "  registered_path=p('registered'), registration_path=p('registration'))",
     ),
     (
         "serve",
@@ -87,8 +87,11 @@ PLAIN = [
     ),
     (
         "track",
+        "from intermodal.components.promote_model.logic import promote_model as e\n"
+        "e(registration_path=p('registration'), deployment_path=p('deployment'), registry=a['registry'], promotion_path=p('promotion'))\n"
         "from intermodal.components.render_report.logic import render_report as f\n"
-        "f(title=a['title'], registration_path=p('registration'), deployment_path=p('deployment'), anomalies_path=p('anomalies'), metrics={},\n"
+        "f(title=a['title'], registration_path=p('registration'), promotion_path=p('promotion'), deployment_path=p('deployment'),\n"
+        "  anomalies_path=p('anomalies'), metrics={},\n"
         "  **dict.fromkeys(['statistics_path', 'training_path', 'evaluation_path', 'decision_path', 'tables_path']),\n"
         "  report_path=p('report'), summary_path=p('summary'))",
     ),

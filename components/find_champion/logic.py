@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from intermodal.components.find_champion.arguments import check_arguments
-from intermodal.registry.client import MODEL_TAG, NO_CHAMPION, champion_of, open_existing_registry, registry_errors
-from intermodal.registry.notes import champion_key, registry_notes
+from intermodal.registry.client import NO_CHAMPION, champion_of, open_existing_registry, registry_errors
+from intermodal.registry.notes import champion_key, champion_note, registry_notes
 
 
 class Champion(NamedTuple):
@@ -25,11 +25,11 @@ def find_champion(*, name: str, registry: str) -> Champion:
     notes = registry_notes(registry)
     if known := notes.get(champion_key(name)):
         return Champion(*known)
-    found = Champion(NO_CHAMPION, "")
-    if client := open_existing_registry(registry):
-        state = notes.state()
-        with registry_errors(registry):
-            if version := champion_of(client, name):
-                found = Champion(str(version.version), version.tags.get(MODEL_TAG, ""))
-        notes.put(state, {champion_key(name): found})
-    return found
+    client = open_existing_registry(registry)
+    if client is None:
+        return Champion(NO_CHAMPION, "")
+    state = notes.state()
+    with registry_errors(registry):
+        note = champion_note(name, champion_of(client, name))
+    notes.put(state, note)
+    return Champion(*note[champion_key(name)])

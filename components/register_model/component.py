@@ -23,29 +23,28 @@ def register_model(
     code: dsl.Input[dsl.Artifact] = None,
     parameters: dict = {},
     run_name: str = "",
-    promote: bool = False,
 ):
-    """Register a model version in MLflow with its metrics and lineage, and move the alias `champion` to it when a gate passed or on request.
+    """Register a model version in MLflow with its metrics, its lineage and what it was judged by; `promote_model` makes it the champion.
 
     Args:
         model: A file or a directory: a SavedModel, a Keras file, or a model of any other framework.
         name: The registered model's name; created when it does not exist.
         registry: MLflow tracking and registry URI: `sqlite:////path/to/file.db`, or `http(s)://` of a server.
         registered: A copy of the model, with the metadata `name`, `version`, `framework`, `registry` and `sha256`.
-        registration: A directory: `registration.json` (`name`, `version`, `run_id`, whether it is the `champion`, `previous_champion`, `registry`,
-            `lineage`) and, of what was given, `evaluation.json`, `decision.json`, `history.json`, `schema.pbtxt`, `statistics/`, `manifest.json`.
+        registration: A directory: `registration.json` (`name`, `version`, `run_id`, `registry`, `lineage`) and, of what was
+            given, `evaluation.json`, `decision.json`, `history.json`, `schema.pbtxt`, `statistics/`, `manifest.json`.
         training: As `train_model` writes it: its curves become metrics of the run, its hyperparameters become parameters.
         schema: As `validate_data` writes it; stored beside the model, for the next run to compare with.
         statistics: As `validate_data` writes them; stored beside the model, for the next run to compare with.
         evaluation: As `evaluate_model` writes it: its numbers become metrics of the run.
-        decision: As `gate_model` writes it: the alias moves when the verdict is `passed` and the champion is still the one it compared with.
+        decision: As `gate_model` writes it; stored beside the model. Where it passed and compared with another version than the champion, it is an
+            error.
         metrics: Numbers by name, of whatever component measured them; they become metrics of the run.
         tables: As `ingest_tables` writes them: the manifest identifies the data.
         repository: The code that made the features, for instance a feature repository: its hash is recorded.
         code: The code that made the model, where it is not the framework's own: its hash is recorded.
         parameters: Parameters of the run, name to value, for instance the hyperparameters.
         run_name: The MLflow run's name. Default: MLflow invents one.
-        promote: Whether the alias moves where there is no decision; beside a decision, whose verdict says it, True is an error.
     """
     from intermodal.components.register_model.logic import register_model
 
@@ -60,7 +59,6 @@ def register_model(
             registry=registry,
             parameters=parameters,
             run_name=run_name,
-            promote=promote,
             registered_path=registered.path,
             registration_path=registration.path,
         )

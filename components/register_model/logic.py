@@ -18,12 +18,10 @@ from intermodal.components.register_model.evidence import (
     parameters_of,
 )
 from intermodal.registry.address import database_file
-from intermodal.registry.client import CHAMPION, FRAMEWORK_TAG, MODEL_TAG, NO_CHAMPION, champion_of, lock_registry, open_registry, registry_errors
-from intermodal.registry.notes import champion_key, registration_key, registry_notes
-from intermodal.runtime.arguments import ArgumentError
+from intermodal.registry.client import FRAMEWORK_TAG, MODEL_TAG, champion_of, lock_registry, open_registry, registry_errors
+from intermodal.registry.notes import champion_note, registration_key, registry_notes
+from intermodal.registry.promotion import check_compared, is_passed
 from intermodal.runtime.artifacts import read_json, whole_directory, whole_file, write_json
-from intermodal.runtime.errors import StoreError
-from intermodal.runtime.file_notes import FileNotes
 from intermodal.runtime.redaction import redacted
 
 _LONGEST_PARAMETER = 6000
@@ -47,14 +45,13 @@ def register_model(
     registry: str,
     parameters: Mapping[str, Any],
     run_name: str,
-    promote: bool,
     registered_path: str,
     registration_path: str,
 ) -> dict[str, str]:
-    """Register a model; make it the champion when its gate passed, or without a decision when `promote` says so.
+    """Register a model with its evidence; `promote_model` makes it the champion.
 
-    The same model, by content, is one version however often it is registered. A version is created after all its files are stored, and the alias
-    moves last: an interrupted registration leaves a run without a version, and the next attempt completes it.
+    The same model, by content, is one version however often it is registered. A version is created after all its files are stored: an interrupted
+    registration leaves a run without a version, and the next attempt completes it.
 
     See the component's contract for the arguments; `framework` is empty where the model's metadata do not name it.
 
@@ -62,13 +59,11 @@ def register_model(
         Metadata of the registered model: `name`, `version`, `framework`, `registry` and `sha256`.
 
     Raises:
-        ConfigurationError: The name or the registry's URI is not one that MLflow takes, or `promote` comes beside a decision.
-        StoreError: The registry cannot be reached or refuses, or its champion changed since the gate compared with it.
+        ConfigurationError: The name or the registry's URI is not one that MLflow takes.
+        StoreError: The registry cannot be reached or refuses, or its champion changed since the gate passed this model.
         DataError: An input cannot be read.
     """
     check_arguments(name=name, registry=registry)
-    if promote and decision_path:
-        raise ArgumentError("promote", "True does not go with a `decision`, whose verdict says whether the alias moves; leave one of them out")
     paths = {
         "training": training_path,
         "schema": schema_path,
@@ -88,7 +83,7 @@ def register_model(
     numbers, parameters = metrics_of(evidence, metrics), parameters_of(given, parameters)
     decided = read_json(evidence["decision.json"]) if "decision" in given else None
     notes = registry_notes(registry)
-    key = registration_key(name, lineage, framework, parameters, promote)
+    key = registration_key(name, lineage, framework, parameters)
     with lock_registry(registry):
         outcome = notes.get(key)
         if outcome is None:
@@ -100,9 +95,11 @@ def register_model(
                     version = _new_version(client, name, run, {MODEL_TAG: lineage[MODEL_TAG], FRAMEWORK_TAG: framework})
                 if decided:
                     _record_decision(client, version, decided["verdict"], lineage, evidence)
-                champion, previous = _promote(client, version, decided, promote, registry)
-                outcome = {"version": str(version.version), "run_id": version.run_id, "champion": champion, "previous_champion": previous}
-                _note(notes, client, name, {key: outcome})
+                outcome = {"version": str(version.version), "run_id": version.run_id}
+                state, champion = notes.state(), champion_of(client, name)
+                if decided and is_passed(decided):  # nothing is served of what can no longer become the champion
+                    check_compared(name, outcome["version"], str(champion.version) if champion else None, decided, registry)
+                notes.put(state, champion_note(name, champion) | {key: outcome})
     _copy_model(model, registered_path)
     metadata = {"name": name, "version": outcome["version"], "framework": framework, "registry": redacted(registry)}
     with whole_directory(registration_path) as folder:
@@ -110,16 +107,6 @@ def register_model(
             (shutil.copytree if path.is_dir() else shutil.copyfile)(path, folder / file)
         write_json(folder / "registration.json", metadata | outcome | {"lineage": lineage})
     return metadata | {"sha256": lineage[MODEL_TAG]}
-
-
-def _note(notes: FileNotes, client: Any, name: str, outcome: dict[str, Any]) -> None:
-    """Note the outcome of a registration, and the champion, if the outcome is still true of it."""
-    state = notes.state()
-    found = champion_of(client, name)
-    own = next(iter(outcome.values()))
-    if own["champion"] == (found is not None and str(found.version) == own["version"]):
-        champion = {champion_key(name): (str(found.version), found.tags.get(MODEL_TAG, "")) if found else (NO_CHAMPION, "")}
-        notes.put(state, champion | outcome)
 
 
 def _copy_model(model: Path, target: str) -> None:
@@ -153,33 +140,6 @@ def _record_decision(client: Any, version: Any, verdict: str, lineage: Mapping[s
         client.log_artifact(version.run_id, str(files[file]))
     for key, value in {"gate": verdict, "decision_sha256": lineage["decision_sha256"]}.items():
         client.set_model_version_tag(version.name, version.version, key, value)
-
-
-def _promote(client: Any, version: Any, decision: Mapping[str, Any] | None, promote: bool, registry: str) -> tuple[bool, str | None]:
-    """Move the alias where the decision, or without one `promote`, says so; return whether the version is the champion, and the one before.
-
-    Raises:
-        StoreError: Another version became the champion after the gate compared with one.
-    """
-    own, found = str(version.version), champion_of(client, version.name)
-    current = str(found.version) if found else None
-    if decision is None:
-        if promote and current != own:
-            client.set_registered_model_alias(version.name, CHAMPION, own)
-        return promote or current == own, None if current == own else current
-    if decision["verdict"] != "passed":
-        return False, current
-    compared = None if decision.get("champion_version") is None else str(decision["champion_version"])
-    if current not in (None, own, compared):
-        other = f"version {compared}" if compared else "none"
-        raise StoreError(
-            f"model registry {registry}: the champion of {version.name} is now version {current}, and version {own} was compared with {other};"
-            " run the pipeline again"
-        )
-    if current != own:
-        client.set_registered_model_alias(version.name, CHAMPION, own)
-    # The alias is there already after an attempt that was interrupted once it had moved it, or for the same model again.
-    return True, compared if current == own else current
 
 
 def _experiment(client: Any, registry: str, name: str) -> str:

@@ -11,6 +11,7 @@ def render_report(
     summary: dsl.Output[dsl.Markdown],
     title: str = "Report",
     registration: dsl.Input[dsl.Artifact] = None,
+    promotion: dsl.Input[dsl.Artifact] = None,
     deployment: dsl.Input[dsl.Artifact] = None,
     anomalies: dsl.Input[dsl.Artifact] = None,
     statistics: dsl.Input[dsl.Artifact] = None,
@@ -29,6 +30,7 @@ def render_report(
         summary: The page's first lines and its metrics, one Markdown file.
         title: The page's title.
         registration: As `register_model` writes it: the version, its lineage, and whatever it was registered with.
+        promotion: As `promote_model` writes it: whether the version is the champion, and which was before.
         deployment: As `serve_model` or `deploy_kserve` write it: where the model answers, with a request and its response.
         anomalies: As `validate_data` writes them: anomalies, drift and skew.
         statistics: As `validate_data` writes them: distributions of the features. Default: those in `registration`.
@@ -41,7 +43,7 @@ def render_report(
     from intermodal.components.render_report.logic import render_report
 
     given = {"registration": registration, "deployment": deployment, "anomalies": anomalies, "statistics": statistics, "training": training}
-    given |= {"evaluation": evaluation, "decision": decision, "tables": tables}
+    given |= {"evaluation": evaluation, "decision": decision, "tables": tables, "promotion": promotion}
     render_report(
         title=title,
         **{f"{name}_path": artifact.path if artifact else None for name, artifact in given.items()},

@@ -24,6 +24,7 @@ def render_report(
     *,
     title: str,
     registration_path: _Given,
+    promotion_path: _Given,
     deployment_path: _Given,
     anomalies_path: _Given,
     statistics_path: _Given,
@@ -45,6 +46,7 @@ def render_report(
     """
     paths = {
         "registration": registration_path,
+        "promotion": promotion_path,
         "deployment": deployment_path,
         "anomalies": anomalies_path,
         "statistics": statistics_path,

@@ -13,6 +13,7 @@ from intermodal.runtime.errors import ConfigurationError, DataError
 #: The file of each artifact, and the keys that its section cannot do without.
 _FILES: Final = {
     "registration": ("registration.json", ("name", "version")),
+    "promotion": ("promotion.json", ("name", "version", "champion")),
     "deployment": ("deployment.json", ("url",)),
     "anomalies": ("anomalies.json", ("verdict", "anomalies")),
     "training": ("history.json", ()),
@@ -30,6 +31,7 @@ class Run:
 
     title: str
     registration: dict[str, Any] | None
+    promotion: dict[str, Any] | None
     deployment: dict[str, Any] | None
     anomalies: dict[str, Any] | None
     history: dict[str, list[Any]] | None
@@ -43,6 +45,16 @@ class Run:
     def passed(self) -> bool | None:
         """Whether the gate passed; None without a decision."""
         return self.decision["verdict"] == "passed" if self.decision else None
+
+    @property
+    def registered(self) -> dict[str, Any]:
+        """What the registry has of the new model: its version, and the champion before it; empty where neither artifact tells."""
+        return {**(self.promotion or {}), **(self.registration or {})}
+
+    @property
+    def promoted(self) -> bool:
+        """Whether the new model is the champion."""
+        return bool((self.promotion or {}).get("champion"))
 
     @property
     def measured(self) -> dict[str, Any]:
@@ -64,12 +76,12 @@ class Run:
     @property
     def name(self) -> str:
         """The model's name, where the run registered or deployed it."""
-        return str((self.registration or {}).get("name") or (self.deployment or {}).get("name") or "")
+        return str(self.registered.get("name") or (self.deployment or {}).get("name") or "")
 
     @property
     def version(self) -> str:
         """The new model's version, where the run registered or deployed it."""
-        return _plain((self.registration or {}).get("version") or (self.deployment or {}).get("version") or "")
+        return _plain(self.registered.get("version") or (self.deployment or {}).get("version") or "")
 
     @property
     def champion_version(self) -> Any:
@@ -94,7 +106,7 @@ class Run:
             "data": ("Data", self.manifest if self.manifest is not None else self.anomalies),
             "features": ("Features", self.features),
             "call": ("Call it", self.deployment or self.registration),
-            "lineage": ("Lineage", self.registration or self.manifest or self.decision),
+            "lineage": ("Lineage", self.registered or self.manifest or self.decision),
         }
         return {name: heading for name, (heading, artifact) in there.items() if artifact is not None}
 
@@ -124,6 +136,7 @@ def read_run(title: str, given: Mapping[str, Path], metrics: Mapping[str, Any]) 
     return Run(
         title=title,
         registration=found.get("registration"),
+        promotion=found.get("promotion"),
         deployment=found.get("deployment"),
         anomalies=found.get("anomalies"),
         history=found.get("training"),
@@ -152,9 +165,9 @@ def headline(run: Run) -> str:
     """Say in a sentence what became of the model and why, or what there is to see."""
     if run.decision:
         return _verdict(run, run.decision)
-    if run.registration:
-        standing = "is registered and is the champion" if run.registration.get("champion") else "is registered"
-        return f"{run.name} {run.versions[0]} {standing}.{_place(run)}"
+    if run.registered:
+        standing = ["is registered"] * bool(run.registration) + ["is the champion"] * run.promoted
+        return f"{run.name} {run.versions[0]} {' and '.join(standing) or 'is not the champion'}.{_place(run)}"
     if run.deployment:
         return f"{run.name or 'The model'}{f' version {run.version}' if run.version else ''} serves at {run.deployment['url']}."
     if run.evaluation:
@@ -174,8 +187,8 @@ def _verdict(run: Run, decision: Mapping[str, Any]) -> str:
     rules = decision["rules"]
     if run.passed:
         standing = ""
-        if run.registration:
-            standing = " and is the new champion" if run.registration.get("champion") else " but the champion stays as it was"
+        if run.promotion:
+            standing = " and is the new champion" if run.promoted else " but the champion stays as it was"
         return f"{_first_capital(new)} passed {_all_of(rules)} of the gate{standing}.{_place(run)}"
     failed = [rule for rule in rules if not rule.get("passed")]
     missed = "has too little data for" if decision["verdict"] == "too little data" else "failed"

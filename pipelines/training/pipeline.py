@@ -11,6 +11,7 @@ from intermodal.components.fingerprint_sources.component import fingerprint_sour
 from intermodal.components.gate_model.component import gate_model
 from intermodal.components.ingest_tables.component import ingest_tables
 from intermodal.components.materialize_features.component import materialize_features
+from intermodal.components.promote_model.component import promote_model
 from intermodal.components.register_model.component import register_model
 from intermodal.components.render_report.component import render_report
 from intermodal.components.require_valid_data.component import require_valid_data
@@ -21,11 +22,12 @@ from intermodal.components.validate_data.component import validate_data
 
 
 def training(settings: Any, deploy: Any) -> None:
-    """Ingest, validate, join features, train, evaluate, gate, register, deploy and report.
+    """Ingest, validate, join features, train, evaluate, gate, register, deploy, promote and report.
 
     Args:
         settings: The channels of `TrainingConfiguration`.
-        deploy: The platform's step that brings a model that passed the gate to serve; None: the pipeline ends with the registered model.
+        deploy: The platform's step that brings a model that passed the gate to serve; None: nothing is served, and the
+            model is promoted once it is registered.
     """
     features = settings.features
     repository = dsl.importer(artifact_uri=features.repository, artifact_class=dsl.Artifact)
@@ -77,16 +79,18 @@ def training(settings: Any, deploy: Any) -> None:
         registry=settings.registry,
         parameters=settings.training.hyperparameters,
         run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
-    ).after(materialized)  # no champion, and so no server, of features that could not be loaded
+    ).after(materialized)  # no server, and so no champion, of features that could not be loaded
 
     registration = registered.outputs["registration"]
     reported = {"registration": registration, "anomalies": data.outputs["anomalies"], "title": settings.title}
-    if deploy is None:
-        render_report(**reported)
-        return
     # Two conditions, not an if and an else, which the compiler would put into a third graph, without a name, around both.
     with dsl.If(gate.outputs["Output"] == True, "passed"):  # noqa: E712
-        deployed = deploy(model=model, evaluation=evaluation, registration=registration, name=settings.name, **settings.serving)
-        render_report(**reported, deployment=deployed.output)
+        served = {}
+        if deploy:
+            deployed = deploy(model=model, evaluation=evaluation, registration=registration, name=settings.name, **settings.serving)
+            served = {"deployment": deployed.output}
+        # The alias moves only to what serves and answers right: a deployment that fails leaves the champion as it was.
+        promoted = promote_model(registration=registration, registry=settings.registry, **served)
+        render_report(**reported, promotion=promoted.output, **served)
     with dsl.If(gate.outputs["Output"] == False, "blocked"):  # noqa: E712
         render_report(**reported)

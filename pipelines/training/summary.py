@@ -12,7 +12,7 @@ from intermodal.runtime.artifacts import read_json, whole_file, write_json
 
 
 def summary(run: Any) -> Iterator[str]:
-    """Yield the gate's verdict, the prediction that came back, how to ask for another, and the report, which is copied to the run's folder.
+    """Yield the gate's verdict, the prediction that came back, how to ask for another, the champion, and the report, copied to the run's folder.
 
     Args:
         run: A finished run of this machine (`intermodal.runner.runs.Run`).
@@ -24,6 +24,8 @@ def summary(run: Any) -> Iterator[str]:
         yield f"         {escape(reason)}"
     if "serve-model" in outputs:
         yield from _served(read_json(Path(outputs["serve-model"]["deployment"]) / "deployment.json"), run.directory / "request.json")
+    if "promote-model" in outputs:
+        yield f"Registry {escape(read_json(Path(outputs['promote-model']['promotion']) / 'promotion.json')['outcome'])}"
     page = run.directory / "report.html"
     made = next(values["report"] for name, values in outputs.items() if name.startswith("render-report"))
     with whole_file(page) as scratch:

@@ -82,7 +82,7 @@ def test_describe_shows_inputs_outputs_and_image():
 
 def test_describe_shows_defaults_and_what_is_required():
     shown = intermodal("describe", "register_model").stdout
-    for name, default in {"model": "required", "registry": "required", "training": "none", "parameters": "{}", "promote": "false"}.items():
+    for name, default in {"model": "required", "registry": "required", "training": "none", "parameters": "{}"}.items():
         assert re.search(rf"^{name} +\w+ +{re.escape(default)} ", shown, re.MULTILINE), name
 
 

@@ -36,8 +36,24 @@ def registrable(tmp_path):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
         names = ("model", "training", "schema", "statistics", "evaluation", "decision", "tables", "repository", "registration", "registered")
-        plain = {"framework": "", "metrics": {}, "parameters": {"epochs": 3.0}, "run_name": "run-1", "promote": False}
+        plain = {"framework": "", "metrics": {}, "parameters": {"epochs": 3.0}, "run_name": "run-1"}
         return {f"{name}_path": str(folder / name) for name in names} | {"code_path": None} | plain
+
+    return make
+
+
+@pytest.fixture
+def register_champion(registrable, tmp_path):
+    """Register a model of the given content and make it the champion, as the pipeline does after it serves; return what it was registered with."""
+    from intermodal.components.promote_model.logic import promote_model
+    from intermodal.components.register_model.logic import register_model
+
+    def make(registry: str, name: str, content: str = "weights", **verdict: Any) -> dict[str, Any]:
+        paths = registrable(content, **verdict)
+        register_model(**paths, registry=registry, name=name)
+        promotion = str(tmp_path / f"promotion-{uuid.uuid4().hex[:6]}")
+        promote_model(registration_path=paths["registration_path"], deployment_path=None, registry=registry, promotion_path=promotion)
+        return paths
 
     return make
 

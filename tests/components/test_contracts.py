@@ -122,6 +122,7 @@ def test_what_touches_a_store_is_never_cached():
         "find-champion",
         "fingerprint-sources",
         "register-model",
+        "promote-model",
         "materialize-features",
         "serve-model",
         "deploy-kserve",

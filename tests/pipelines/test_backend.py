@@ -140,7 +140,7 @@ def test_every_task_ran_that_a_blocked_model_leads_to(backend):
         "register-model",
         "render-report-2",
     }
-    assert "deploy-kserve" not in backend.done
+    assert not {"deploy-kserve", "promote-model"} & set(backend.done)
 
 
 def test_the_tables_are_the_same(fetched, local):
@@ -173,7 +173,7 @@ def test_the_gate_blocked_it_and_it_is_registered_without_becoming_the_champion(
     decision = json.loads((fetched("gate-model", "decision") / "decision.json").read_text())
     assert decision["verdict"] == "blocked"
     registration = json.loads((fetched("register-model", "registration") / "registration.json").read_text())
-    assert (registration["version"], registration["champion"]) in (("1", False), (1, False))
+    assert registration["version"] in ("1", 1)
     assert registration["registry"].startswith("http://127.0.0.1")
 
 

@@ -36,6 +36,19 @@ def test_the_graph_page_names_the_branches_and_every_task(platform):
     assert all(name == key for name, key in shown.items() if not key.startswith("condition"))
 
 
+@pytest.mark.fault("Kubeflow", "the deploy step fails", "the task that moves the champion's alias does not start: it takes that step's output")
+@pytest.mark.parametrize(("platform", "step"), [("kubeflow", "deploy-kserve"), ("vertex", "verify-endpoint")])
+def test_the_champion_changes_only_after_the_model_serves(platform, step):
+    specification = read(Path(platform) / "flights.yaml")
+    (tasks,) = (graph["tasks"] for graph in graphs(specification) if "promote-model" in graph["tasks"])
+    promoting = tasks["promote-model"]
+    assert promoting["inputs"]["artifacts"]["deployment"]["taskOutputArtifact"]["producerTask"] == step
+    assert step in promoting["dependentTasks"]
+    # It starts when that succeeded, whatever else there is (no trigger strategy), and nothing else moves the alias.
+    assert "triggerPolicy" not in promoting
+    assert {task["componentRef"]["name"] for task in specification["root"]["dag"]["tasks"].values()}.isdisjoint({"comp-promote-model"})
+
+
 @pytest.mark.parametrize("platform", ["kubeflow", "vertex"])
 def test_few_artifacts_cross_into_the_branches(platform):
     tasks = read(Path(platform) / "flights.yaml")["root"]["dag"]["tasks"]

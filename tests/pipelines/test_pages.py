@@ -30,7 +30,7 @@ KFPS_RUNNER = {
     "data": ["fingerprint_sources", "ingest_tables", "transform_tables"],
     "validate": ["validate_data", "require_valid_data"],
     "train": ["gate_model", "verify_decision"],
-    "track": ["fetch_champion", "find_champion", "register_model", "render_report"],
+    "track": ["fetch_champion", "find_champion", "register_model", "promote_model", "render_report"],
 }
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LOADED = re.compile(r'^(\w+) = components\.load_component_from_file\("compiled/components/(\w+)\.yaml"\)$', re.MULTILINE)

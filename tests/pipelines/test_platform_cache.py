@@ -22,7 +22,7 @@ CHAMPION = {"version": "1", "model_sha256": "a" * 64}
 TO_THE_TABLES = {"ingest-tables", "transform-tables", "retrieve-features"}
 FROM_THE_CHAMPION = {"fetch-champion", "validate-data", "require-valid-data", "train-model", "evaluate-model", "gate-model"}
 #: What touches something that outlives the run, and what tells of it.
-ALWAYS = {"fingerprint-sources", "find-champion", "materialize-features", "register-model", "deploy-kserve", "render-report"}
+ALWAYS = {"fingerprint-sources", "find-champion", "materialize-features", "register-model", "deploy-kserve", "promote-model", "render-report"}
 
 
 @dataclass

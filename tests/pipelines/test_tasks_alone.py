@@ -29,6 +29,7 @@ TASKS = [
     "gate_model",
     "register_model",
     "serve_model",
+    "promote_model",
     "render_report",
 ]
 
@@ -114,8 +115,10 @@ def arguments(alone, workplace):
             "name": settings.name,
             **settings.serving,
         },
+        "promote_model": {"registration": registration, "deployment": made("serve-model", "deployment"), "registry": settings.registry},
         "render_report": {
             "registration": registration,
+            "promotion": made("promote-model", "promotion"),
             "anomalies": data["anomalies"],
             "deployment": made("serve-model", "deployment"),
             "title": settings.title,

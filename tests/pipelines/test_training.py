@@ -27,6 +27,7 @@ STEPS = [
     "materialize-features",
     "register-model",
     "serve-model",
+    "promote-model",
     "render-report",
 ]
 

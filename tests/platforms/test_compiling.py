@@ -53,7 +53,7 @@ def test_side_effects_are_never_cached_inside_conditions_too(specification):
             assert not task.get("cachingOptions", {}).get("enableCache"), task
         elif executor_name(specification, task):
             assert task["cachingOptions"]["enableCache"], task
-    assert {"find-champion", "register-model", "materialize-features"} <= seen
+    assert {"find-champion", "register-model", "promote-model", "materialize-features"} <= seen
 
 
 def test_the_configuration_gives_the_defaults_and_no_machines_path(specification):

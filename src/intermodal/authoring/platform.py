@@ -23,8 +23,8 @@ class Platform:
         settings: The type of its table in `targets.toml`: derived from `configuration.targets.RemoteSettings`, but for this machine's.
         open: Takes its settings, and returns what submits and answers for runs (`platforms.interface.RemoteTarget`). Its client is imported here.
         deploy: How it brings a model to serve: a component, or a function that adds tasks and returns the last. It takes `model`, `evaluation`,
-            `registration` and `name`, and has one artifact as output; its other parameters are the keys of `serving.NAME`. Default: it serves
-            nothing.
+            `registration` and `name`, and has one artifact as output; it must fail where the model does not answer right, for the champion
+            changes after it. Its other parameters are the keys of `serving.NAME`. Default: it serves nothing.
         deploy_fields: Types and defaults of some of these keys, as `configuration.sections.section` takes them.
         known: Takes its settings and the images' digests, and returns what it knows of itself: configuration key to value, which stands where the
             configuration leaves the key open.

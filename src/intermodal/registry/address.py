@@ -18,8 +18,18 @@ def check_address(name: str, registry: str) -> None:
         ArgumentError: MLflow takes no such name, or the URI is of another kind than SQLite or HTTP, or has a variable.
         ConfigurationError: The URI carries a password.
     """
+    check_registry(registry)
     if not name.strip() or {"/", ":"} & set(name):
         raise ArgumentError("name", f"{name!r} must be a text without '/' and ':', for instance fraud")
+
+
+def check_registry(registry: str) -> None:
+    """Check the URI of a registry.
+
+    Raises:
+        ArgumentError: It is of another kind than SQLite or HTTP, or has a variable.
+        ConfigurationError: It carries a password.
+    """
     refuse_secrets(registry, "registry")
     if named_variables(registry):
         reason = "${NAME} is a variable only in features.store; MLflow reads MLFLOW_TRACKING_USERNAME and _PASSWORD itself"

@@ -3,6 +3,7 @@
 from typing import Any
 
 from intermodal.registry.address import database_file
+from intermodal.registry.client import MODEL_TAG, NO_CHAMPION
 from intermodal.runtime.file_notes import FileNotes, note_key
 
 
@@ -17,6 +18,16 @@ def champion_key(name: str) -> str:
     return note_key("champion", name, packages=["mlflow"])
 
 
+def champion_note(name: str, version: Any) -> dict[str, Any]:
+    """Return the note that a version, as MLflow returns it, is the champion of a registered model; None: that there is none."""
+    return {champion_key(name): (str(version.version), version.tags.get(MODEL_TAG, "")) if version else (NO_CHAMPION, "")}
+
+
 def registration_key(*inputs: Any) -> str:
     """Return the key under which the outcome of a registration with some inputs is noted."""
     return note_key("registration", *inputs, packages=["mlflow"])
+
+
+def promotion_key(*inputs: Any) -> str:
+    """Return the key under which the outcome of a promotion with some inputs is noted."""
+    return note_key("promotion", *inputs, packages=["mlflow"])

@@ -22,9 +22,8 @@ def fetch(local_registry, model_name, tmp_path):
 
 
 @pytest.fixture
-def registered(local_registry, model_name, registrable):
-    paths = registrable()
-    register_model(**paths, registry=local_registry, name=model_name)
+def registered(local_registry, model_name, register_champion):
+    paths = register_champion(local_registry, model_name)
     return paths | {"sha256": tree_hash(Path(paths["model_path"]))}
 
 
@@ -43,9 +42,9 @@ def test_a_champion_comes_back_byte_for_byte(fetch, registered, tmp_path, files_
     assert sorted(path.name for path in champion.iterdir()) == ["champion.json", "model", "schema.pbtxt", "statistics"]
 
 
-def test_without_a_version_the_present_champion_is_fetched(fetch, registered, registrable, local_registry, model_name):
+def test_without_a_version_the_present_champion_is_fetched(fetch, registered, register_champion, local_registry, model_name):
     assert fetch() == {"version": "1", "model_sha256": registered["sha256"]}
-    register_model(**registrable("better", against="1"), registry=local_registry, name=model_name)
+    register_champion(local_registry, model_name, "better", against="1")
     assert fetch()["version"] == "2"
     assert fetch("1")["version"] == "1"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from intermodal.components.find_champion.logic import find_champion
+from intermodal.components.promote_model.logic import promote_model
 from intermodal.components.register_model.logic import register_model
 from intermodal.registry.client import MODEL_TAG, open_registry
 from intermodal.runtime.errors import ConfigurationError, StoreError
@@ -14,13 +15,8 @@ from intermodal.runtime.tree import tree_hash
 
 
 @pytest.fixture
-def register(local_registry, model_name, registrable):
-    def run(content="weights", run_name="run", **verdict):
-        paths = registrable(content, **verdict)
-        register_model(**paths | {"run_name": run_name}, registry=local_registry, name=model_name)
-        return tree_hash(Path(paths["model_path"]))
-
-    return run
+def register(local_registry, model_name, register_champion):
+    return lambda *content, **verdict: tree_hash(Path(register_champion(local_registry, model_name, *content, **verdict)["model_path"]))
 
 
 @pytest.fixture
@@ -47,10 +43,10 @@ def test_a_model_without_versions_or_without_alias_has_no_champion(find, registe
 def test_the_answer_changes_only_with_the_champion(find, register):
     first = register()
     assert find() == ("1", first)
-    register(run_name="again", against="1")
-    register("worse", run_name="blocked", verdict="blocked", against="1")
+    register(against="1")
+    register("worse", verdict="blocked", against="1")
     assert find() == ("1", first)
-    second = register("better", run_name="passed", against="1")
+    second = register("better", against="1")
     assert find() == ("3", second)
 
 
@@ -78,7 +74,7 @@ def test_a_file_that_is_no_database_and_a_uri_of_another_kind_are_refused(find, 
 
 def test_an_alias_that_somebody_else_moves_is_seen(find, register, local_registry, model_name):
     first = register()
-    register("better", run_name="passed", against="1")
+    register("better", against="1")
     open_registry(local_registry).set_registered_model_alias(model_name, "champion", "1")
     assert find() == ("1", first)
     open_registry(local_registry).delete_registered_model_alias(model_name, "champion")
@@ -88,23 +84,33 @@ def test_an_alias_that_somebody_else_moves_is_seen(find, register, local_registr
 UNCHANGED = """
 import json, os, sys
 from intermodal.components.find_champion.logic import find_champion
+from intermodal.components.promote_model.logic import promote_model
 from intermodal.components.register_model.logic import register_model
 
 arguments = json.loads(sys.argv[1])
 found = find_champion(name=arguments["name"], registry=arguments["registry"])
 registered = register_model(**arguments)
-print(json.dumps([found, registered["version"], "mlflow" in sys.modules]))
+places = {"registration_path": arguments["registration_path"], "promotion_path": arguments["registration_path"] + "-promotion"}
+promoted = promote_model(deployment_path=None, registry=arguments["registry"], **places)
+print(json.dumps([found, registered["version"], promoted["champion"], "mlflow" in sys.modules]))
 """
 
 
-def test_with_nothing_new_neither_finding_nor_registering_waits_for_mlflow(registrable, local_registry, model_name, tmp_path):
+def test_with_nothing_new_neither_finding_nor_registering_nor_promoting_waits_for_mlflow(registrable, local_registry, model_name, tmp_path):
     arguments = registrable("weights") | {"run_name": "again", "registry": local_registry, "name": model_name}
-    register_model(**arguments)
+    for _ in range(2):  # the first promotion changes the registry, and nothing is known of a changed file
+        register_model(**arguments)
+        promote_model(
+            registration_path=arguments["registration_path"],
+            deployment_path=None,
+            registry=local_registry,
+            promotion_path=str(tmp_path / "promotion"),
+        )
     database = Path(local_registry.removeprefix("sqlite:///"))
     before, registration = database.read_bytes(), Path(arguments["registration_path"], "registration.json").read_text()
     again = arguments | {"run_name": "third", "registration_path": str(tmp_path / "again")}
     done = subprocess.run([sys.executable, "-c", UNCHANGED, json.dumps(again)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == [["1", tree_hash(Path(arguments["model_path"]))], "1", False]
+    assert json.loads(done.stdout.splitlines()[-1]) == [["1", tree_hash(Path(arguments["model_path"]))], "1", True, False]
     assert database.read_bytes() == before
     assert (tmp_path / "again" / "registration.json").read_text() == registration

@@ -46,9 +46,10 @@ def test_the_models_own_code_is_part_of_the_lineage(local_registry, model_name, 
     assert "code_sha256" not in register(registrable("other weights", verdict="blocked"), local_registry, model_name, run_name="run-2")["lineage"]
 
 
-def test_a_passed_model_becomes_champion_with_numbers_curves_and_lineage(local_registry, model_name, registrable):
+def test_a_passed_model_is_registered_with_numbers_curves_and_lineage_and_is_not_the_champion_yet(local_registry, model_name, registrable):
     made = register(registrable(), local_registry, model_name, parameters={"epochs": 3.0, "hidden_units": [64.0], "note": "x" * 9000})
-    assert (made["name"], made["version"], made["champion"], made["previous_champion"]) == (model_name, "1", True, None)
+    assert (made["name"], made["version"], made["registry"]) == (model_name, "1", local_registry)
+    assert champion(local_registry, model_name) == "None"
     assert made["lineage"]["data_fingerprint"] == "f" * 64
     assert made["lineage"]["tables"] == {"rows": "a" * 64}
     assert {"model_sha256", "repository_sha256", "schema_sha256", "decision_sha256"} <= made["lineage"].keys()
@@ -81,27 +82,16 @@ def alone(paths, **changed):
     return {key: value if key in kept or not key.endswith("_path") else None for key, value in paths.items()} | changed
 
 
-def test_a_model_that_comes_with_nothing_else_is_registered_and_promoted_on_request(local_registry, model_name, registrable, files_of):
+def test_a_model_that_comes_with_nothing_else_is_registered(local_registry, model_name, registrable, files_of):
     paths = alone(registrable("first"))
     made = register(paths, local_registry, model_name, metrics={"mae": 1.5, "display_name": "x", "worst": float("nan")})
-    assert (made["version"], made["champion"], made["previous_champion"]) == ("1", False, None)
+    assert made["version"] == "1"
     assert made["lineage"].keys() == {"model_sha256"}
     assert [path.name for path in Path(paths["registration_path"]).iterdir()] == ["registration.json"]
     assert files_of(Path(paths["registered_path"])) == files_of(Path(paths["model_path"]))
     assert open_registry(local_registry).get_run(made["run_id"]).data.metrics == {"mae": 1.5}
-    for _ in range(2):
-        assert register(paths, local_registry, model_name, promote=True)["champion"]
-    second = register(alone(registrable("second")), local_registry, model_name, promote=True)
-    assert (second["version"], second["champion"], second["previous_champion"]) == ("2", True, "1")
-    assert champion(local_registry, model_name) == "2"
-
-
-def test_a_promotion_on_request_beside_a_decision_is_refused_before_anything_is_registered(local_registry, model_name, registrable):
-    paths = registrable("judged")
-    with pytest.raises(ConfigurationError, match="promote: True does not go with a `decision`"):
-        register(paths, local_registry, model_name, promote=True)
-    assert not Path(paths["registration_path"]).exists()
-    assert not versions(local_registry, model_name)
+    assert register(alone(registrable("second")), local_registry, model_name)["version"] == "2"
+    assert champion(local_registry, model_name) == "None"
 
 
 def test_a_keras_file_without_a_suffix_comes_back_as_it_was(local_registry, model_name, registrable, tmp_path):
@@ -150,11 +140,9 @@ def test_an_artifact_without_its_file_is_named(local_registry, model_name, regis
         register(paths, local_registry, model_name)
 
 
-def test_a_blocked_gate_registers_but_does_not_move_the_alias(local_registry, model_name, registrable):
+def test_a_blocked_model_is_registered_with_its_verdict(local_registry, model_name, registrable):
     register(registrable("first"), local_registry, model_name)
-    made = register(registrable("second", verdict="blocked", against="1"), local_registry, model_name, "run-2")
-    assert (made["version"], made["champion"], made["previous_champion"]) == ("2", False, "1")
-    assert champion(local_registry, model_name) == "1"
+    assert register(registrable("second", verdict="blocked", against="1"), local_registry, model_name, "run-2")["version"] == "2"
     tags = {version.version: version.tags["gate"] for version in versions(local_registry, model_name)}
     assert {str(version): gate for version, gate in tags.items()} == {"1": "passed", "2": "blocked"}
 
@@ -168,25 +156,15 @@ def test_the_same_model_again_is_the_same_version(local_registry, model_name, re
 
 def test_a_model_judged_again_keeps_its_version_and_takes_the_new_verdict(local_registry, model_name, registrable):
     register(registrable(verdict="blocked", auc=0.7), local_registry, model_name)
-    with pytest.raises(Exception, match="champion"):
-        open_registry(local_registry).get_model_version_by_alias(model_name, "champion")
     made = register(registrable(auc=0.71), local_registry, model_name, "run-2")
-    assert (made["version"], made["champion"]) == ("1", True)
+    assert made["version"] == "1"
     version = versions(local_registry, model_name)[0]
     assert version.tags["gate"] == "passed"
     assert version.tags["decision_sha256"] == made["lineage"]["decision_sha256"]
 
 
-@pytest.mark.fault("Stores", "register_model is stopped after it moved the alias, and tried again", "it names the champion before, not itself")
-def test_a_second_attempt_names_the_champion_before(local_registry, model_name, registrable):
-    register(registrable("first"), local_registry, model_name)
-    for _ in range(2):
-        made = register(registrable("second", against="1"), local_registry, model_name, "run-2")
-        assert (made["version"], made["champion"], made["previous_champion"]) == ("2", True, "1")
-
-
-@pytest.mark.parametrize("step", ["log_artifacts", "set_terminated", "create_model_version", "_record_decision", "_promote"])
-def test_killed_half_way_nothing_half_registered_is_champion_and_the_next_run_completes_it(local_registry, model_name, registrable, tmp_path, step):
+@pytest.mark.parametrize("step", ["log_artifacts", "set_terminated", "create_model_version", "_record_decision", "check_compared"])
+def test_killed_half_way_there_is_no_registration_and_the_next_run_completes_it(local_registry, model_name, registrable, tmp_path, step):
     """A real kill: a child that sends itself SIGKILL when it comes to the step."""
     paths = registrable()
     code = (
@@ -202,16 +180,15 @@ def test_killed_half_way_nothing_half_registered_is_champion_and_the_next_run_co
     done = subprocess.run([sys.executable, "-c", code, json.dumps(arguments), step], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not Path(paths["registration_path"]).exists()
-    assert find_champion(registry=local_registry, name=model_name).version == "none"
-    made = register(paths, local_registry, model_name, "killed")
-    assert (made["version"], made["champion"]) == ("1", True)
+    assert register(paths, local_registry, model_name, "killed")["version"] == "1"
     assert len(versions(local_registry, model_name)) == 1
 
 
-def test_a_champion_promoted_since_the_gate_compared_is_not_replaced(local_registry, model_name, registrable):
-    register(registrable("first"), local_registry, model_name)
+def test_a_model_that_was_compared_with_an_earlier_champion_goes_no_further(local_registry, model_name, registrable, register_champion):
+    register_champion(local_registry, model_name, "first")
     with pytest.raises(StoreError, match=r"champion of .* is now version 1, and version 2 was compared with none.*run the pipeline again"):
         register(registrable("second", against=None), local_registry, model_name, "run-2")
+    assert register(registrable("third", verdict="blocked", against=None), local_registry, model_name, "run-3")["version"] == "3"
     assert champion(local_registry, model_name) == "1"
 
 
@@ -317,13 +294,13 @@ def in_database(statement):
         connection.execute(statement)
 
 
-def test_a_tracking_server_registers_promotes_and_gives_back_the_same_bytes(server, model_name, registrable, tmp_path, files_of):
-    paths = registrable()
-    made = register(paths, server, model_name)
-    assert (made["version"], made["champion"]) == ("1", True)
+def test_a_tracking_server_registers_promotes_and_gives_back_the_same_bytes(server, model_name, registrable, register_champion, tmp_path, files_of):
+    paths = register_champion(server, model_name)
+    assert champion(server, model_name) == "1"
     assert register(paths, server, model_name)["version"] == "1"
-    blocked = register(registrable("other", verdict="blocked", against="1"), server, model_name, "run-2")
-    assert (blocked["version"], blocked["champion"]) == ("2", False)
+    register_champion(server, model_name, "other", verdict="blocked", against="1")
+    assert champion(server, model_name) == "1"
+    assert len(versions(server, model_name)) == 2
     found = find_champion(registry=server, name=model_name)
     fetch_champion(registry=server, name=model_name, **found._asdict(), champion_path=str(tmp_path / "champion"))
     assert files_of(tmp_path / "champion" / "model") == files_of(Path(paths["model_path"]))

@@ -123,10 +123,16 @@ def files() -> dict[str, Any]:
             "name": "flight-delay",
             "version": "7",
             "run_id": "run7",
+            "registry": "sqlite:///registry.db",
+            "lineage": {"data": "f00dfeed", "repository": "e" * 64},
+        },
+        "promotion/promotion.json": {
+            "name": "flight-delay",
+            "version": "7",
             "champion": True,
             "previous_champion": "6",
             "registry": "sqlite:///registry.db",
-            "lineage": {"data": "f00dfeed", "repository": "e" * 64},
+            "outcome": "version 7 is the champion now, in place of version 6",
         },
         "deployment/deployment.json": {
             "name": "flight-delay",

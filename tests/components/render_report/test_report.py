@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from intermodal.components.render_report.logic import render_report
 from intermodal.runtime.errors import ConfigurationError, DataError
 
-NAMES = ("tables", "statistics", "anomalies", "training", "evaluation", "decision", "registration", "deployment")
+NAMES = ("tables", "statistics", "anomalies", "training", "evaluation", "decision", "registration", "promotion", "deployment")
 SECTIONS = {"verdict", "call", "champion", "gate", "quality", "slices", "training", "data", "features", "lineage"}
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 
@@ -73,7 +73,8 @@ def without_champion(content):
     content["evaluation/evaluation.json"].update(difference=None, champion_version=None)
     content["evaluation/evaluation.json"]["models"]["champion"] = None
     content["anomalies/anomalies.json"].update(drift=[], baseline=None)
-    content["registration/registration.json"].update(version="1", previous_champion=None)
+    content["registration/registration.json"].update(version="1")
+    content["promotion/promotion.json"].update(version="1", previous_champion=None)
     return content
 
 
@@ -82,8 +83,7 @@ def blocked(content):
     decision["verdict"] = "blocked"
     decision["rules"][1].update(passed=False, text="Log loss is 0.0051 worse than the champion's", value=0.0051, interval=[0.002, 0.008])
     decision["reasons"] = [rule["text"] for rule in decision["rules"]]
-    content["registration/registration.json"].update(champion=False)
-    del content["deployment/deployment.json"]
+    del content["promotion/promotion.json"], content["deployment/deployment.json"]
     return content
 
 
@@ -128,7 +128,7 @@ def test_numbers_of_every_artifact_are_on_the_page(render):
 
 
 def test_a_blocked_run_says_why_and_what_stays(render):
-    page = Page(render(blocked(sample_run.files()), without=("deployment",)))
+    page = Page(render(blocked(sample_run.files()), without=("promotion", "deployment")))
     assert "Version 7 failed 1 of 2 rules: Log loss is 0.0051 worse than the champion's. Version 6 stays champion." in page.text
     assert "Nothing was deployed, because the gate blocked the model. The version that served before still does." in page.text
     assert "✗ Blocked" in page.text
@@ -145,7 +145,7 @@ def test_a_first_run_reads_naturally_without_a_champion(render):
 
 
 def test_a_blocked_first_run_says_that_there_is_no_champion(render):
-    text = Page(render(blocked(without_champion(sample_run.files())), without=("deployment",))).text
+    text = Page(render(blocked(without_champion(sample_run.files())), without=("promotion", "deployment"))).text
     assert "There is still no champion." in text
     assert "None" not in text
 
@@ -163,12 +163,26 @@ def test_a_registration_stands_for_the_artifacts_that_it_keeps(render, tmp_path)
     for artifact, name in (("tables", "manifest"), ("training", "history"), ("evaluation", "evaluation"), ("decision", "decision")):
         (tmp_path / artifact / f"{name}.json").rename(tmp_path / "registration" / f"{name}.json")
     (tmp_path / "statistics").rename(tmp_path / "registration" / "statistics")
-    report(tmp_path, ("registration", "anomalies", "deployment"), report_path=tmp_path / "short")
+    report(tmp_path, ("registration", "promotion", "anomalies", "deployment"), report_path=tmp_path / "short")
     assert (tmp_path / "short").read_text(encoding="utf-8") == page
 
 
 def test_a_passed_run_without_deployment_says_so(render):
-    assert "This run deployed nothing." in Page(render(without=("deployment",))).text
+    assert "and is the new champion. This run deployed nothing." in Page(render(without=("deployment",))).text
+
+
+def test_a_run_whose_version_did_not_become_the_champion_does_not_say_that_it_did(render):
+    content = sample_run.files()
+    text = Page(render(content, without=("promotion",))).text
+    assert "Version 7 passed all 2 rules of the gate. It now serves at http://127.0.0.1:8080." in text
+    assert "Champion before" not in text
+    content["promotion/promotion.json"].update(champion=False, outcome="version 8 stays the champion")
+    assert "Version 7 passed all 2 rules of the gate but the champion stays as it was. It now serves at" in Page(render(content)).text
+
+
+def test_the_champion_before_is_named(render):
+    assert "flight-delay, version 7, champion" in Page(render()).text
+    assert "Champion before 6" in Page(render()).text
 
 
 ALONE = {
@@ -178,7 +192,8 @@ ALONE = {
     "training": ({"training"}, "4 epochs; best validation value 0.470 in epoch 3."),
     "decision": ({"gate", "lineage"}, "The model passed all 2 rules of the gate. "),
     "tables": ({"data", "lineage"}, "10,000: train 7,000, validation 1,000, test 2,000"),
-    "registration": ({"call", "lineage"}, "flight-delay version 7 is registered and is the champion. This run deployed nothing."),
+    "registration": ({"call", "lineage"}, "flight-delay version 7 is registered. This run deployed nothing."),
+    "promotion": ({"lineage"}, "flight-delay version 7 is the champion."),
     "deployment": ({"call"}, "flight-delay version 7 serves at http://127.0.0.1:8080."),
 }
 
@@ -199,7 +214,7 @@ def test_any_artifacts_together_make_a_page_whose_links_lead_somewhere(tmp_path,
     content = sample_run.files()
     content = content if champion else without_champion(content)
     sample_run.write(tmp_path, content if passed else blocked(content))
-    names -= set() if passed else {"deployment"}
+    names -= set() if passed else {"promotion", "deployment"}
     if not names:
         return
     report(tmp_path, names, metrics={"mae": 1.5} if numbers else {})
@@ -324,6 +339,7 @@ def test_two_hundred_features_and_curves_of_ten_thousand_points_stay_small_and_q
         ("evaluation/evaluation.json", "{", "evaluation.json: not JSON"),
         ("decision/decision.json", "{}", "decision.json: without 'verdict', 'rules'"),
         ("registration/registration.json", "[]", "registration.json: without 'name', 'version'"),
+        ("promotion/promotion.json", "{}", "promotion.json: without 'name', 'version', 'champion'"),
         ("evaluation/evaluation.json", '{"models": {}}', "no numbers under models.challenger.metrics"),
         ("statistics/train.pb", "not a message", "train.pb: not TFDV statistics"),
     ],
