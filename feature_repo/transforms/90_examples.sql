@@ -1,4 +1,6 @@
--- The spine: flights that arrived, two hours before their scheduled departure, with what the schedule says.
+-- The spine: flights that arrived, two hours before their scheduled departure, with what the timetable says.
+-- A cancelled or diverted flight has no label, so the probability is of being late if it arrives.
+-- The aircraft is taken to be assigned by then. The data has the one that flew, and no history of assignments: see docs/explanation/leakage.md.
 SELECT
     scheduled - INTERVAL 2 HOURS AS event_timestamp,
     origin,
@@ -6,7 +8,7 @@ SELECT
     carrier,
     coalesce(tailnum, '') AS tailnum,
     carrier || flight || origin AS flight_key,
-    dayofweek(scheduled - INTERVAL 5 HOURS) AS weekday,
+    dayofweek(timezone('America/New_York', scheduled)) AS weekday,
     sched_dep_time // 100 * 60 + sched_dep_time % 100 AS departure_minute,
     sched_arr_time // 100 * 60 + sched_arr_time % 100 AS arrival_minute,
     distance,

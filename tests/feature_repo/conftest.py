@@ -1,4 +1,4 @@
-"""Five real weeks of departures around the change of clocks in November, and what the repository makes of them."""
+"""Three real weeks of departures around the change of clocks in November, and what the repository makes of them."""
 
 import csv
 import io
@@ -18,10 +18,11 @@ from intermodal.components.transform_tables.logic import transform_tables
 
 ROOT = Path(__file__).parents[2]
 REPOSITORY = ROOT / "feature_repo"
-FIRST, LAST = datetime(2013, 10, 14, tzinfo=UTC), datetime(2013, 11, 11, tzinfo=UTC)
+FIRST, LAST = datetime(2013, 10, 18, tzinfo=UTC), datetime(2013, 11, 7, tzinfo=UTC)
 PARTS = {"train": {"start": FIRST.isoformat()}}
 SPLIT = {"split_table": "flights", "split_by": "time", "split_column": "time_hour", "split_parts": PARTS}
-Rows = list[dict[str, str]]
+Row = dict[str, str]
+Rows = list[Row]
 
 
 def package_data() -> Path:
@@ -39,11 +40,11 @@ def read_rows(name: str) -> Rows:
         return list(csv.DictReader(file))
 
 
-def hour_of(row: dict[str, str]) -> datetime:
+def hour_of(row: Row) -> datetime:
     return datetime.fromisoformat(row["time_hour"])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Slice:
     """The raw rows of flights and weather; planes and airports do not change."""
 
@@ -67,9 +68,13 @@ class Slice:
 
 
 def build(tables: Path, folder: Path, repository: Path = REPOSITORY, spine: Path | None = None) -> Path:
-    """Transform, and retrieve: for the rows of another build's spine where one is given. Returns the folder of examples."""
+    """Transform, and retrieve: for the rows of another build's spine where one is given, and this build's own is then `spine.parquet`.
+
+    Returns the folder of examples.
+    """
     transform_tables(str(tables), str(repository), str(folder / "transformed"))
     if spine:
+        shutil.move(folder / "transformed" / "examples.parquet", folder / "spine.parquet")
         shutil.copyfile(spine, folder / "transformed" / "examples.parquet")
     retrieve_features(
         tables_path=str(folder / "transformed"),

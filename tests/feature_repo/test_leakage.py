@@ -1,157 +1,162 @@
-"""The truncation test: features of a moment stay as they are when all that was not yet known then is deleted from the raw data.
+"""The truncation test: features of a row stay as they are in every future that agrees with what was known at its time.
 
+`knowledge.py` says what is known when, and makes the futures; `truncation.py` compares; `leaks.py` has the leaks that must be found.
 The rows asked for are the whole build's, so those of the last minutes before a cut, where leaks show, count too.
 """
 
 import shutil
-from datetime import UTC, datetime, time, timedelta
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
+from typing import Any
 
-import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from .conftest import REPOSITORY, Slice, build, hour_of, read_rows, table
+from intermodal.components.transform_tables.logic import transform_tables
 
-# A Friday evening, the evening of the day whose night has an hour twice, and a Monday afternoon; none on a grid point of any window.
-CUTS = [datetime(2013, 10, 25, 21, 7, tzinfo=UTC), datetime(2013, 11, 3, 6, 37, tzinfo=UTC), datetime(2013, 11, 4, 18, 52, tzinfo=UTC)]
-ZONES = {row["faa"]: ZoneInfo(row["tzone"]) for row in read_rows("airports.csv") if row["tzone"] not in ("", "NA")}
-KEYS = ["event_timestamp", "flight_key", "dest"]
-LABEL = "late"
+from .conftest import REPOSITORY, Slice, build, table
+from .knowledge import FLIGHTS, WEATHER, arrived, departed, everything_flies, nothing_happens, prediction_times, scheduled
+from .leaks import ROUNDS, SPINE, Leak
+from .truncation import differences
 
-
-def departed(row: dict[str, str]) -> datetime | None:
-    """Return the moment of departure."""
-    if row["dep_delay"] in ("", "NA"):
-        return None
-    return hour_of(row) + timedelta(minutes=int(row["minute"]) + int(row["dep_delay"]))
-
-
-def arrived(row: dict[str, str]) -> datetime | None:
-    """Return the moment of arrival: the first after the departure at which the destination's clocks show the arrival time."""
-    left = departed(row)
-    if left is None or row["arr_time"] in ("", "NA"):
-        return None
-    zone = ZONES.get(row["dest"], ZoneInfo("America/Puerto_Rico"))
-    clock = int(row["arr_time"])
-    shown = time(clock // 100 % 24, clock % 100)
-    flown = 0 if row["air_time"] in ("", "NA") else int(row["air_time"])
-    days = [left.astimezone(zone).date() + timedelta(days=offset) for offset in (-1, 0, 1, 2)]
-    moments = [datetime.combine(day, shown, zone).replace(fold=fold).astimezone(UTC) for day in days for fold in (0, 1)]
-    return min(moment for moment in moments if moment >= left + timedelta(minutes=flown))
-
-
-def known_at(cut: datetime, sliced: Slice, *, labels: bool) -> Slice:
-    """Return what was known: no later departure, arrival or observation; with `labels`, some arrival delay where there is one at all.
-
-    The spine has rows of flights with an arrival delay only; so that its other columns can be compared, `labels` makes one up.
-    """
-    flights = []
-    for row in sliced.flights:
-        left, landed = departed(row), arrived(row)
-        kept = dict(row)
-        if left is None or left > cut:
-            kept |= {"dep_time": "NA", "dep_delay": "NA"}
-        if landed is None or landed > cut:
-            kept |= {"arr_time": "NA", "air_time": "NA", "arr_delay": "0" if labels and row["arr_delay"] not in ("", "NA") else "NA"}
-        flights.append(kept)
-    return Slice(flights, [row for row in sliced.weather if hour_of(row) + timedelta(hours=1) <= cut])
+# The evening of a Friday with 37 cancellations, that of the day whose night has an hour twice, a Monday afternoon; none on a grid point of a window.
+CUTS = [datetime(2013, 11, 1, 21, 7, tzinfo=UTC), datetime(2013, 11, 3, 6, 37, tzinfo=UTC), datetime(2013, 11, 4, 18, 52, tzinfo=UTC)]
+KEYS = ["flight_key", "dest"]
+LABEL = ["late"]
+Future = Callable[[Slice, datetime], Slice]
 
 
 @pytest.fixture(scope="session")
-def truncated(sliced, tmp_path_factory):
-    """Return the tables known at a cut, ingested once each."""
-    made: dict[tuple[datetime, bool], Path] = {}
+def known(sliced, tmp_path_factory) -> Callable[[Future, datetime], Path]:
+    """Return the tables of a future that agrees with what was known at a cut, ingested once each."""
+    made: dict[tuple[Future, datetime], Path] = {}
 
-    def ingest(cut: datetime, *, labels: bool) -> Path:
-        if (cut, labels) not in made:
-            made[cut, labels] = known_at(cut, sliced, labels=labels).ingest(tmp_path_factory.mktemp("truncated"))
-        return made[cut, labels]
+    def ingest(future: Future, cut: datetime) -> Path:
+        if (future, cut) not in made:
+            made[future, cut] = future(sliced, cut).ingest(tmp_path_factory.mktemp("known"))
+        return made[future, cut]
 
     return ingest
 
 
-def different(left: duckdb.DuckDBPyRelation, right: duckdb.DuckDBPyRelation, cut: datetime) -> dict[str, int]:
-    """Return how many rows up to the cut differ, by column; the label apart."""
-    columns = [name for name in left.columns if name not in (*KEYS, LABEL)]
-    assert [name for name in right.columns if name in columns] == columns
-    on = " AND ".join(f"l.{key} = r.{key}" for key in KEYS)
-    counts = ", ".join(f"count(*) FILTER (l.{name} IS DISTINCT FROM r.{name}) AS {name}" for name in columns)
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.register("left_rows", left.to_arrow_table())
-        connection.register("right_rows", right.to_arrow_table())
-        found = connection.execute(
-            f"SELECT count(*), {counts} FROM left_rows l JOIN right_rows r ON {on} WHERE l.event_timestamp <= ?", [cut]
-        ).fetchone()
-        known = connection.execute("SELECT count(*) FROM left_rows WHERE event_timestamp <= ?", [cut]).fetchone()
-    assert found
-    assert known
-    assert found[0] == known[0] > 500, "every row of before the cut is compared"
-    return {name: count for name, count in zip(columns, found[1:], strict=True) if count}
+def moved(spine: Path, sliced: Slice) -> dict[str, int]:
+    """Return how many rows the spine has at a time or of a flight that it should not, or lacks."""
+    columns = pq.read_table(spine, columns=["flight_key", "dest", "event_timestamp"]).to_pydict()
+    found, expected = Counter(zip(*columns.values(), strict=True)), prediction_times(sliced)
+    wrong = ((found - expected) + (expected - found)).total()
+    return {"event_timestamp": wrong} if wrong else {}
 
 
-def leaks(tables: Path, truncated, cut: datetime, folder: Path, repository: Path = REPOSITORY, whole: Path | None = None) -> dict[str, int]:
-    """Return the columns whose values of before the cut change when what was known only after it is deleted."""
-    if whole is None:
-        whole = folder / "whole"
-        build(tables, whole, repository)
+def leaks(
+    whole: Path, sliced: Slice, known: Callable[[Future, datetime], Path], cut: datetime, folder: Path, repository: Path = REPOSITORY
+) -> dict[str, int]:
+    """Return the columns of a build's rows of before the cut that are others in another future, and whether its prediction times are wrong."""
     spine = whole / "transformed" / "examples.parquet"
-    rebuilt = build(truncated(cut, labels=False), folder / "known", repository, spine=spine)
-    from_features = different(table(whole / "examples"), table(rebuilt), cut)
-    build(truncated(cut, labels=True), folder / "labelled", repository)
-    from_spine = different(table(spine), table(folder / "labelled" / "transformed" / "examples.parquet"), cut)
-    return from_features | from_spine
+
+    def compare(one: Path, other: Path) -> dict[str, int]:
+        return differences(table(one), table(other), cut, keys=KEYS, ignored=LABEL)
+
+    # Where nothing happens few flights have a label: the rest of the rows are asked for by the whole build's spine.
+    blank = build(known(nothing_happens, cut), folder / "blank", repository, spine=spine)
+    flown = build(known(everything_flies, cut), folder / "flown", repository)
+    return (
+        moved(spine, sliced)
+        | compare(whole / "examples", blank)
+        | compare(folder / "blank" / "spine.parquet", spine)
+        | compare(whole / "examples", flown)
+    )
+
+
+def test_it_is_said_of_every_raw_column_when_it_is_known(sliced):
+    assert list(sliced.flights[0]) == sorted(FLIGHTS, key=list(sliced.flights[0]).index)
+    assert list(sliced.weather[0]) == sorted(WEATHER, key=list(sliced.weather[0]).index)
+
+
+def test_both_futures_keep_what_was_known_and_nothing_else(sliced):
+    """Every departure and arrival of before the cut is kept, none is added to them, and a flight still to come has an aircraft, another one."""
+    cut = CUTS[1]
+    differ = 0
+    for row, without, other in zip(sliced.flights, nothing_happens(sliced, cut).flights, everything_flies(sliced, cut).flights, strict=True):
+        for happened in (departed, arrived):
+            was = happened(row)
+            if was and was <= cut:
+                assert happened(without) == happened(other) == was
+            else:
+                assert happened(without) is None
+                assert (happened(other) or datetime.max.replace(tzinfo=UTC)) > cut
+        if scheduled(row) > cut:
+            assert departed(other)
+            assert other["tailnum"] != "NA"
+            differ += row["tailnum"] != other["tailnum"]
+    assert differ > 500
 
 
 @pytest.mark.parametrize("cut", CUTS, ids=lambda cut: f"{cut:%m-%d-%H%M}")
-def test_features_do_not_change_when_what_was_not_known_is_deleted(cut, tables, truncated, whole, tmp_path):
-    assert leaks(tables, truncated, cut, tmp_path, whole=whole) == {}
+def test_features_are_the_same_in_every_future(cut, sliced, known, whole, tmp_path):
+    assert leaks(whole, sliced, known, cut, tmp_path) == {}
 
 
-PLANTED = {
-    "weather of the hour itself": ("20_weather_reports", "time_hour + INTERVAL 1 HOUR AS event_timestamp", "time_hour AS event_timestamp", "temp"),
-    "departures keyed by the schedule": ("30_origin_operations", "origin, departed AS moment", "origin, scheduled AS moment", "origin_delay_2h"),
-    "own departure delay in the spine": ("90_examples", "    distance,", "    distance, dep_delay AS own_delay,", "own_delay"),
-    "own arrival in its history": (
-        "70_flight_history",
-        "arrived AS event_timestamp",
-        "scheduled - INTERVAL 2 HOURS AS event_timestamp",
-        "flight_delay_10",
-    ),
-    "windows that reach forward": (
-        "50_carrier_operations",
-        "2 PRECEDING AND CURRENT ROW",
-        "2 PRECEDING AND 1 FOLLOWING",
-        "carrier_departure_delay_3h",
-    ),
-}
+def planted(folder: Path, *leaks: Leak) -> Path:
+    """Return a copy of the repository that has leaks."""
+    shutil.copytree(REPOSITORY, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for leak in leaks:
+        leak.plant(folder)
+    return folder
 
 
-@pytest.mark.parametrize("leak", PLANTED)
-def test_a_planted_leak_is_found(leak, tables, truncated, tmp_path):
-    name, sound, leaky, column = PLANTED[leak]
+@pytest.fixture(scope="session")
+def found(sliced, tables, known, tmp_path_factory) -> Callable[[int], dict[str, int]]:
+    """Return what is found in a round of leaks."""
+    made: dict[int, dict[str, int]] = {}
+
+    def of(number: int) -> dict[str, int]:
+        if number not in made:
+            folder = tmp_path_factory.mktemp("planted")
+            repository = planted(folder / "repository", *ROUNDS[number])
+            build(tables, folder / "whole", repository)
+            made[number] = leaks(folder / "whole", sliced, known, CUTS[0], folder, repository)
+        return made[number]
+
+    return of
+
+
+def rounds() -> list[Any]:
+    return [pytest.param(number, leak, id=leak.name) for number, leaks in enumerate(ROUNDS) for leak in leaks]
+
+
+@pytest.mark.parametrize(("number", "leak"), rounds())
+def test_a_planted_leak_is_found(number, leak, found):
+    assert leak.column in found(number)
+
+
+@pytest.mark.parametrize("leak", SPINE, ids=lambda leak: leak.name)
+def test_another_prediction_time_is_found(leak, sliced, tables, tmp_path):
+    repository = planted(tmp_path / "repository", leak)
+    for path in (repository / "transforms").glob("*.sql"):
+        if path.stem not in ("10__legs", "90_examples"):
+            path.unlink()
+    transform_tables(str(tables), str(repository), str(tmp_path / "transformed"))
+    assert leak.column in moved(tmp_path / "transformed" / "examples.parquet", sliced)
+
+
+@pytest.mark.parametrize("future", [None, everything_flies])
+def test_every_arrival_is_where_the_clocks_of_its_destination_say(future, sliced, tables, known, tmp_path):
+    """What the cuts above go by, against what the SQL goes by: also of flights in the air while the clocks change, which are made up."""
+    rows, source = (future(sliced, CUTS[1]), known(future, CUTS[1])) if future else (sliced, tables)
     repository = tmp_path / "repository"
-    shutil.copytree(REPOSITORY, repository, ignore=shutil.ignore_patterns("__pycache__"))
-    path = repository / "transforms" / f"{name}.sql"
-    sql = path.read_text()
-    assert sound in sql
-    path.write_text(sql.replace(sound, leaky))
-    assert column in leaks(tables, truncated, CUTS[0], tmp_path, repository)
-
-
-def test_every_arrival_is_where_the_clocks_of_its_destination_say(sliced, tables, tmp_path):
-    """What the cuts above go by, against what the SQL goes by: also in the night that has an hour twice."""
-    repository = tmp_path / "repository"
-    shutil.copytree(REPOSITORY, repository, ignore=shutil.ignore_patterns("__pycache__"))
+    (repository / "transforms").mkdir(parents=True)
+    shutil.copy(REPOSITORY / "transforms" / "10__legs.sql", repository / "transforms")
     (repository / "transforms" / "11_legs.sql").write_text("SELECT carrier, flight, origin, time_hour, minute, departed, arrived FROM _legs")
-    from intermodal.components.transform_tables.logic import transform_tables
-
-    transform_tables(str(tables), str(repository), str(tmp_path / "made"))
+    transform_tables(str(source), str(repository), str(tmp_path / "made"))
     legs = pq.read_table(tmp_path / "made" / "legs.parquet").to_pylist()
     found = {(leg["carrier"], leg["flight"], leg["origin"], leg["time_hour"], leg["minute"]): (leg["departed"], leg["arrived"]) for leg in legs}
     expected = {
-        (row["carrier"], int(row["flight"]), row["origin"], hour_of(row), int(row["minute"])): (departed(row), arrived(row)) for row in sliced.flights
+        (row["carrier"], int(row["flight"]), row["origin"], datetime.fromisoformat(row["time_hour"]), int(row["minute"])): (
+            departed(row),
+            arrived(row),
+        )
+        for row in rows.flights
     }
-    assert {key: (moments, expected[key]) for key, moments in found.items() if moments != expected[key]} == {}
+    assert {key: (times, expected[key]) for key, times in found.items() if times != expected[key]} == {}

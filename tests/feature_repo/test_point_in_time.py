@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from .conftest import REPOSITORY, table
-from .test_leakage import arrived, departed
+from .knowledge import arrived, departed
 
 HOUR = timedelta(hours=1)
 QUARTER = timedelta(minutes=15)
