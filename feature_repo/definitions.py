@@ -1,4 +1,8 @@
-"""Features of a flight, known two hours before its scheduled departure."""
+"""Features of a flight, known two hours before its scheduled departure.
+
+The aircraft is an assumption: the data has the one that flew. Without its assignment at that time, remove the three views of `aircraft`
+(docs/explanation/leakage.md).
+"""
 
 from datetime import timedelta
 

@@ -10,17 +10,18 @@ WITH departures AS (
     FROM flights
     LEFT JOIN airports ON airports.faa = flights.dest
 ),
-landings AS (
+flights_there AS (
     SELECT
         *,
         timezone(zone, departed) AS departed_there,
-        departed + to_minutes((arrival_minute - hour(departed_there) * 60 - minute(departed_there) + 2 * 1440) % 1440) AS landed,
-        timezone(zone, landed) AS landed_there
+        to_minutes((arrival_minute - hour(departed_there) * 60 - minute(departed_there) + 2 * 1440) % 1440) AS shown_later
     FROM departures
 )
 SELECT
-    * EXCLUDE (zone, departed_there, arrival_minute, landed, landed_there),
-    -- Clocks that changed during the flight do not show the arrival time yet, or no more: go on, or back, until they do.
-    landed
-    + to_minutes((arrival_minute - hour(landed_there) * 60 - minute(landed_there) + 720 + 1440) % 1440 - 720) AS arrived
-FROM landings
+    * EXCLUDE (zone, arrival_minute, departed_there, shown_later),
+    -- Where clocks change during the flight, it took an hour more or less than they say.
+    CASE
+        WHEN timezone(zone, departed + shown_later) = departed_there + shown_later THEN departed + shown_later
+        ELSE timezone(zone, departed_there + shown_later)
+    END AS arrived
+FROM flights_there

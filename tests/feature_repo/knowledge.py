@@ -13,7 +13,7 @@ from functools import cache
 from random import Random
 from zoneinfo import ZoneInfo
 
-from .conftest import Row, Slice, hour_of, read_rows
+from .conftest import Row, Slice, hour_of, read_table
 
 #: Features are asked for so long before the scheduled departure.
 LEAD = timedelta(hours=2)
@@ -22,7 +22,7 @@ CERTAIN = timedelta(hours=22)
 #: An observation carries its hour's largest precipitation.
 REPORTED = timedelta(hours=1)
 NEW_YORK = ZoneInfo("America/New_York")
-ZONES = {row["faa"]: ZoneInfo(row["tzone"]) for row in read_rows("airports.csv") if row["tzone"] not in ("", "NA")}
+ZONES = {row["faa"]: ZoneInfo(row["tzone"]) for row in read_table("airports.csv").to_pylist() if row["tzone"] not in ("", "NA")}
 MISSING = ("", "NA")
 
 #: What makes a column known. The aircraft is an assumption: the file has the one that flew, and not since when it was planned.

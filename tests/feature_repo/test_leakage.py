@@ -7,7 +7,7 @@ The rows asked for are the whole build's, so those of the last minutes before a 
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +141,13 @@ def test_another_prediction_time_is_found(leak, sliced, tables, tmp_path):
     assert leak.column in moved(tmp_path / "transformed" / "examples.parquet", sliced)
 
 
-@pytest.mark.parametrize("future", [None, everything_flies])
-def test_every_arrival_is_where_the_clocks_of_its_destination_say(future, sliced, tables, known, tmp_path):
-    """What the cuts above go by, against what the SQL goes by: also of flights in the air while the clocks change, which are made up."""
-    rows, source = (future(sliced, CUTS[1]), known(future, CUTS[1])) if future else (sliced, tables)
+@pytest.mark.parametrize("made_up", [False, True], ids=["real", "made up"])
+@pytest.mark.parametrize("night", [datetime(2013, 3, 10, 6, 37, tzinfo=UTC), CUTS[1]], ids=lambda night: f"{night:%B}")
+def test_every_arrival_is_where_the_clocks_of_its_destination_say(night, made_up, tmp_path):
+    """What the cuts above go by, against what the SQL goes by, in the nights that lack an hour or have it twice; made up, many fly then."""
+    rows = Slice.between(night - timedelta(days=1), night + timedelta(days=1))
+    rows = everything_flies(rows, night) if made_up else rows
+    source = rows.ingest(tmp_path / "rows")
     repository = tmp_path / "repository"
     (repository / "transforms").mkdir(parents=True)
     shutil.copy(REPOSITORY / "transforms" / "10__legs.sql", repository / "transforms")
