@@ -37,7 +37,7 @@ def test_the_graph_page_names_the_branches_and_every_task(platform):
 
 
 @pytest.mark.fault("Kubeflow", "the deploy step fails", "the task that moves the champion's alias does not start: it takes that step's output")
-@pytest.mark.parametrize(("platform", "step"), [("kubeflow", "deploy-kserve"), ("vertex", "verify-endpoint")])
+@pytest.mark.parametrize(("platform", "step"), [("kubeflow", "deploy-kserve"), ("vertex", "verify-deployment")])
 def test_the_champion_changes_only_after_the_model_serves(platform, step):
     specification = read(Path(platform) / "flights.yaml")
     (tasks,) = (graph["tasks"] for graph in graphs(specification) if "promote-model" in graph["tasks"])

@@ -70,7 +70,10 @@ def test_it_is_one_document_which_the_vertex_client_insists_on(specification, tm
 
 def test_each_platform_deploys_in_its_own_way_from_the_same_pipeline_function(job):
     executors = {name: set(ClusterTarget(name).compile(job)["deploymentSpec"]["executors"]) for name in remote_platforms()}
-    alone = {"kubeflow": {"exec-deploy-kserve"}, "vertex": {"exec-test-predictor", "exec-model-upload", "exec-model-deploy", "exec-verify-endpoint"}}
+    alone = {
+        "kubeflow": {"exec-deploy-kserve"},
+        "vertex": {"exec-test-predictor", "exec-model-upload", "exec-model-deploy", "exec-verify-deployment"},
+    }
     for name, other in (("kubeflow", "vertex"), ("vertex", "kubeflow")):
         assert alone[name] <= executors[name]
         assert not alone[other] & executors[name]

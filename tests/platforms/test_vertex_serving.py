@@ -19,13 +19,14 @@ from intermodal.configuration.sections import section
 from intermodal.execution.environments import environment
 from intermodal.platforms.vertex.arguments import check_arguments
 from intermodal.platforms.vertex.serving import container_specification, deploy_on_vertex
-from intermodal.platforms.vertex.tasks.logic import describe_upload, list_served
+from intermodal.platforms.vertex.tasks import logic
+from intermodal.platforms.vertex.tasks.logic import describe_upload, list_served, verify_deployment
 from intermodal.runner.engine import Engine
 from intermodal.runner.inputs import Values, executor_input
 from intermodal.runner.outputs import read_outputs
 from intermodal.runner.placeholders import command_line, imported, resolved
 from intermodal.runtime.arguments import ArgumentError
-from intermodal.runtime.errors import ConfigurationError, StoreError, TaskError
+from intermodal.runtime.errors import ConfigurationError, DeploymentError, StoreError, TaskError
 from tests.servers.faults import Fault, FaultyServer, Refusal
 from tests.servers.storage import free_port
 from tests.servers.vertex_serving import ServingVertex, https_proxy, job_service
@@ -182,10 +183,32 @@ def test_a_first_version_is_a_model_of_its_own_and_a_refused_deployment_ends_the
     assert not [each for each in server.requests if each.path.endswith((":predict", ":undeployModel"))]
 
 
+@pytest.mark.fault(
+    "Vertex AI",
+    "the endpoint refuses to answer with the model that was just deployed",
+    "its traffic goes back to what had it before, the new model is taken off, the run fails",
+)
+def test_a_model_that_does_not_answer_on_the_endpoint_is_taken_off_and_the_traffic_is_as_it_was(deploy, run, vertex):
+    server, _ = vertex
+    ours = {"name": MODEL, "versionId": "1", "labels": {"service": "flight-delay"}, "createTime": "2025-01-02T00:00:00Z"}
+    server.state["models"][MODEL] = ours
+    earlier = [{"id": "8", "model": f"{REGION}/models/6", "modelVersionId": "4"}, {"id": "9", "model": MODEL, "modelVersionId": "1"}]
+    server.state["endpoints"][ENDPOINT] |= {"deployedModels": list(earlier), "trafficSplit": {"8": 10, "9": 90}}
+    server.faults = [Fault("status", path=":predict", status=400)]
+    with pytest.raises(TaskError, match="verify-deployment"):
+        deploy()
+    endpoint = server.state["endpoints"][ENDPOINT]
+    assert server.state["models"][MODEL]["versionId"] == "2", "it was uploaded"
+    assert [each.path for each in server.requests if each.path.endswith(":deployModel")] == [f"/v1/{ENDPOINT}:deployModel"]
+    assert (endpoint["deployedModels"], endpoint["trafficSplit"]) == (earlier, {"8": 10, "9": 90})
+    assert "HTTP 400" in run.logs[-1]
+    assert "The new model is taken off the endpoint, whose traffic is as it was before." in run.logs[-1]
+
+
 def test_an_endpoint_that_is_not_there_ends_the_run_before_anything_is_uploaded(deploy, run, vertex):
     server, _ = vertex
     del server.state["endpoints"][ENDPOINT]
-    with pytest.raises(TaskError, match="list-served"):
+    with pytest.raises(TaskError, match="describe-endpoint"):
         deploy()
     assert [log for log in run.logs if f"Resource '{ENDPOINT}' is not found" in log]
     assert server.state["models"] == {}
@@ -227,8 +250,14 @@ def test_what_uploads_or_deploys_is_neither_cached_nor_started_twice():
     apply_cache_policy(specification)
     apply_retries(specification, 2)
     found = {name.rstrip("-0123456789"): task for graph in graphs(specification) for name, task in graph["tasks"].items()}
-    assert {name for name, task in found.items() if "retryPolicy" in task} == {"describe-upload", "test-predictor", "list-served", "verify-endpoint"}
-    for name in ("model-upload", "model-deploy", "model-undeploy", "list-served", "verify-endpoint"):
+    assert {name for name, task in found.items() if "retryPolicy" in task} == {
+        "describe-upload",
+        "describe-endpoint",
+        "test-predictor",
+        "list-served",
+        "verify-deployment",
+    }
+    for name in ("model-upload", "model-deploy", "model-undeploy", "describe-endpoint", "list-served", "verify-deployment"):
         assert not found[name].get("cachingOptions", {}).get("enableCache"), name
 
 
@@ -305,6 +334,66 @@ def service():
     models = [{"name": "a", "version": "1", "id": 7}, {"name": "a", "version": "2", "id": 8}]
     with Service(state={"/two": {"models": models}, "/none": {"title": "x"}, "/list": []}).running() as server:
         yield server
+
+
+RUNNING = {"id": "2", "model": MODEL, "modelVersionId": "2"}
+
+
+class Managed(FaultyServer):
+    """An endpoint as the service answers for it, whose operations take a while."""
+
+    def respond(self, request, state):
+        if request.method == "GET" and request.path == f"/v1/{ENDPOINT}":
+            return 200, state["endpoint"]
+        if request.path == f"/v1/{ENDPOINT}:undeployModel":
+            state["undeployed"] = request.json()
+            return 200, {"name": f"{REGION}/operations/5"}
+        if request.path == f"/v1/{REGION}/operations/5":
+            return 200, {"name": f"{REGION}/operations/5", **state["answers"].pop(0)}
+        raise Refusal(400, "no predictions here")
+
+
+@pytest.fixture
+def verify(inputs, tmp_path, monkeypatch):
+    """Verify an endpoint that refuses to predict; return the error, and what the service was asked to undeploy."""
+    monkeypatch.setattr(logic, "_PAUSE", 0.01)
+
+    def run(endpoint, answers=(), **before):
+        with Managed(state={"endpoint": endpoint, "answers": list(answers)}).running() as server:
+            places = {f"{name}_path": str(inputs / name) for name in ("model", "evaluation", "registration")}
+            given = {"url": f"{server.url}/v1/{ENDPOINT}", "uploaded_model": f"{MODEL}@2", "name": "late", "credentials": "none"}
+            with pytest.raises(DeploymentError) as caught:
+                verify_deployment(**places, **given, traffic_before=before, timeout=5.0, tolerance=1e-4, deployment_path=str(tmp_path / "deployment"))
+            assert not (tmp_path / "deployment").exists()
+            return str(caught.value), server.state.get("undeployed")
+
+    return run
+
+
+def test_the_first_model_of_an_endpoint_is_taken_off_again_and_the_operation_is_waited_for(verify):
+    message, undeployed = verify({"deployedModels": [RUNNING], "trafficSplit": {"2": 100}}, [{}, {"done": True}])
+    assert "no predictions here" in message
+    assert message.endswith("The new model is taken off the endpoint, which served nothing before.")
+    assert undeployed == {"deployedModelId": "2"}
+
+
+def test_traffic_that_another_run_has_taken_meanwhile_stays_there(verify):
+    other = {"id": "3", "model": MODEL, "modelVersionId": "3"}
+    _, undeployed = verify({"deployedModels": [RUNNING, other], "trafficSplit": {"3": 100}}, [{"done": True}], **{"1": 100.0})
+    assert undeployed == {"deployedModelId": "2"}
+
+
+def test_a_model_that_cannot_be_taken_off_is_named_with_the_traffic_that_was(verify):
+    refused = {"done": True, "error": {"code": 9, "message": "the endpoint is being changed"}}
+    message, undeployed = verify({"deployedModels": [RUNNING], "trafficSplit": {"2": 100}}, [refused], **{"1": 100.0})
+    assert undeployed == {"deployedModelId": "2", "trafficSplit": {"1": 100}}
+    assert message.endswith(f"the endpoint is being changed; give the traffic back to 1=100 and undeploy {MODEL}@2")
+
+
+def test_a_second_attempt_after_the_model_was_taken_off_does_not_take_another_models_answers_for_its_own(verify):
+    message, undeployed = verify({"deployedModels": [{"id": "1", "model": MODEL, "modelVersionId": "1"}], "trafficSplit": {"1": 100}}, **{"1": 100.0})
+    assert message.endswith("it was taken off since; run the pipeline again")
+    assert undeployed is None
 
 
 def listed(service, path="/two", form="{name}@{version}"):

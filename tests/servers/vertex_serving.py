@@ -86,6 +86,13 @@ class ServingVertex(VertexServer):
         endpoint = _found(state["endpoints"], request.endpoint)
         if request.deployed_model_id not in [each["id"] for each in endpoint.get("deployedModels", [])]:
             raise Refusal(404, f"DeployedModel {request.deployed_model_id!r} is not found")
+        split = dict(request.traffic_split)
+        if split and (sum(split.values()) != 100 or split.keys() - {each["id"] for each in endpoint["deployedModels"]}):
+            raise Refusal(400, "traffic_split must sum to 100 over models that are deployed")
+        if len(endpoint["deployedModels"]) == 1:  # "if last DeployedModel is being undeployed, traffic_split will always end up empty"
+            endpoint["trafficSplit"] = {}
+        elif split:
+            endpoint["trafficSplit"] = split
         if endpoint.get("trafficSplit", {}).get(request.deployed_model_id):
             raise Refusal(400, f"DeployedModel {request.deployed_model_id!r} has traffic; update the traffic split first")
         return super()._on_undeploy_model(request, state)

@@ -2,8 +2,9 @@
 
 `deploy_on_vertex` has the artifacts and the output of `serve_model` and `deploy_kserve`, so that the same pipeline function takes it. Its tasks: list
 what the endpoint runs and the registry has (ours), test the predictor (ours), upload the model as a new version of the model labelled with the
-service's name, or as a new model (Google's `model_upload`), deploy it with all of the endpoint's traffic (`model_deploy`), verify the endpoint (ours)
-and undeploy what the endpoint ran before (`model_undeploy`), for a deployed model holds its machines, with traffic or without.
+service's name, or as a new model (Google's `model_upload`), deploy it with all of the endpoint's traffic (`model_deploy`), verify the endpoint or
+give its traffic back and take the new model off (ours), and undeploy what the endpoint ran before (`model_undeploy`), for a deployed model holds its
+machines, with traffic or without.
 
 google-cloud-pipeline-components, an extra of ours, is imported where the tasks are added: the parameters can be read without it.
 """
@@ -14,8 +15,7 @@ from kfp import dsl
 
 from intermodal.authoring.images import image_reference
 from intermodal.components.test_predictor.component import test_predictor
-from intermodal.components.verify_endpoint.component import verify_endpoint
-from intermodal.platforms.vertex.tasks.component import describe_upload, list_served
+from intermodal.platforms.vertex.tasks.component import describe_endpoint, describe_upload, list_served, verify_deployment
 
 #: Filled in by Vertex AI when the task starts: the region and project that the pipeline runs in.
 LOCATION: Final = "{{$.pipeline_google_cloud_location}}"
@@ -94,7 +94,7 @@ def deploy_on_vertex(
     from google_cloud_pipeline_components.types.artifact_types import UnmanagedContainerModel, VertexEndpoint, VertexModel
     from google_cloud_pipeline_components.v1.endpoint import ModelDeployOp, ModelUndeployOp
 
-    running = list_served(url=f"{_API}/{endpoint}", member="deployedModels", form="{model}@{modelVersionId}")
+    running = describe_endpoint(url=f"{_API}/{endpoint}")
     labelled = f"filter=labels.service%3D%22{name}%22&orderBy=create_time"
     registry = f"{_API}/projects/{PROJECT}/locations/{LOCATION}/models"
     known = list_served(url=f"{registry}?{labelled}", member="models", form="{name}")
@@ -126,17 +126,18 @@ def deploy_on_vertex(
         dedicated_resources_max_replica_count=upload.outputs["maximum_replicas"],
         service_account=service_account,
     ).set_caching_options(False)
-    verified = verify_endpoint(
-        url=f"{_API}/{endpoint}:predict",
+    verified = verify_deployment(
+        url=f"{_API}/{endpoint}",
+        uploaded=uploaded,
         evaluation=evaluation,
         model=model,
         registration=registration,
         name=name,
-        credentials="google",
+        traffic_before=running.outputs["traffic"],
         timeout=timeout,
         tolerance=tolerance,
     ).after(deployed)
-    with dsl.ParallelFor(running.output, name="what was served before", parallelism=1) as before:  # an endpoint takes one change at a time
+    with dsl.ParallelFor(running.outputs["models"], name="what was served before", parallelism=1) as before:  # an endpoint takes one change at a time
         earlier = dsl.importer(artifact_uri=f"{_API}/{before}", artifact_class=VertexModel, metadata={"resourceName": before})
         ModelUndeployOp(model=earlier.output, endpoint=place.output).set_caching_options(False).after(verified)
     return verified
