@@ -73,16 +73,16 @@ def truth(world: World, noise: float) -> dict[str, float]:
     return {name: float(np.mean([each[name] for each in found])) for name in METRICS}
 
 
-def noise_for(world: World, champion: float, metric: str, loss: float) -> float:
+def noise_for(world: World, champion: float, metric: str, loss: float, *, widest: float = 0.35) -> float:
     """Return the noise of a model that is worse than the champion's by a given loss."""
     sign = -1 if metric in ("auc", "pr_auc") else 1
-    noises = np.linspace(champion, champion + 0.35, 8)
+    noises = np.linspace(champion, champion + widest, 8)
     losses = [sign * (truth(world, float(each))[metric] - truth(world, champion)[metric]) for each in noises]
     return float(np.interp(loss, losses, noises))
 
 
 def rows_of(day: NDArray[np.int64], label: Floats, challenger: Floats, champion: Floats, slices: dict[str, NDArray[np.str_]]) -> ScoredRows:
-    return ScoredRows(label, challenger, champion, group_blocks(day, ordered=True), slices)
+    return ScoredRows(label, challenger, champion, None, group_blocks(day, ordered=True), slices)
 
 
 def verdicts(generator: np.random.Generator, turns: int) -> None:
@@ -96,9 +96,30 @@ def verdicts(generator: np.random.Generator, turns: int) -> None:
             found = []
             for _ in range(turns):
                 day, label, (old, new) = world.draw(generator, DAYS, ROWS, (champion, noise))
-                found.append(compare(rows_of(day, label, new, old, {}), "1", {metric: margin}, 0.95, 10)[0].verdict)
+                found.append(compare(rows_of(day, label, new, old, {}), "1", None, {metric: margin}, 0.95, 10).outcomes[0].verdict)
             shares = [found.count(each) / turns for each in ("passed", "too little data", "blocked")]
             print(f"| {metric}, {margin} | {loss} | " + " | ".join(f"{each:.1%}" for each in shares) + " |", flush=True)
+
+
+def retrainings(generator: np.random.Generator, turns: int) -> None:
+    """Print how much is lost by fifty retrainings, of which each is a little worse than the champion of its time."""
+    world, first, margin, step, chains = World(), 0.5, 0.005, 0.001, max(turns // 40, 1)
+    print(f"\n### Fifty retrainings, each {step} AUC worse than the champion, margin {margin}: {chains} chains, new rows each time\n")
+    print("| Compared with | AUC lost in all: mean | most | models promoted |\n|---|---|---|---|")
+    for title, pinned in (("the champion alone", False), ("the champion and the reference", True)):
+        lost, promoted = [], []
+        for _ in range(chains):
+            total, changes = 0.0, 0
+            for _ in range(50):
+                noises = tuple(noise_for(world, first, "auc", each, widest=0.7) for each in (0.0, total, total + step))
+                day, label, (reference, old, new) = world.draw(generator, DAYS, ROWS, noises)
+                rows = ScoredRows(label, new, old, reference if pinned else None, group_blocks(day, ordered=True), {})
+                outcomes = compare(rows, "2", "1", {"auc": margin}, 0.95, 10).outcomes
+                if all(each.verdict == "passed" for each in outcomes):
+                    total, changes = total + step, changes + 1
+            lost.append(total)
+            promoted.append(changes)
+        print(f"| {title} | {np.mean(lost):.4f} | {max(lost):.4f} | {np.mean(promoted):.1f} |", flush=True)
 
 
 def coverage(generator: np.random.Generator, turns: int) -> None:
@@ -171,7 +192,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     turns = 2000 if options.full else 200
-    for number, part in enumerate((verdicts, coverage, slices, calibration)):
+    for number, part in enumerate((verdicts, coverage, slices, calibration, retrainings)):
         part(np.random.default_rng([options.seed, number]), turns)
 
 

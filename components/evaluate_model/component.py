@@ -33,7 +33,8 @@ def evaluate_model(
         evaluation: A directory: `evaluation.json` (numbers with 95% intervals of challenger and champion: AUC, PR-AUC, log loss, Brier,
             accuracy, expected calibration error; calibration, threshold table, ROC, slices) and `smoke.json` (raw rows and the probabilities they
             must give when served).
-        predictions: A directory: `predictions.parquet` with `label`, `block`, the slices, `challenger` and `champion` (null without one).
+        predictions: A directory: `predictions.parquet` with `label`, `block`, the slices, `challenger`, `champion` and `reference` (null
+            without one).
         metrics: The overall numbers.
         curves: ROC curve and confusion matrix at 0.5, drawn by the platforms' pages.
         champion: What the model is compared with: as `fetch_champion` writes it (it may hold no model), or any model as above.

@@ -68,6 +68,7 @@ def evaluate_model(
     if absent:
         raise DataError(f"{rows}: no column {', '.join(absent)}; there are {', '.join(table.column_names)}")
     champion_model, version = _champion(Path(champion_path) if champion_path else None)
+    reference_model, reference_version = _reference(Path(champion_path) if champion_model and champion_path else None)
     table, left_out, trouble = _unseen(table, Path(model_path), champion_model, rows)
     truth = binary_labels(table, label, part or "all").astype(np.float64)
     named, ordered = _blocks(table, block, rows)
@@ -81,6 +82,14 @@ def evaluate_model(
             champion = score_rows(champion_model, table, label)
         except DataError as error:
             trouble = str(error)
+
+    reference: Floats | None = None
+    if champion is not None and reference_model:
+        try:
+            reference = score_rows(reference_model, table, label)
+        except DataError as error:
+            sys.stdout.write(f"the reference, version {reference_version}, cannot score these rows and is not compared: {error}\n")
+            reference_version = None
 
     first, own = measure(truth, challenger, blocks, groups)
     second, difference = None, None
@@ -99,10 +108,14 @@ def evaluate_model(
         "models": {"challenger": first, "champion": second},
         "difference": difference,
         "champion_version": version,
+        "reference_version": reference_version,
         "champion_error": trouble,
     }
-    scores = pa.array(champion, pa.float64()) if champion is not None else pa.nulls(len(truth), pa.float64())
-    predictions = pa.table({"label": truth.astype(np.int8), "block": named.astype(str), **groups, "challenger": challenger, "champion": scores})
+    scores = {
+        name: pa.nulls(len(truth), pa.float64()) if each is None else pa.array(each, pa.float64())
+        for name, each in (("champion", champion), ("reference", reference))
+    }
+    predictions = pa.table({"label": truth.astype(np.int8), "block": named.astype(str), **groups, "challenger": challenger, **scores})
     with whole_directory(predictions_path) as folder, whole_directory(evaluation_path) as written:
         pq.write_table(predictions, folder / "predictions.parquet")
         write_json(written / "evaluation.json", evaluation)
@@ -129,6 +142,13 @@ def _champion(path: Path | None) -> tuple[Path | None, str | None]:
         return path, "given"
     version = read_json(path / "champion.json").get("version")
     return (None, None) if version is None else (path / "model", str(version))
+
+
+def _reference(champion: Path | None) -> tuple[Path | None, str | None]:
+    """Return the model of the reference and its version, where `fetch_champion` brought one that is not the champion; else None."""
+    if champion is None or not (champion / "reference").is_dir():
+        return None, None
+    return champion / "reference", str(read_json(champion / "champion.json").get("reference_version"))
 
 
 def _unseen(table: pa.Table, model: Path, champion: Path | None, rows: str) -> tuple[pa.Table, dict[str, int | None], str | None]:

@@ -3,15 +3,16 @@
 from typing import NamedTuple
 
 from intermodal.components.find_champion.arguments import check_arguments
-from intermodal.registry.client import NO_CHAMPION, champion_of, open_existing_registry, registry_errors
+from intermodal.registry.client import NO_CHAMPION, open_existing_registry, registry_errors
 from intermodal.registry.notes import champion_key, champion_note, registry_notes
 
 
 class Champion(NamedTuple):
-    """A version, `none` without a champion, and the SHA-256 of its model's files, empty where it is not known."""
+    """A version, `none` without a champion; the SHA-256 of its model's files, empty where it is not known; the reference's version, or `none`."""
 
     version: str
     model_sha256: str
+    reference: str
 
 
 def find_champion(*, name: str, registry: str) -> Champion:
@@ -27,9 +28,9 @@ def find_champion(*, name: str, registry: str) -> Champion:
         return Champion(*known)
     client = open_existing_registry(registry)
     if client is None:
-        return Champion(NO_CHAMPION, "")
+        return Champion(NO_CHAMPION, "", NO_CHAMPION)
     state = notes.state()
     with registry_errors(registry):
-        note = champion_note(name, champion_of(client, name))
+        note = champion_note(client, name)
     notes.put(state, note)
     return Champion(*note[champion_key(name)])

@@ -3,36 +3,61 @@
 The model passes when it is shown to be no worse than the champion by more than the margin: when the upper confidence limit of how much worse it is
 lies within the margin (a non-inferiority test; Wellek, Testing Statistical Hypotheses of Equivalence and Noninferiority, 2010). Less data makes it
 harder to pass. Several metrics need no correction, as the model must pass in each.
+
+The champion changes, so many models that each lose a little could lose much. Therefore the model is compared in the same way with a reference that
+stays: the last version that was shown to be better than the one before it.
 """
 
 import math
+from dataclasses import dataclass
 
 from intermodal.components.gate_model.outcome import BLOCKED, PASSED, TITLES, TOO_LITTLE_DATA, Outcome
 from intermodal.components.gate_model.scored_rows import ScoredRows
 from intermodal.evaluation.intervals import Estimate
 
 
-def compare(rows: ScoredRows, version: str, margins: dict[str, float], confidence: float, minimum_blocks: int) -> list[Outcome]:
-    """Judge the model against the champion, metric by metric.
+@dataclass(frozen=True)
+class Comparison:
+    """How a model compares with the champion and the reference.
+
+    Attributes:
+        outcomes: A rule for each metric and each of the two.
+        supersedes: Whether it is shown to be better than the reference in every metric, and so becomes the reference itself.
+    """
+
+    outcomes: list[Outcome]
+    supersedes: bool
+
+
+def compare(rows: ScoredRows, champion: str, reference: str | None, margins: dict[str, float], confidence: float, minimum_blocks: int) -> Comparison:
+    """Judge the model against the champion, and the reference where that is another model, metric by metric.
 
     Args:
-        rows: Scored by both.
-        version: The champion's.
+        rows: Scored by all of them.
+        champion: Its version.
+        reference: Its version.
         margins: Metric to how much worse than the champion the model may be, in the metric's units.
         confidence: Of each test.
         minimum_blocks: With fewer blocks nothing is shown.
     """
-    found = rows.worsening(list(margins))
-    return [_judged(metric, found[metric], margin, rows.blocks.count, version, confidence, minimum_blocks) for metric, margin in margins.items()]
+    outcomes: list[Outcome] = []
+    found: dict[str, Estimate] = {}
+    for kind, version, other in (("champion", champion, rows.champion), ("reference", reference, rows.reference)):
+        if other is not None:
+            found = rows.worsening(list(margins), other=other)
+            whom = f"{kind} {version}"
+            outcomes += [_judged(kind, each, found[each], margins[each], rows.blocks.count, whom, confidence, minimum_blocks) for each in margins]
+    limits = [each.above(confidence) for each in found.values()]  # against the reference: the last, or the champion where that is it
+    return Comparison(outcomes, all(limit is not None and limit < 0 for limit in limits))
 
 
-def _judged(metric: str, worse: Estimate, margin: float, blocks: int, version: str, confidence: float, minimum_blocks: int) -> Outcome:
-    name, title = f"champion {metric}", TITLES[metric]
+def _judged(kind: str, metric: str, worse: Estimate, margin: float, blocks: int, other: str, confidence: float, minimum_blocks: int) -> Outcome:
+    name, title = f"{kind} {metric}", TITLES[metric]
     value, least, most = worse.value, worse.below(confidence), worse.above(confidence)
     if value is None:
         text = f"{title} is undefined on these rows, so nothing shows the model no worse; give rows of both classes"
         return Outcome(name, TOO_LITTLE_DATA, text, None, margin)
-    measured = f"{title} is {_difference(value)} that of champion {version}"
+    measured = f"{title} is {_difference(value)} that of {other}"
     if blocks < minimum_blocks or least is None or most is None:
         text = f"{measured}, but {_few(blocks, minimum_blocks)}"
         return Outcome(name, TOO_LITTLE_DATA, text, value, margin)

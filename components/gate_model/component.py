@@ -37,8 +37,8 @@ def gate_model(
         predictions: As `evaluate_model` writes them. Without them, or where the evaluation has no champion, only `minimum` and `maximum` count.
         minimum: Metric to the least it may be. Metrics: auc, pr_auc, log_loss, brier, accuracy, ece (expected calibration error).
         maximum: Metric to the most it may be.
-        margin: Metric to how much worse than the champion the model may be, in units of the metric. It passes when the paired difference on the same
-            rows shows that it is worse by no more. Empty: it is not compared.
+        margin: Metric to how much worse than the champion, and than the reference (see `promote_model`), the model may be, in units of the metric.
+            It passes when the paired difference on the same rows shows that it is worse by no more. Empty: it is not compared.
         confidence: Of each comparison, between 0.5 and 1: a model that is worse by the margin passes in 1 - confidence of the cases. And that no
             slice blocks a model that is worse in none.
         minimum_blocks: With fewer blocks of rows (see `evaluate_model`) nothing is shown, at least 10.

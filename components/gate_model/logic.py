@@ -76,10 +76,13 @@ def gate_model(
     if predictions_path:
         files.append(Path(predictions_path) / PREDICTIONS)
     compared = uncompared is None
+    supersedes = True  # without a comparison there is nothing that it could be worse than
     if predictions_path:
         rows = ScoredRows.of(_read(files[1]), ordered=bool(evaluation.get("ordered")), seed=int(seed))
         if compared:
-            outcomes += compare(rows, str(version), margin, confidence, int(minimum_blocks))
+            found = compare(rows, str(version), evaluation.get("reference_version"), margin, confidence, int(minimum_blocks))
+            outcomes += found.outcomes
+            supersedes = found.supersedes
         limits = SliceLimits(slice_margin if compared else {}, slice_minimum, slice_maximum)
         outcomes += judge_slices(rows, limits, confidence, int(slice_minimum_rows), int(minimum_blocks))
     elif slice_minimum or slice_maximum:
@@ -96,6 +99,8 @@ def gate_model(
         "reasons": reasons or [uncompared or "there is no rule"],
         "uncompared": uncompared,
         "champion_version": version,
+        "reference_version": evaluation.get("reference_version"),
+        "supersedes_reference": supersedes,
         "arguments": arguments | {"seed": int(seed)},
         "inputs": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
     }

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from intermodal.evaluation.intervals import BINS, Blocks, Estimate, Floats, estimate, group_blocks, jackknifed_metrics
 from intermodal.evaluation.metrics import RISING
 
-_OWN = ("label", "block", "challenger", "champion")
+_OWN = ("label", "block", "challenger", "champion", "reference")
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class ScoredRows:
         label: 0 or 1, shape (rows,).
         challenger: Probabilities of the model that is judged, shape (rows,).
         champion: Probabilities of the champion, shape (rows,).
+        reference: Probabilities of the reference, likewise; None without one.
         blocks: Which rows depend on each other.
         slices: The slice of each row, by column.
     """
@@ -28,6 +29,7 @@ class ScoredRows:
     label: Floats
     challenger: Floats
     champion: Floats
+    reference: Floats | None
     blocks: Blocks
     slices: dict[str, NDArray[Any]]
 
@@ -38,19 +40,21 @@ class ScoredRows:
         blocks = group_blocks(np.asarray(predictions.column("block").to_pylist()), ordered=ordered, seed=seed)
         names = [name for name in predictions.column_names if name not in _OWN]
         slices = {name: np.asarray(predictions.column(name).to_pylist(), dtype=object) for name in names}
-        return cls(label, challenger, champion, blocks, slices)
+        column = predictions.column("reference") if "reference" in predictions.column_names else None
+        reference = column.to_numpy().astype(np.float64) if column is not None and not column.null_count else None
+        return cls(label, challenger, champion, reference, blocks, slices)
 
     def part(self, rows: NDArray[np.bool_]) -> "ScoredRows":
         """Return some of the rows, without slices."""
-        return ScoredRows(self.label[rows], self.challenger[rows], self.champion[rows], self.blocks.of(rows), {})
+        return ScoredRows(self.label[rows], self.challenger[rows], self.champion[rows], None, self.blocks.of(rows), {})
 
     def metrics(self, bins: int = BINS) -> dict[str, Floats]:
         """Return the challenger's metrics, see `jackknifed_metrics`."""
         return jackknifed_metrics(self.label, self.challenger, self.blocks, bins)
 
-    def worsening(self, metrics: list[str], bins: int = BINS) -> dict[str, Estimate]:
-        """Return by how much the challenger is worse than the champion in some metrics."""
+    def worsening(self, metrics: list[str], bins: int = BINS, *, other: Floats | None = None) -> dict[str, Estimate]:
+        """Return by how much the challenger is worse in some metrics than the champion, or than other probabilities of the same rows."""
         if not metrics:
             return {}
-        new, old = self.metrics(bins), jackknifed_metrics(self.label, self.champion, self.blocks, bins)
+        new, old = self.metrics(bins), jackknifed_metrics(self.label, self.champion if other is None else other, self.blocks, bins)
         return {name: estimate((old[name] - new[name]) if name in RISING else (new[name] - old[name]), self.blocks) for name in metrics}

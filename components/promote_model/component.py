@@ -14,6 +14,9 @@ def promote_model(
 ):
     """Make a registered version the champion: move the alias `champion` in an MLflow registry to it, unless a gate did not pass it.
 
+    The alias `reference` moves with it to a version that its gate showed to be better than the reference, and to the first: later models are compared
+    with it too, so that many small losses do not add up.
+
     Args:
         registration: As `register_model` writes it. With a `decision.json` in it, the alias moves when the verdict is `passed` and the champion is
             still the one that the gate compared with; without one it moves whatever the champion is.

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from intermodal.components.promote_model.arguments import check_arguments
-from intermodal.registry.client import CHAMPION, champion_of, lock_registry, open_existing_registry, registry_errors
+from intermodal.registry.client import CHAMPION, REFERENCE, champion_of, lock_registry, open_existing_registry, registry_errors
 from intermodal.registry.notes import champion_note, promotion_key, registry_notes
 from intermodal.registry.promotion import ChampionChangedError, check_compared, is_passed
 from intermodal.runtime.artifacts import read_json, whole_directory, write_json
@@ -42,7 +42,7 @@ def promote_model(*, registration_path: str, deployment_path: str | None, regist
                     outcome = _promote(client, name, version, decision, registry)
                     state, found = notes.state(), champion_of(client, name)
                     if outcome["champion"] == (found is not None and str(found.version) == version):  # nobody else has moved the alias since
-                        notes.put(state, champion_note(name, found) | {key: outcome})
+                        notes.put(state, champion_note(client, name) | {key: outcome})
             except ChampionChangedError as error:
                 raise StoreError(f"{error}; version {version} serves at {url} until then") if url else error from error
             except (StoreError, MachineError) as error:
@@ -101,6 +101,9 @@ def _promote(client: Any, name: str, version: str, decision: Mapping[str, Any] |
             "previous_champion": None if compared is None else str(compared),
             "outcome": f"version {version} is the champion already",
         }
+    if decision is None or decision.get("supersedes_reference") or champion_of(client, name, REFERENCE) is None:
+        # First, so that a promotion that is cut short here is completed by the next.
+        client.set_registered_model_alias(name, REFERENCE, version)
     client.set_registered_model_alias(name, CHAMPION, version)
     before = f", in place of version {current}" if current else ""
     return {"champion": True, "previous_champion": current, "outcome": f"version {version} is the champion now{before}"}

@@ -99,7 +99,7 @@ def register_model(
                 state, champion = notes.state(), champion_of(client, name)
                 if decided and is_passed(decided):  # nothing is served of what can no longer become the champion
                     check_compared(name, outcome["version"], str(champion.version) if champion else None, decided, registry)
-                notes.put(state, champion_note(name, champion) | {key: outcome})
+                notes.put(state, champion_note(client, name) | {key: outcome})
     _copy_model(model, registered_path)
     metadata = {"name": name, "version": outcome["version"], "framework": framework, "registry": redacted(registry)}
     with whole_directory(registration_path) as folder:

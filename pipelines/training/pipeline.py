@@ -35,7 +35,11 @@ def training(settings: Any, deploy: Any) -> None:
     code = {"code": dsl.importer(artifact_uri=settings.training.code, artifact_class=dsl.Artifact).output} if settings.training.code else {}
     found = find_champion(name=settings.name, registry=settings.registry)
     champion = fetch_champion(
-        name=settings.name, registry=settings.registry, version=found.outputs["version"], model_sha256=found.outputs["model_sha256"]
+        name=settings.name,
+        registry=settings.registry,
+        version=found.outputs["version"],
+        model_sha256=found.outputs["model_sha256"],
+        reference=found.outputs["reference"],
     )
 
     tables = ingest_tables(fingerprint=fingerprint_sources(sources=settings.data.sources).output, **settings.data)

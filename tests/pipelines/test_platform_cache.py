@@ -17,8 +17,8 @@ from tests.backend.cache import Cache
 from tests.backend.launcher import Backend
 
 DIGESTS = {image: f"sha256:{number:064x}" for number, image in enumerate(IMAGES)}
-NO_CHAMPION = {"version": "", "model_sha256": ""}
-CHAMPION = {"version": "1", "model_sha256": "a" * 64}
+NO_CHAMPION = {"version": "", "model_sha256": "", "reference": ""}
+CHAMPION = {"version": "1", "model_sha256": "a" * 64, "reference": "1"}
 TO_THE_TABLES = {"ingest-tables", "transform-tables", "retrieve-features"}
 FROM_THE_CHAMPION = {"fetch-champion", "validate-data", "require-valid-data", "train-model", "evaluate-model", "gate-model"}
 #: What touches something that outlives the run, and what tells of it.
@@ -81,7 +81,7 @@ def test_with_nothing_new_only_what_is_never_cached_runs_again(run, champion):
 @pytest.mark.fault("New data", "another champion under the same alias", "everything that was compared with the old one runs again")
 def test_another_champion_is_compared_with(run):
     run()
-    for other in ({"version": "2"}, {"model_sha256": "b" * 64}, NO_CHAMPION):
+    for other in ({"version": "2"}, {"model_sha256": "b" * 64}, {"reference": "0"}, NO_CHAMPION):
         assert run(champion=CHAMPION | other) == ALWAYS | FROM_THE_CHAMPION
     assert run() == ALWAYS
 

@@ -18,6 +18,8 @@ from intermodal.runtime.redaction import redacted
 
 #: The alias of the version that others are compared with, and that is deployed.
 CHAMPION: Final = "champion"
+#: The alias of the version that the total loss of all later champions is measured against; see `promote_model`.
+REFERENCE: Final = "reference"
 #: Tag of a version, and of its run: the SHA-256 of its model's files.
 MODEL_TAG: Final = "model_sha256"
 #: Tag of a version: what its model was made with.
@@ -130,12 +132,12 @@ def lock_registry(registry: str) -> Iterator[None]:
             _LOCKED.remove(file)
 
 
-def champion_of(client: Any, name: str) -> Any:
-    """Return the version of a registered model that has the alias of the champion; None without such a model or alias."""
+def champion_of(client: Any, name: str, alias: str = CHAMPION) -> Any:
+    """Return the version of a registered model that has an alias, by default that of the champion; None without such a model or alias."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return client.get_model_version_by_alias(name, CHAMPION)
+        return client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None

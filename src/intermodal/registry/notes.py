@@ -3,7 +3,7 @@
 from typing import Any
 
 from intermodal.registry.address import database_file
-from intermodal.registry.client import MODEL_TAG, NO_CHAMPION
+from intermodal.registry.client import MODEL_TAG, NO_CHAMPION, REFERENCE, champion_of
 from intermodal.runtime.file_notes import FileNotes, note_key
 
 
@@ -14,13 +14,15 @@ def registry_notes(registry: str) -> FileNotes:
 
 
 def champion_key(name: str) -> str:
-    """Return the key under which the champion of a registered model is noted: its version and the hash of its files."""
+    """Return the key under which the champion of a registered model is noted: its version, the hash of its files, the reference's version."""
     return note_key("champion", name, packages=["mlflow"])
 
 
-def champion_note(name: str, version: Any) -> dict[str, Any]:
-    """Return the note that a version, as MLflow returns it, is the champion of a registered model; None: that there is none."""
-    return {champion_key(name): (str(version.version), version.tags.get(MODEL_TAG, "")) if version else (NO_CHAMPION, "")}
+def champion_note(client: Any, name: str) -> dict[str, Any]:
+    """Return the note of which versions are champion and reference of a registered model now."""
+    version, reference = champion_of(client, name), champion_of(client, name, REFERENCE)
+    found = (str(version.version), version.tags.get(MODEL_TAG, "")) if version else (NO_CHAMPION, "")
+    return {champion_key(name): (*found, str(reference.version) if reference else NO_CHAMPION)}
 
 
 def registration_key(*inputs: Any) -> str:

@@ -15,7 +15,9 @@ from intermodal.runtime.tree import tree_hash
 @pytest.fixture
 def fetch(local_registry, model_name, tmp_path):
     def run(version="", model_sha256="", registry=local_registry):
-        fetch_champion(registry=registry, name=model_name, version=version, model_sha256=model_sha256, champion_path=str(tmp_path / "champion"))
+        fetch_champion(
+            registry=registry, name=model_name, version=version, model_sha256=model_sha256, reference="", champion_path=str(tmp_path / "champion")
+        )
         return json.loads((tmp_path / "champion" / "champion.json").read_text())
 
     return run
@@ -67,8 +69,8 @@ def test_a_version_that_mlflow_itself_logged_is_fetched(fetch, local_registry, m
         mlflow.sklearn.log_model(model, name="classifier", registered_model_name=model_name, serialization_format="pickle")
     open_registry(local_registry).set_registered_model_alias(model_name, "champion", "1")
     found = find_champion(name=model_name, registry=local_registry)
-    assert found == ("1", "")
-    assert fetch(*found)["version"] == "1"
+    assert found == ("1", "", "none")
+    assert fetch(found.version, found.model_sha256)["version"] == "1"
     assert sorted(path.name for path in (tmp_path / "champion").iterdir()) == ["champion.json", "model"]
     assert {"MLmodel", "model.pkl"} <= {path.name for path in (tmp_path / "champion" / "model").iterdir()}
 
@@ -117,5 +119,5 @@ def test_a_full_disk_of_the_output_is_named(local_registry, model_name, registra
     disk = small_disk("small", 1, room=64 << 10)
     sha256 = tree_hash(Path(paths["model_path"]))
     with pytest.raises(MachineError, match=rf"no room left in {disk}\S*: its disk, mounted at {disk}, is full"):
-        fetch_champion(registry=local_registry, name=model_name, version="1", model_sha256=sha256, champion_path=f"{disk}/champion")
+        fetch_champion(registry=local_registry, name=model_name, version="1", model_sha256=sha256, reference="", champion_path=f"{disk}/champion")
     assert [path.name for path in disk.iterdir()] == ["filling"]

@@ -21,7 +21,7 @@ def register(local_registry, model_name, register_champion):
 
 @pytest.fixture
 def find(local_registry, model_name):
-    return lambda registry=local_registry: find_champion(registry=registry, name=model_name)
+    return lambda registry=local_registry: find_champion(registry=registry, name=model_name)[:2]
 
 
 def test_a_registry_that_does_not_exist_yet_has_no_champion_and_is_not_created(find, tmp_path):
@@ -111,6 +111,6 @@ def test_with_nothing_new_neither_finding_nor_registering_nor_promoting_waits_fo
     again = arguments | {"run_name": "third", "registration_path": str(tmp_path / "again")}
     done = subprocess.run([sys.executable, "-c", UNCHANGED, json.dumps(again)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == [["1", tree_hash(Path(arguments["model_path"]))], "1", True, False]
+    assert json.loads(done.stdout.splitlines()[-1]) == [["1", tree_hash(Path(arguments["model_path"])), "1"], "1", True, False]
     assert database.read_bytes() == before
     assert (tmp_path / "again" / "registration.json").read_text() == registration

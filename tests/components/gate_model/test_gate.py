@@ -16,7 +16,7 @@ MODEL = "abcdef0123456789" * 4
 
 @pytest.fixture
 def judge(tmp_path, defaults_of):
-    def run(noise=0.0, champion=True, error=None, auc=0.76, spoiled=None, cooled=None, predictions=True, blocks=60, **given):
+    def run(noise=0.0, champion=True, error=None, auc=0.76, spoiled=None, cooled=None, predictions=True, blocks=60, reference=None, **given):
         generator = np.random.default_rng(0)
         truth = generator.normal(size=12_000)
         label = (generator.random(12_000) < 1 / (1 + np.exp(-truth))).astype(float)
@@ -36,6 +36,8 @@ def judge(tmp_path, defaults_of):
         }
         old = truth + 0.5 * generator.normal(size=12_000)
         columns["champion"] = pa.array(1 / (1 + np.exp(-old))) if champion else pa.nulls(12_000, pa.float64())
+        if reference is not None:  # the noise of its logits
+            columns["reference"] = 1 / (1 + np.exp(-truth - reference * generator.normal(size=12_000)))
         pq.write_table(pa.table(columns), tmp_path / "predictions.parquet")
         metrics = {name: {"value": auc, "low": 0.7, "high": 0.8} for name in ("auc", "pr_auc", "log_loss", "brier", "accuracy")}
         model = {"metrics": metrics}
@@ -44,6 +46,7 @@ def judge(tmp_path, defaults_of):
             "model_sha256": MODEL,
             "champion_version": "4" if champion else None,
             "champion_error": error,
+            "reference_version": None if reference is None else "1",
             "ordered": True,
         }
         (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
@@ -92,6 +95,24 @@ def test_a_worse_challenger_is_blocked_with_the_reason(judge):
 
 def test_worse_within_the_margin_passes(judge):
     assert judge(noise=1.5, margin={"log_loss": 0.5, "auc": 0.3}, slice_margin={"auc": 0.5})[0]
+
+
+def test_a_model_that_is_within_the_margin_of_the_champion_and_not_of_the_reference_is_blocked(judge):
+    margin = {"log_loss": 0.02}
+    assert judge(noise=0.5, margin=margin)[0]
+    passed, decision = judge(noise=0.5, reference=0.0, margin=margin)
+    assert not passed
+    assert [(rule["name"], rule["passed"]) for rule in decision["rules"][:2]] == [("champion log_loss", True), ("reference log_loss", False)]
+    assert "that of reference 1" in decision["rules"][1]["text"]
+    assert not decision["supersedes_reference"]
+
+
+def test_only_what_is_shown_to_be_better_than_the_reference_supersedes_it(judge):
+    assert judge(noise=0.0)[1]["supersedes_reference"]
+    assert judge(noise=0.0, reference=0.9)[1]["supersedes_reference"]
+    assert not judge(noise=0.0, reference=0.0)[1]["supersedes_reference"]
+    assert not judge(noise=0.5, margin={"log_loss": 0.02})[1]["supersedes_reference"]
+    assert judge(champion=False)[1]["supersedes_reference"], "the first model"
 
 
 def test_every_metric_with_a_margin_must_pass(judge):
@@ -160,7 +181,7 @@ def test_a_model_that_gives_the_same_passes(tmp_path, judge):
     table = pq.read_table(path)
     pq.write_table(table.set_column(table.column_names.index("challenger"), "challenger", table.column("champion")), path)
     rows = ScoredRows.of(pq.read_table(path), ordered=True, seed=0)
-    assert [each.verdict for each in compare(rows, "4", {"log_loss": 0.0, "auc": 0.0, "ece": 0.0}, 0.95, 10)] == ["passed"] * 3
+    assert [each.verdict for each in compare(rows, "4", None, {"log_loss": 0.0, "auc": 0.0, "ece": 0.0}, 0.95, 10).outcomes] == ["passed"] * 3
 
 
 def test_without_a_champion_only_the_bounds_count(judge):

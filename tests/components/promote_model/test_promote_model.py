@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from intermodal.components.fetch_champion.logic import fetch_champion
+from intermodal.components.find_champion.logic import find_champion
 from intermodal.components.promote_model.logic import promote_model
 from intermodal.components.register_model.logic import register_model
 from intermodal.registry.client import open_registry
@@ -225,3 +227,56 @@ def test_a_uri_of_another_kind_or_with_a_password_is_refused(registered, promote
     with pytest.raises(ConfigurationError, match="registry carries a password") as caught:
         promote(first, registry="https://me:hunter22@127.0.0.1:1")
     assert "hunter22" not in str(caught.value)
+
+
+@pytest.fixture
+def reference(local_registry, model_name):
+    """The versions that find_champion finds as champion and as reference."""
+
+    def versions():
+        found = find_champion(registry=local_registry, name=model_name)
+        return found.version, found.reference
+
+    return versions
+
+
+def superseding(registration, better):
+    """Have the gate say whether the model is better than the reference."""
+    file = registration / "decision.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"supersedes_reference": better}))
+    return registration
+
+
+def test_the_reference_is_the_first_champion_until_a_better_one_comes(registered, promote, reference):
+    assert reference() == ("none", "none")
+    promote(superseding(registered("first"), better=False))
+    assert reference() == ("1", "1")
+    promote(superseding(registered("no worse", against="1"), better=False))
+    promote(superseding(registered("no worse either", against="2"), better=False))
+    assert reference() == ("3", "1")
+    promote(superseding(registered("better", against="3"), better=True))
+    assert reference() == ("4", "4")
+    promote(superseding(registered("blocked", verdict="blocked", against="4"), better=True))
+    assert reference() == ("4", "4")
+
+
+def test_a_model_that_nobody_judged_is_the_reference_of_those_that_follow(registered, promote, reference):
+    promote(registered("first"))
+    promote(registered("by hand", judged=False))
+    assert reference() == ("2", "2")
+
+
+def test_the_reference_is_fetched_where_it_is_not_the_champion(registered, promote, reference, local_registry, model_name, tmp_path):
+    contents = [registered("first"), registered("second", against="1")]
+    for each in contents:
+        promote(superseding(each, better=False))
+    found = find_champion(registry=local_registry, name=model_name)
+    assert found.reference == "1"
+    fetch_champion(registry=local_registry, name=model_name, **found._asdict(), champion_path=str(tmp_path / "champion"))
+    pinned, champion = ((tmp_path / "champion" / name / "saved_model.pb").read_bytes() for name in ("reference", "model"))
+    assert (pinned.startswith(b"first"), champion.startswith(b"second")) == (True, True)
+    assert json.loads((tmp_path / "champion" / "champion.json").read_text())["reference_version"] == "1"
+    fetch_champion(registry=local_registry, name=model_name, **found._replace(reference="2")._asdict(), champion_path=str(tmp_path / "champion"))
+    assert not (tmp_path / "champion" / "reference").exists()
+    with pytest.raises(ConfigurationError, match="reference: 'first'"):
+        fetch_champion(registry=local_registry, name=model_name, **found._replace(reference="first")._asdict(), champion_path=str(tmp_path / "no"))

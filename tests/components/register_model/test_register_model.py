@@ -102,7 +102,7 @@ def test_a_keras_file_without_a_suffix_comes_back_as_it_was(local_registry, mode
     assert metadata == {"name": model_name, "version": "1", "framework": "keras", "registry": local_registry, "sha256": metadata["sha256"]}
     assert Path(paths["registered_path"]).read_bytes() == (tmp_path / "model").read_bytes()
     found = fetch_champion(
-        name=model_name, registry=local_registry, version="1", model_sha256=metadata["sha256"], champion_path=str(tmp_path / "champion")
+        name=model_name, registry=local_registry, version="1", model_sha256=metadata["sha256"], reference="", champion_path=str(tmp_path / "champion")
     )
     assert found == metadata
     assert (tmp_path / "champion" / "model" / "model.keras").read_bytes() == (tmp_path / "model").read_bytes()

@@ -235,7 +235,7 @@ def test_evaluation_scores_both_models_on_the_same_rows(data, arguments):
     assert sum(map(sum, evaluated.confusion[1])) == found["rows"] == 1500
     assert {each["value"] for each in challenger["slices"]} == {"red", "green", "blue", ""}
     table = pq.read_table(data / "predictions" / "predictions.parquet")
-    assert table.column_names == ["label", "block", "color", "challenger", "champion"]
+    assert table.column_names == ["label", "block", "color", "challenger", "champion", "reference"]
     assert table["block"][0].as_py() == "2020-01-01"
     smoke = json.loads((data / "evaluation" / "smoke.json").read_text())
     again = pa.Table.from_pylist(smoke["instances"])
@@ -284,6 +284,24 @@ def without_record(data):
     copy = shutil.copytree(data / "one" / "model", data / "copy", dirs_exist_ok=True)
     (copy / "trained_rows.parquet").unlink()
     return str(copy)
+
+
+def test_the_reference_is_scored_too_where_the_champion_brings_one(data, judged):
+    champion = data / "fetched"
+    champion.mkdir()
+    (champion / "champion.json").write_text('{"version": "3", "reference_version": "1"}')
+    for name in ("model", "reference"):
+        (champion / name).symlink_to(data / "one" / "model")
+    found = judged(rows(1500, 2), champion_path=str(champion))
+    scores = pq.read_table(data / "predictions" / "predictions.parquet")
+    assert (found["champion_version"], found["reference_version"]) == ("3", "1")
+    assert scores["reference"].equals(scores["champion"])
+    (champion / "reference").unlink()
+    shutil.copytree(data / "one" / "model", champion / "reference")
+    (champion / "reference" / "signature.json").write_text('{"inputs": [{"name": "gone", "type": "number"}], "output": "probability"}')
+    found = judged(rows(1500, 2), champion_path=str(champion))
+    assert found["reference_version"] is None
+    assert found["models"]["champion"]
 
 
 def test_rows_that_the_champion_was_trained_on_are_left_out(data, judged, capsys):
