@@ -81,11 +81,11 @@ def processes_of(home: Path) -> dict[int, str]:
 
 
 def outcome(place) -> dict:
-    """Return what a run came to: what was decided, registered and served."""
+    """Return what a run came to: what was decided, registered, served and promoted."""
     report = next(iter(sorted(place.home.glob("runs/*/report.html"))[-1:]))
-    decision, evaluation, registration = (
+    decision, evaluation, registration, promotion = (
         json.loads(sorted(place.home.glob(f"runs/*/**/{name}.json"), key=lambda each: each.stat().st_mtime)[-1].read_text())
-        for name in ("decision", "evaluation", "registration")
+        for name in ("decision", "evaluation", "registration", "promotion")
     )
     request = (report.parent / "request.json").read_bytes()
     url = f"http://127.0.0.1:{place.port}/v1/models/breast-cancer:predict"
@@ -95,6 +95,7 @@ def outcome(place) -> dict:
         "verdict": decision["verdict"],
         "metrics": {name: each["value"] for name, each in evaluation["models"]["challenger"]["metrics"].items()},
         "version": registration["version"],
+        "champion": (promotion["version"], promotion["champion"]),
         "tables": registration["lineage"]["tables"],
         "served": served,
     }
