@@ -1,10 +1,14 @@
 """The compiled pipelines, as the platforms read them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from intermodal.authoring.pipeline import load_job
+from intermodal.authoring.platform import platforms
+from intermodal.compiler.build import compile_specification
 from intermodal.compiler.specification import executor_of, graphs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +51,17 @@ def test_the_champion_changes_only_after_the_model_serves(platform, step):
     # It starts when that succeeded, whatever else there is (no trigger strategy), and nothing else moves the alias.
     assert "triggerPolicy" not in promoting
     assert {task["componentRef"]["name"] for task in specification["root"]["dag"]["tasks"].values()}.isdisjoint({"comp-promote-model"})
+
+
+def test_on_a_platform_that_serves_nothing_a_model_that_passed_becomes_the_champion_once_it_is_registered(monkeypatch):
+    job = load_job(ROOT / "pipelines" / "flights.yaml")
+    monkeypatch.setitem(platforms(), "local", replace(platforms()["local"], deploy=None))
+    specification = compile_specification(job.wire("local"))
+    shown = {task["taskInfo"]["name"]: task["componentRef"]["name"] for task in specification["root"]["dag"]["tasks"].values()}
+    branches = {name: specification["components"][shown[name]]["dag"]["tasks"] for name in ("passed", "blocked")}
+    assert {name: set(tasks) for name, tasks in branches.items()} == {"passed": {"promote-model", "render-report"}, "blocked": {"render-report-2"}}
+    assert "deployment" not in branches["passed"]["promote-model"]["inputs"]["artifacts"]
+    assert "promotion" in branches["passed"]["render-report"]["inputs"]["artifacts"]
 
 
 @pytest.mark.parametrize("platform", ["kubeflow", "vertex"])
