@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from intermodal.components.gate_model.comparison import compare
+from intermodal.components.gate_model.comparison import compare, level
 from intermodal.components.gate_model.scored_rows import ScoredRows
 from intermodal.components.gate_model.slices import SliceLimits, judge_slices
 from intermodal.evaluation.intervals import calibration_bins, estimate, group_blocks, interval, jackknifed_metrics
@@ -96,7 +96,7 @@ def verdicts(generator: np.random.Generator, turns: int) -> None:
             found = []
             for _ in range(turns):
                 day, label, (old, new) = world.draw(generator, DAYS, ROWS, (champion, noise))
-                found.append(compare(rows_of(day, label, new, old, {}), "1", None, {metric: margin}, 0.95, 10).outcomes[0].verdict)
+                found.append(compare(rows_of(day, label, new, old, {}), "1", None, {metric: margin}, level(0.95, 1), 10).outcomes[0].verdict)
             shares = [found.count(each) / turns for each in ("passed", "too little data", "blocked")]
             print(f"| {metric}, {margin} | {loss} | " + " | ".join(f"{each:.1%}" for each in shares) + " |", flush=True)
 
@@ -114,12 +114,28 @@ def retrainings(generator: np.random.Generator, turns: int) -> None:
                 noises = tuple(noise_for(world, first, "auc", each, widest=0.7) for each in (0.0, total, total + step))
                 day, label, (reference, old, new) = world.draw(generator, DAYS, ROWS, noises)
                 rows = ScoredRows(label, new, old, reference if pinned else None, group_blocks(day, ordered=True), {})
-                outcomes = compare(rows, "2", "1", {"auc": margin}, 0.95, 10).outcomes
+                outcomes = compare(rows, "2", "1", {"auc": margin}, level(0.95, 1), 10).outcomes
                 if all(each.verdict == "passed" for each in outcomes):
                     total, changes = total + step, changes + 1
             lost.append(total)
             promoted.append(changes)
         print(f"| {title} | {np.mean(lost):.4f} | {max(lost):.4f} | {np.mean(promoted):.1f} |", flush=True)
+
+
+def repeated(generator: np.random.Generator, turns: int) -> None:
+    """Print how often any of twenty models that are worse by the margin passes on the same rows."""
+    world, margin, windows = World(), 0.005, max(turns // 4, 1)
+    noise = noise_for(world, 0.5, "auc", margin)
+    found = {"each with 95 %": 0, "95 % over all uses": 0}
+    for _ in range(windows):
+        day, label, (old, *new) = world.draw(generator, DAYS, ROWS, (0.5, *[noise] * 20))
+        most = [rows_of(day, label, each, old, {}).worsening(["auc"])["auc"] for each in new]
+        found["each with 95 %"] += any((each.above(0.95) or 1.0) <= margin for each in most)
+        found["95 % over all uses"] += any((each.above(level(0.95, use)) or 1.0) <= margin for use, each in enumerate(most, 1))
+    print(f"\n### Twenty models that are worse by the margin, judged on the same rows ({windows} windows)\n")
+    print("| Confidence | any passed |\n|---|---|")
+    for title, count in found.items():
+        print(f"| {title} | {count / windows:.0%} |", flush=True)
 
 
 def coverage(generator: np.random.Generator, turns: int) -> None:
@@ -192,7 +208,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     turns = 2000 if options.full else 200
-    for number, part in enumerate((verdicts, coverage, slices, calibration, retrainings)):
+    for number, part in enumerate((verdicts, coverage, slices, calibration, retrainings, repeated)):
         part(np.random.default_rng([options.seed, number]), turns)
 
 

@@ -32,7 +32,8 @@ PLAIN = [
         "from intermodal.components.find_champion.logic import find_champion as f\n"
         "found = f(name=a['name'], registry=a['registry'])\n"
         "from intermodal.components.fetch_champion.logic import fetch_champion as g\n"
-        "g(name=a['name'], registry=a['registry'], **found._asdict(), champion_path=p('champion'))",
+        "g(name=a['name'], registry=a['registry'], version=found.version, model_sha256=found.model_sha256,\n"
+        "  reference=found.reference, champion_path=p('champion'))",
     ),
     (
         "data",
@@ -67,7 +68,7 @@ PLAIN = [
         "g(model_path=p('model'), champion_path=p('champion'), examples_path=p('examples'), label=a['label'],\n"
         "  **a['evaluation'], seed=a['seed'], evaluation_path=p('evaluation'), predictions_path=p('predictions'), metrics_path=p('metrics'))\n"
         "from intermodal.components.gate_model.logic import gate_model as h\n"
-        "h(evaluation_path=p('evaluation'), predictions_path=p('predictions'), **a['gate'], seed=a['seed'], decision_path=p('decision'),\n"
+        "h(evaluation_path=p('evaluation'), predictions_path=p('predictions'), **a['gate'], judged={}, seed=a['seed'], decision_path=p('decision'),\n"
         "  summary_path=p('gate'))",
     ),
     (

@@ -1,5 +1,6 @@
 """Score the held-out part with a model and the champion, and measure both on the same rows."""
 
+import hashlib
 import math
 import sys
 from dataclasses import dataclass
@@ -99,6 +100,7 @@ def evaluate_model(
     evaluation = {
         "model_sha256": content_hash(model_path),
         "part": part,
+        "window": _window(named, truth),
         "rows": len(truth),
         "left_out": left_out,
         "positives": int(truth.sum()),
@@ -178,6 +180,13 @@ def _unseen(table: pa.Table, model: Path, champion: Path | None, rows: str) -> t
         sys.stdout.write(f"{int(seen.sum())} of {len(seen)} rows of {rows} are left out: a model was trained on them ({told})\n")
         table = table.filter(pa.array(~seen))
     return table, counts, trouble
+
+
+def _window(blocks: NDArray[Any], label: Floats) -> str:
+    """Return a name of the rows that are judged, whatever features they have: a hash of their blocks and labels."""
+    content = hashlib.sha256("\n".join(blocks.astype(str)).encode())
+    content.update(label.astype(np.int8).tobytes())
+    return content.hexdigest()[:16]
 
 
 def _groups(table: pa.Table, columns: list[str]) -> NDArray[np.object_]:

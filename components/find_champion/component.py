@@ -6,7 +6,7 @@ from intermodal.authoring.decorator import component
 
 
 @component(image="track", cached=False)
-def find_champion(name: str, registry: str) -> NamedTuple("Champion", [("version", str), ("model_sha256", str), ("reference", str)]):  # type: ignore[valid-type]
+def find_champion(name: str, registry: str) -> NamedTuple("Found", [("version", str), ("model_sha256", str), ("reference", str), ("judged", dict)]):  # type: ignore[valid-type]
     """Find the champion of a registered model: the version that has the alias `champion` in an MLflow registry.
 
     The outputs are values, so that tasks that take them are cached until the champion changes.
@@ -17,6 +17,8 @@ def find_champion(name: str, registry: str) -> NamedTuple("Champion", [("version
         version: The champion's version; `none` when there is no champion.
         model_sha256: SHA-256 of its model's files, as `register_model` computed it; empty without a champion, and for one registered by other means.
         reference: The version with the alias `reference`, see `promote_model`; `none` where there is none.
+        judged: By window (the rows of an evaluation, as `evaluate_model` names them), the models that were judged on it: the first 12 digits of their
+            hashes.
     """
     from intermodal.components.find_champion.logic import find_champion
 

@@ -8,11 +8,16 @@ from intermodal.registry.notes import champion_key, champion_note, registry_note
 
 
 class Champion(NamedTuple):
-    """A version, `none` without a champion; the SHA-256 of its model's files, empty where it is not known; the reference's version, or `none`."""
+    """What is known of a registered model's champion.
+
+    A version, `none` without a champion; the SHA-256 of its model's files, empty where it is not known; the reference's version, or `none`;
+    and by window the models that were judged on it.
+    """
 
     version: str
     model_sha256: str
     reference: str
+    judged: dict[str, list[str]]
 
 
 def find_champion(*, name: str, registry: str) -> Champion:
@@ -28,7 +33,7 @@ def find_champion(*, name: str, registry: str) -> Champion:
         return Champion(*known)
     client = open_existing_registry(registry)
     if client is None:
-        return Champion(NO_CHAMPION, "", NO_CHAMPION)
+        return Champion(NO_CHAMPION, "", NO_CHAMPION, {})
     state = notes.state()
     with registry_errors(registry):
         note = champion_note(client, name)

@@ -51,6 +51,14 @@ def compare(rows: ScoredRows, champion: str, reference: str | None, margins: dic
     return Comparison(outcomes, all(limit is not None and limit < 0 for limit in limits))
 
 
+def level(confidence: float, use: int) -> float:
+    """Return the confidence of the comparison that is the n-th use of the same rows, so that all uses together have the given confidence.
+
+    The n-th gets 6 / (pi n)^2 of the allowed errors, which add up to all of them (alpha spending; Bonferroni).
+    """
+    return 1 - (1 - confidence) * 6 / (math.pi * use) ** 2
+
+
 def _judged(kind: str, metric: str, worse: Estimate, margin: float, blocks: int, other: str, confidence: float, minimum_blocks: int) -> Outcome:
     name, title = f"{kind} {metric}", TITLES[metric]
     value, least, most = worse.value, worse.below(confidence), worse.above(confidence)
@@ -61,7 +69,7 @@ def _judged(kind: str, metric: str, worse: Estimate, margin: float, blocks: int,
     if blocks < minimum_blocks or least is None or most is None:
         text = f"{measured}, but {_few(blocks, minimum_blocks)}"
         return Outcome(name, TOO_LITTLE_DATA, text, value, margin)
-    sure = f"{measured}; with {confidence:.0%} confidence"
+    sure = f"{measured}; with {confidence:.1%} confidence"
     if most <= margin:
         limit = f"at least {-most:.4f} better" if most < 0 else f"at most {most:.4f} worse"
         return Outcome(name, PASSED, f"{sure} it is {limit}: within the margin of {margin:g}", value, margin, least, most)

@@ -15,6 +15,7 @@ def gate_model(
     maximum: dict = {},
     margin: dict = {"log_loss": 0.005},
     confidence: float = 0.95,
+    judged: dict = {},
     minimum_blocks: int = 10,
     slice_margin: dict = {"auc": 0.05, "log_loss": 0.05},
     slice_minimum: dict = {},
@@ -39,8 +40,9 @@ def gate_model(
         maximum: Metric to the most it may be.
         margin: Metric to how much worse than the champion, and than the reference (see `promote_model`), the model may be, in units of the metric.
             It passes when the paired difference on the same rows shows that it is worse by no more. Empty: it is not compared.
-        confidence: Of each comparison, between 0.5 and 1: a model that is worse by the margin passes in 1 - confidence of the cases. And that no
-            slice blocks a model that is worse in none.
+        confidence: Between 0.5 and 1: of all models that the same rows judge and that are worse by the margin, any passes in 1 - confidence of the
+            cases. And that no slice blocks a model that is worse in none.
+        judged: By window the models that were judged on it before, as `find_champion` finds them. The more they are, the surer a comparison must be.
         minimum_blocks: With fewer blocks of rows (see `evaluate_model`) nothing is shown, at least 10.
         slice_margin: Metric to how much worse than the champion the model may be in a slice before it is blocked, if that is beyond chance.
         slice_minimum: Metric to the least it may be in any slice; it blocks where it is less beyond chance.
@@ -63,6 +65,7 @@ def gate_model(
         maximum=maximum,
         margin=margin,
         confidence=confidence,
+        judged=judged,
         minimum_blocks=minimum_blocks,
         slice_margin=slice_margin,
         slice_minimum=slice_minimum,

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from intermodal.components.gate_model.arguments import check_arguments
-from intermodal.components.gate_model.comparison import compare
+from intermodal.components.gate_model.comparison import compare, level
 from intermodal.components.gate_model.outcome import BLOCKED, PASSED, TITLES, TOO_LITTLE_DATA, Outcome
 from intermodal.components.gate_model.scored_rows import ScoredRows
 from intermodal.components.gate_model.slices import SliceLimits, judge_slices
@@ -29,6 +29,7 @@ def gate_model(
     maximum: dict[str, float],
     margin: dict[str, float],
     confidence: float,
+    judged: dict[str, list[str]],
     minimum_blocks: int,
     slice_margin: dict[str, float],
     slice_minimum: dict[str, float],
@@ -65,6 +66,7 @@ def gate_model(
         "incomparable": incomparable,
     }
     check_arguments(**arguments)
+    arguments["judged"] = judged
     files = [Path(evaluation_path) / EVALUATION]
     evaluation = read_json(files[0])
     models = evaluation.get("models") if isinstance(evaluation, dict) else None
@@ -76,11 +78,13 @@ def gate_model(
     if predictions_path:
         files.append(Path(predictions_path) / PREDICTIONS)
     compared = uncompared is None
+    window, model = str(evaluation.get("window") or ""), str(evaluation.get("model_sha256") or "")
+    use = 1 + sum(not model.startswith(each) for each in judged.get(window, ()))
     supersedes = True  # without a comparison there is nothing that it could be worse than
     if predictions_path:
         rows = ScoredRows.of(_read(files[1]), ordered=bool(evaluation.get("ordered")), seed=int(seed))
         if compared:
-            found = compare(rows, str(version), evaluation.get("reference_version"), margin, confidence, int(minimum_blocks))
+            found = compare(rows, str(version), evaluation.get("reference_version"), margin, level(confidence, use), int(minimum_blocks))
             outcomes += found.outcomes
             supersedes = found.supersedes
         limits = SliceLimits(slice_margin if compared else {}, slice_minimum, slice_maximum)
@@ -90,7 +94,7 @@ def gate_model(
     if error:
         outcomes.append(_incomparable(str(error), incomparable))
     if require_approval:
-        outcomes.append(_approval(str(evaluation.get("model_sha256") or ""), approved))
+        outcomes.append(_approval(model, approved))
     verdict = next((each for each in (BLOCKED, TOO_LITTLE_DATA) if any(outcome.verdict == each for outcome in outcomes)), PASSED)
     reasons = [each.text for each in outcomes if each.verdict == verdict]
     decision = {
@@ -101,6 +105,7 @@ def gate_model(
         "champion_version": version,
         "reference_version": evaluation.get("reference_version"),
         "supersedes_reference": supersedes,
+        "window": {"name": window, "use": use},
         "arguments": arguments | {"seed": int(seed)},
         "inputs": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
     }

@@ -18,11 +18,12 @@ from intermodal.components.register_model.evidence import (
     parameters_of,
 )
 from intermodal.registry.address import database_file
-from intermodal.registry.client import FRAMEWORK_TAG, MODEL_TAG, champion_of, lock_registry, open_registry, registry_errors
+from intermodal.registry.client import FRAMEWORK_TAG, MODEL_TAG, WINDOWS_TAG, champion_of, lock_registry, open_registry, registry_errors
 from intermodal.registry.notes import champion_note, registration_key, registry_notes
 from intermodal.registry.promotion import check_compared, is_passed
 from intermodal.runtime.artifacts import read_json, whole_directory, whole_file, write_json
 from intermodal.runtime.redaction import redacted
+from intermodal.runtime.tree import file_hash
 
 _LONGEST_PARAMETER = 6000
 _METRICS_A_REQUEST = 500
@@ -83,7 +84,8 @@ def register_model(
     numbers, parameters = metrics_of(evidence, metrics), parameters_of(given, parameters)
     decided = read_json(evidence["decision.json"]) if "decision" in given else None
     notes = registry_notes(registry)
-    key = registration_key(name, lineage, framework, parameters)
+    judged = file_hash(evidence["evaluation.json"]).hex() if "evaluation.json" in evidence else ""
+    key = registration_key(name, lineage, judged, framework, parameters)
     with lock_registry(registry):
         outcome = notes.get(key)
         if outcome is None:
@@ -93,6 +95,7 @@ def register_model(
                 if version is None:
                     run = _log_run(client, _experiment(client, registry, name), run_name, parameters, numbers, lineage, parts, evidence)
                     version = _new_version(client, name, run, {MODEL_TAG: lineage[MODEL_TAG], FRAMEWORK_TAG: framework})
+                _record_window(client, version, evidence)
                 if decided:
                     _record_decision(client, version, decided["verdict"], lineage, evidence)
                 outcome = {"version": str(version.version), "run_id": version.run_id}
@@ -140,6 +143,15 @@ def _record_decision(client: Any, version: Any, verdict: str, lineage: Mapping[s
         client.log_artifact(version.run_id, str(files[file]))
     for key, value in {"gate": verdict, "decision_sha256": lineage["decision_sha256"]}.items():
         client.set_model_version_tag(version.name, version.version, key, value)
+
+
+def _record_window(client: Any, version: Any, files: Mapping[str, Path]) -> None:
+    """Tag a version with the rows that it was judged on: they judge the next model the less surely."""
+    evaluation = read_json(files["evaluation.json"]) if "evaluation.json" in files else {}
+    known = list(filter(None, version.tags.get(WINDOWS_TAG, "").split(",")))
+    window = evaluation.get("window")
+    if window and window not in known:
+        client.set_model_version_tag(version.name, version.version, WINDOWS_TAG, ",".join([*known, window]))
 
 
 def _experiment(client: Any, registry: str, name: str) -> str:

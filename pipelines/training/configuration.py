@@ -103,7 +103,7 @@ class TrainingConfiguration(Configuration):
     evaluation = section(evaluate_model, without=("label", "seed"), slices=list[str])
     gate = section(
         gate_model,
-        without=("seed",),
+        without=("seed", "judged"),
         **dict.fromkeys(("minimum", "maximum", "margin", "slice_margin", "slice_minimum", "slice_maximum"), ByMetric),
         approved=list[str],
     )

@@ -68,7 +68,13 @@ def training(settings: Any, deploy: Any) -> None:
         model=model, champion=champion.output, examples=examples.output, label=settings.label, seed=settings.seed, **settings.evaluation
     )
     evaluation = evaluated.outputs["evaluation"]
-    gate = gate_model(evaluation=evaluation, predictions=evaluated.outputs["predictions"], seed=settings.seed, **settings.gate)
+    gate = gate_model(
+        evaluation=evaluation,
+        predictions=evaluated.outputs["predictions"],
+        judged=found.outputs["judged"],
+        seed=settings.seed,
+        **settings.gate,
+    )
     registered = register_model(
         model=model,
         training=trained.outputs["training"],

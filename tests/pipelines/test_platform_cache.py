@@ -17,8 +17,8 @@ from tests.backend.cache import Cache
 from tests.backend.launcher import Backend
 
 DIGESTS = {image: f"sha256:{number:064x}" for number, image in enumerate(IMAGES)}
-NO_CHAMPION = {"version": "", "model_sha256": "", "reference": ""}
-CHAMPION = {"version": "1", "model_sha256": "a" * 64, "reference": "1"}
+NO_CHAMPION = {"version": "", "model_sha256": "", "reference": "", "judged": {}}
+CHAMPION = {"version": "1", "model_sha256": "a" * 64, "reference": "1", "judged": {"w": ["a"]}}
 TO_THE_TABLES = {"ingest-tables", "transform-tables", "retrieve-features"}
 FROM_THE_CHAMPION = {"fetch-champion", "validate-data", "require-valid-data", "train-model", "evaluate-model", "gate-model"}
 #: What touches something that outlives the run, and what tells of it.

@@ -24,6 +24,8 @@ REFERENCE: Final = "reference"
 MODEL_TAG: Final = "model_sha256"
 #: Tag of a version: what its model was made with.
 FRAMEWORK_TAG: Final = "framework"
+#: Tag of a version: the windows that it was judged on, as `evaluate_model` names them, separated by commas.
+WINDOWS_TAG: Final = "windows"
 #: In place of a version where a model has no champion; MLflow's versions are numbers.
 NO_CHAMPION: Final = "none"
 _REACH_SECONDS: Final = 10
@@ -130,6 +132,20 @@ def lock_registry(registry: str) -> Iterator[None]:
             yield
         finally:
             _LOCKED.remove(file)
+
+
+def judged_models(client: Any, name: str) -> dict[str, list[str]]:
+    """Return the models that were judged on each window, by the first 12 digits of their hash, sorted."""
+    found: dict[str, set[str]] = {}
+    token = None
+    while True:
+        page = client.search_model_versions(f"name = '{name}'", max_results=1000, page_token=token)
+        for version in page:
+            for window in filter(None, version.tags.get(WINDOWS_TAG, "").split(",")):
+                found.setdefault(window, set()).add(version.tags.get(MODEL_TAG, "")[:12])
+        token = page.token
+        if not token:
+            return {window: sorted(models) for window, models in sorted(found.items())}
 
 
 def champion_of(client: Any, name: str, alias: str = CHAMPION) -> Any:

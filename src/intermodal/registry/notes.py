@@ -3,7 +3,7 @@
 from typing import Any
 
 from intermodal.registry.address import database_file
-from intermodal.registry.client import MODEL_TAG, NO_CHAMPION, REFERENCE, champion_of
+from intermodal.registry.client import MODEL_TAG, NO_CHAMPION, REFERENCE, champion_of, judged_models
 from intermodal.runtime.file_notes import FileNotes, note_key
 
 
@@ -14,15 +14,15 @@ def registry_notes(registry: str) -> FileNotes:
 
 
 def champion_key(name: str) -> str:
-    """Return the key under which the champion of a registered model is noted: its version, the hash of its files, the reference's version."""
+    """Return the key under which it is noted which versions of a registered model are champion and reference, and what was judged."""
     return note_key("champion", name, packages=["mlflow"])
 
 
 def champion_note(client: Any, name: str) -> dict[str, Any]:
-    """Return the note of which versions are champion and reference of a registered model now."""
+    """Return the note of which versions are champion and reference of a registered model now, and of which models were judged."""
     version, reference = champion_of(client, name), champion_of(client, name, REFERENCE)
     found = (str(version.version), version.tags.get(MODEL_TAG, "")) if version else (NO_CHAMPION, "")
-    return {champion_key(name): (*found, str(reference.version) if reference else NO_CHAMPION)}
+    return {champion_key(name): (*found, str(reference.version) if reference else NO_CHAMPION, judged_models(client, name))}
 
 
 def registration_key(*inputs: Any) -> str:

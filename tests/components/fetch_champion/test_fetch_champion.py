@@ -69,7 +69,7 @@ def test_a_version_that_mlflow_itself_logged_is_fetched(fetch, local_registry, m
         mlflow.sklearn.log_model(model, name="classifier", registered_model_name=model_name, serialization_format="pickle")
     open_registry(local_registry).set_registered_model_alias(model_name, "champion", "1")
     found = find_champion(name=model_name, registry=local_registry)
-    assert found == ("1", "", "none")
+    assert found == ("1", "", "none", {})
     assert fetch(found.version, found.model_sha256)["version"] == "1"
     assert sorted(path.name for path in (tmp_path / "champion").iterdir()) == ["champion.json", "model"]
     assert {"MLmodel", "model.pkl"} <= {path.name for path in (tmp_path / "champion" / "model").iterdir()}

@@ -111,6 +111,19 @@ def test_with_nothing_new_neither_finding_nor_registering_nor_promoting_waits_fo
     again = arguments | {"run_name": "third", "registration_path": str(tmp_path / "again")}
     done = subprocess.run([sys.executable, "-c", UNCHANGED, json.dumps(again)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == [["1", tree_hash(Path(arguments["model_path"])), "1"], "1", True, False]
+    assert json.loads(done.stdout.splitlines()[-1]) == [["1", tree_hash(Path(arguments["model_path"])), "1", {}], "1", True, False]
     assert database.read_bytes() == before
     assert (tmp_path / "again" / "registration.json").read_text() == registration
+
+
+def test_the_models_that_the_same_rows_judged_are_told_by_their_window(registrable, local_registry, model_name):
+    hashes = []
+    for content, window in (("first", "w1"), ("second", "w1"), ("second", "w2"), ("third", "w2")):
+        paths = registrable(content, verdict="blocked")
+        file = Path(paths["evaluation_path"], "evaluation.json")
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"window": window}))
+        register_model(**paths, registry=local_registry, name=model_name)
+        hashes.append(tree_hash(Path(paths["model_path"]))[:12])
+    first, second, _, third = hashes
+    found = find_champion(registry=local_registry, name=model_name)
+    assert found.judged == {"w1": sorted([first, second]), "w2": sorted([second, third])}

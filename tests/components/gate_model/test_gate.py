@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from intermodal.components.gate_model.comparison import compare
+from intermodal.components.gate_model.comparison import compare, level
 from intermodal.components.gate_model.logic import gate_model
 from intermodal.components.gate_model.scored_rows import ScoredRows
 from intermodal.runtime.errors import ConfigurationError, DataError
@@ -46,6 +46,7 @@ def judge(tmp_path, defaults_of):
             "model_sha256": MODEL,
             "champion_version": "4" if champion else None,
             "champion_error": error,
+            "window": "w1",
             "reference_version": None if reference is None else "1",
             "ordered": True,
         }
@@ -105,6 +106,20 @@ def test_a_model_that_is_within_the_margin_of_the_champion_and_not_of_the_refere
     assert [(rule["name"], rule["passed"]) for rule in decision["rules"][:2]] == [("champion log_loss", True), ("reference log_loss", False)]
     assert "that of reference 1" in decision["rules"][1]["text"]
     assert not decision["supersedes_reference"]
+
+
+def test_the_more_models_the_same_rows_have_judged_the_surer_a_comparison_must_be(judge):
+    margin = {"log_loss": 0.0075}
+    first = judge(noise=0.5, margin=margin)[1]
+    assert first["window"] == {"name": "w1", "use": 1}
+    assert "with 97.0% confidence" in first["rules"][0]["text"]
+    again = judge(noise=0.5, margin=margin, judged={"w1": [MODEL[:12]], "w2": ["0" * 12]})[1]
+    assert again["rules"] == first["rules"], "the same model, and other rows, do not count"
+    later = judge(noise=0.5, margin=margin, judged={"w1": [f"{number:012}" for number in range(19)]})[1]
+    assert later["window"]["use"] == 20
+    assert "with 100.0% confidence" in later["rules"][0]["text"]
+    assert later["rules"][0]["interval"][1] > first["rules"][0]["interval"][1]
+    assert sum(1 - level(0.95, use) for use in range(1, 10_000)) == pytest.approx(0.05, abs=1e-4)
 
 
 def test_only_what_is_shown_to_be_better_than_the_reference_supersedes_it(judge):

@@ -266,17 +266,22 @@ def test_a_model_that_nobody_judged_is_the_reference_of_those_that_follow(regist
     assert reference() == ("2", "2")
 
 
+def of(found):
+    """What fetch_champion takes of what find_champion finds."""
+    return {name: value for name, value in found._asdict().items() if name != "judged"}
+
+
 def test_the_reference_is_fetched_where_it_is_not_the_champion(registered, promote, reference, local_registry, model_name, tmp_path):
     contents = [registered("first"), registered("second", against="1")]
     for each in contents:
         promote(superseding(each, better=False))
     found = find_champion(registry=local_registry, name=model_name)
     assert found.reference == "1"
-    fetch_champion(registry=local_registry, name=model_name, **found._asdict(), champion_path=str(tmp_path / "champion"))
+    fetch_champion(registry=local_registry, name=model_name, **of(found), champion_path=str(tmp_path / "champion"))
     pinned, champion = ((tmp_path / "champion" / name / "saved_model.pb").read_bytes() for name in ("reference", "model"))
     assert (pinned.startswith(b"first"), champion.startswith(b"second")) == (True, True)
     assert json.loads((tmp_path / "champion" / "champion.json").read_text())["reference_version"] == "1"
-    fetch_champion(registry=local_registry, name=model_name, **found._replace(reference="2")._asdict(), champion_path=str(tmp_path / "champion"))
+    fetch_champion(registry=local_registry, name=model_name, **of(found) | {"reference": "2"}, champion_path=str(tmp_path / "champion"))
     assert not (tmp_path / "champion" / "reference").exists()
     with pytest.raises(ConfigurationError, match="reference: 'first'"):
-        fetch_champion(registry=local_registry, name=model_name, **found._replace(reference="first")._asdict(), champion_path=str(tmp_path / "no"))
+        fetch_champion(registry=local_registry, name=model_name, **of(found) | {"reference": "first"}, champion_path=str(tmp_path / "no"))
