@@ -81,7 +81,7 @@ def test_a_deployment_that_fails_leaves_the_champion_and_the_server_and_the_next
     code = ["--set", f"training.code={tmp_path}", "--set", "training.model_function=model.py:build"]
     wrong = example.intermodal("run", example.configuration, *passing, *code, "--set", f"serving.local.port={example.port}")
     assert wrong.returncode == 1
-    assert re.search(r"the server of breast-cancer answers [\d.]+ over v[12] for row .* is expected within", wrong.stdout + wrong.stderr, re.DOTALL)
+    assert re.search(r"the server of breast-cancer answers [\d.]+ over V[12] for row .* is expected within", wrong.stdout + wrong.stderr, re.DOTALL)
     assert champion_and_server(example) == before
 
     done = example.run(*passing, "--set", f"serving.local.port={example.port}")
