@@ -15,18 +15,23 @@ def check_arguments(
     drift: float | None = None,
     feature_skew: Mapping[str, float],
     feature_drift: Mapping[str, float],
+    false_alarms: float,
+    scale: float,
+    outside: float,
     warn: Sequence[str],
     min_domain_mass: float,
     missing: float,
     domain_size: int,
     beam_options: Sequence[str],
 ) -> None:
-    """Raise ArgumentError for a share or distance outside [0, 1], a kind of anomaly that does not exist, or a label that is ignored."""
+    """Raise ArgumentError for a number outside its range, a kind of anomaly that does not exist, or a label that is ignored."""
     texts("ignored", ignored)
     texts("beam_options", beam_options)
     if label and label in ignored:
         raise ArgumentError("ignored", f"it names the label {label!r}; take it out, or name another label")
-    for name, value in (("skew", skew), ("drift", drift), ("min_domain_mass", min_domain_mass), ("missing", missing)):
+    in_range("false_alarms", false_alarms, 0, 1, open_low=True, open_high=True)
+    in_range("scale", scale, 1, open_low=True)
+    for name, value in (("skew", skew), ("drift", drift), ("outside", outside), ("min_domain_mass", min_domain_mass), ("missing", missing)):
         in_range(name, value, 0, 1)
     for name, values in (("feature_skew", feature_skew), ("feature_drift", feature_drift)):
         for feature, value in values.items():

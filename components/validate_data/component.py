@@ -22,6 +22,9 @@ def validate_data(
     drift: Optional[float] = None,
     feature_skew: dict = {},
     feature_drift: dict = {},
+    false_alarms: float = 0.05,
+    scale: float = 3.0,
+    outside: float = 0.5,
     warn: list = ["SKEW", "DRIFT"],
     evolve: bool = True,
     min_domain_mass: float = 0.9,
@@ -35,22 +38,29 @@ def validate_data(
 
     Args:
         examples: A Parquet or CSV file, a directory of them, or a directory with one directory for each split, of which one is `train`.
-        statistics: A directory: `<split>.pb`, one DatasetFeatureStatisticsList each; without splits `train.pb`.
+        statistics: A directory: `<split>.pb`, one DatasetFeatureStatisticsList each; without splits `train.pb`. And `blocks.json`: how each
+            feature of `train` varies over its blocks, for the next run to compare with.
         schema: A directory: `schema.pbtxt`, a TFMD schema.
         anomalies: A directory: `anomalies.json` (the verdict, and each anomaly in words) and `anomalies.pbtxt` (the same for TFDV's tools).
         view: A page with the statistics of all splits side by side.
         label: The label's column, which must be there in every split, without nulls, 0 or 1, and both. Empty: there is none.
-        baseline: A directory with an earlier `statistics/train.pb` and `schema.pbtxt`, as `fetch_champion` writes it. Without it, or where it is
-            empty, nothing is compared for drift, and the schema is inferred from `train`.
+        baseline: A directory with an earlier `statistics/` (`train.pb`, `blocks.json`) and `schema.pbtxt`, as `fetch_champion` writes it.
+            Without it, or where it is empty, nothing is compared for drift, and the schema is inferred from `train`.
         schema_text: A TFMD schema in text form to validate against; takes precedence over the baseline's. Empty: none.
         ignored: Columns that are neither features nor label (keys, timestamps): left out of schema and statistics.
         skew: Distance from `train`, 0 to 1, above which a feature of another split is an anomaly: L-infinity for text, Jensen-Shannon for
-            numbers. Default: for each feature what its own noise within `train` explains.
+            numbers. Default: a test of whether chance explains the difference, for rows that depend on each other as those of the blocks of
+            `train` do (docs/explanation/drift.md).
         drift: The same for `train` against the baseline's `train`.
-        feature_skew: `skew` for single features: feature to distance.
-        feature_drift: `drift` for single features: feature to distance.
-        warn: Kinds of anomaly that are warnings and not errors: names of TFMD's AnomalyInfo.Type, SKEW, DRIFT, NO_ROWS, UNSUPPORTED_TYPE or
-            IGNORED_MISSING. What is wrong with the label is always an error.
+        feature_skew: `skew` for single features: feature to distance. A feature whose distance is 1 is not searched for damage either.
+        feature_drift: `drift` for single features, likewise.
+        false_alarms: Probability, between 0 and 1, that a run whose data does not differ has any SKEW or DRIFT, over all features and splits.
+        scale: Factor above 1 by which the typical size or the spread of a number may leave the range that it has in the blocks of `train`:
+            beyond is an error (SCALE). Where a known factor between units explains the change, 1.5 is enough.
+        outside: Share of a split's rows, 0 to 1, with a number outside the range of `train`, beyond which it is an error (OUT_OF_RANGE); of
+            numbers that grow, the share that any block has outside the others' comes on top.
+        warn: Kinds of anomaly that are warnings and not errors: names of TFMD's AnomalyInfo.Type, SKEW, DRIFT, SCALE, UNIT, CONSTANT,
+            OUT_OF_RANGE, EXCHANGED, NEW_VALUES, NO_ROWS, UNSUPPORTED_TYPE or IGNORED_MISSING. What is wrong with the label is always an error.
         evolve: Whether columns and categories that are new in `train` extend the schema that was given, with a warning, instead of being errors.
         min_domain_mass: Share of a text feature's values, 0 to 1, that must be categories known from `train`.
         missing: How far the share of rows without a value may rise, 0 to 1, above its highest in any block of `train`.
@@ -72,6 +82,9 @@ def validate_data(
         drift=drift,
         feature_skew=feature_skew,
         feature_drift=feature_drift,
+        false_alarms=false_alarms,
+        scale=scale,
+        outside=outside,
         warn=warn,
         evolve=evolve,
         min_domain_mass=min_domain_mass,

@@ -5,8 +5,12 @@ from typing import Final
 #: What can be wrong with the label; never only a warning.
 LABEL_KINDS: Final = ("LABEL_MISSING", "LABEL_NULLS", "LABEL_ONE_CLASS", "LABEL_VALUES")
 
+#: What a broken source does to a feature: another size or spread, another unit or sign, one value throughout, numbers beyond the range, exchanged
+#: categories, new values.
+DAMAGE_KINDS: Final = ("SCALE", "UNIT", "CONSTANT", "OUT_OF_RANGE", "EXCHANGED", "NEW_VALUES")
+
 #: Kinds that TFDV does not know.
-OWN_KINDS: Final = ("SKEW", "DRIFT", "NO_ROWS", "UNSUPPORTED_TYPE", "IGNORED_MISSING", *LABEL_KINDS)
+OWN_KINDS: Final = ("SKEW", "DRIFT", *DAMAGE_KINDS, "NOT_COMPARED", "NO_ROWS", "UNSUPPORTED_TYPE", "IGNORED_MISSING", *LABEL_KINDS)
 
 #: The names of TFMD's `AnomalyInfo.Type`.
 TFMD_KINDS: Final = tuple(

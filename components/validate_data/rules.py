@@ -12,10 +12,13 @@ class Rules:
     """The component's arguments of the same names; see its contract.
 
     Attributes:
-        skew: Threshold for features that `feature_skew` does not name; None: calibrated per feature (see `distances.calibrate`).
+        skew: Threshold for features that `feature_skew` does not name; None: tested (see `distributions.comparison`).
         drift: The same for `feature_drift`.
         feature_skew: Threshold by feature.
         feature_drift: Threshold by feature.
+        false_alarms: Probability of any alarm in a run of data that does not differ.
+        scale: Factor by which size or spread may leave the blocks' range.
+        outside: Share of rows with numbers beyond the range.
         warn: Kinds of anomaly that are warnings.
         evolve: Whether `train` extends a schema that was given.
         min_domain_mass: Share of a categorical feature's values that must be known.
@@ -27,6 +30,9 @@ class Rules:
     drift: float | None
     feature_skew: Mapping[str, float]
     feature_drift: Mapping[str, float]
+    false_alarms: float
+    scale: float
+    outside: float
     warn: tuple[str, ...]
     evolve: bool
     min_domain_mass: float
@@ -46,6 +52,6 @@ class Rules:
                     raise ArgumentError(f"{argument}.{feature}", f"the data has no such feature; {nearest(feature, known)}")
 
     def threshold(self, comparison: str, feature: str) -> float | None:
-        """Return the threshold given for a feature's `skew` or `drift`, or None where it is to be calibrated."""
+        """Return the threshold given for a feature's `skew` or `drift`, or None where it is to be tested."""
         own, common = (self.feature_skew, self.skew) if comparison == "skew" else (self.feature_drift, self.drift)
         return own.get(feature, common)

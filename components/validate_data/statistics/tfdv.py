@@ -19,6 +19,8 @@ import types
 import warnings
 from typing import Any, Final, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
 
@@ -79,6 +81,7 @@ __all__ = [
     "ToSingletonListArray",
     "infer_schema",
     "merge_dataset_feature_statistics",
+    "read_quantiles",
     "statistics_generators",
     "statistics_html",
     "validate_statistics",
@@ -100,6 +103,14 @@ def statistics_generators(quantiles: int = 10) -> list[Any]:
             num_kmv_buckets=16_384,
         ),
     ]
+
+
+def read_quantiles(sketch: Any, parts: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return from a quantile sketch the values that divide what it has seen into equal parts, and how many values are at most each."""
+    values, below = sketch.GetQuantilesAndCumulativeWeights(parts)
+    knots, reached = values.flatten().to_numpy(zero_copy_only=False), below.flatten().to_numpy(zero_copy_only=False)
+    there = np.append(reached[1:] > reached[:-1], True)  # Of fewer values than parts there is one knot each.
+    return knots[there].astype(np.float64), reached[there].astype(np.float64)
 
 
 def infer_schema(statistics: Statistics, domain_size: int) -> schema_pb2.Schema:

@@ -21,7 +21,7 @@ from intermodal.components.validate_data.schema import infer_schema, present_sha
 from intermodal.components.validate_data.statistics.streaming import Accumulator, divided, read_batches, read_blocks, tfdv
 from intermodal.runtime.datasets import parquet_files
 
-RULES = Rules(None, None, {}, {}, (), True, 0.9, 0.1, 100)
+RULES = Rules(None, None, {}, {}, 0.05, 3.0, 0.5, (), True, 0.9, 0.1, 100)
 
 PUBLIC = """
 import sys, types

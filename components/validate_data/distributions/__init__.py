@@ -1,0 +1,1 @@
+"""Whether two samples of a feature are of one distribution, and what has happened to one that is not."""
