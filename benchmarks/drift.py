@@ -343,7 +343,7 @@ def _damaged(values: Any, how: Any, pa: Any, pc: Any) -> Any:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--full", action="store_true", help="the figures of benchmarks/README.md: an hour on two cores")
+    parser.add_argument("--full", action="store_true", help="100 rounds instead of one or two: many hours on two cores")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--flights", type=Path, help="the folder `examples` that retrieve_features wrote in a run of the flights")
     given = parser.parse_args()

@@ -14,7 +14,7 @@ from intermodal.drawing.charts import Axis, Mark, axis_over
 from intermodal.drawing.figures import Legend
 from intermodal.drawing.wording import LOWER_IS_BETTER, METRICS, finite, interval, number, percent, plural
 
-_MEASURES: Final = {"jensen_shannon": "Jensen-Shannon", "l_infinity": "L-infinity"}
+_MEASURES: Final = {"jensen_shannon": "Jensen-Shannon", "l_infinity": "L-infinity", "total_variation": "total variation"}
 
 
 @dataclass(frozen=True)
