@@ -125,9 +125,9 @@ def _outcome(column: str, tests: list[_Test], broken: list[_Test], unjudged: lis
     own = [each for each in broken if each.column == column]
     worst = max(own or tests, key=lambda each: (each.excess.value or 0.0) - (each.limit if each.kind == "margin" else 0.0))
     if own:
-        text = f"the model is beyond what is allowed, and beyond chance, where {column} is {_listed([each.text for each in own])}: look at these rows"
+        text = f"limits are broken, beyond chance, where {column} is {_listed([each.text for each in own])}: look at these rows"
     else:
-        text = f"no {column} is beyond what is allowed by more than chance gives; the nearest is {worst.text}"
+        text = f"no {column} breaks a limit beyond chance; the nearest is {worst.text}"
     low, high = worst.excess.below(0.975), worst.excess.above(0.975)
     bound = worst.limit if worst.kind == "margin" else 0.0
     return Outcome(rule, BLOCKED if own else PASSED, text + left_out, worst.excess.value, bound, low, high, tuple(unjudged))
