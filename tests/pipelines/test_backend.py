@@ -195,7 +195,8 @@ def again(backend, folder: str) -> Backend:
 )
 def test_a_second_run_computes_nothing_until_there_is_another_champion(backend, fetched, tracking_server):
     always = {"fingerprint-sources", "find-champion", "materialize-features", "register-model", "render-report-2"}
-    assert again(backend, "second").ran == always
+    # The gate is told which models its rows have judged, so it runs once more after each that they did.
+    assert again(backend, "second").ran == always | {"gate-model"}
     alias = {"name": "flight-delay", "alias": "champion", "version": "1"}
     request = urllib.request.Request(f"{tracking_server}/api/2.0/mlflow/registered-models/alias", json.dumps(alias).encode(), method="POST")
     request.add_header("Content-Type", "application/json")
@@ -203,7 +204,8 @@ def test_a_second_run_computes_nothing_until_there_is_another_champion(backend, 
     third = again(backend, "third")
     assert third.done["find-champion"]["version"] == "1"
     assert third.ran == always | {"fetch-champion", "validate-data", "require-valid-data", "train-model", "evaluate-model", "gate-model"}
-    assert again(backend, "fourth").ran == always
+    assert again(backend, "fourth").ran == always | {"gate-model"}
+    assert again(backend, "fifth").ran == always
 
 
 def test_no_password_is_in_a_parameter_and_no_task_printed_one(backend):
