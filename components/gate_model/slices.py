@@ -55,7 +55,8 @@ class _Test:
         """Say by how much."""
         value = self.excess.value or 0.0
         if self.kind == "margin":
-            return f"{self.slice} ({TITLES[self.metric]} worse by {value:.3f}, allowed {self.limit:g})"
+            worse = f"worse by {value:.3f}" if value > 0 else "no worse"
+            return f"{self.slice} ({TITLES[self.metric]} {worse}, allowed {self.limit:g})"
         number, words = (self.limit - value, "below") if self.kind == "minimum" else (self.limit + value, "above")
         return f"{self.slice} ({TITLES[self.metric]} {number:.3f}, {words} {self.limit:g})"
 
