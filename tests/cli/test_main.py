@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import typer
 
+from intermodal import __version__
 from intermodal.authoring.catalog import component_names
 from intermodal.cli.main import app
 from tests.continuous_training.commands import check
@@ -166,3 +167,8 @@ def test_a_pipeline_for_one_platform_says_so_where_it_is_compiled_for_another():
     shown = intermodal("compile", "pipelines/batch_prediction.yaml", "--target", "kubeflow")
     assert shown.returncode == 1
     assert "the pipeline 'batch_prediction' runs on vertex only, not on kubeflow" in shown.stderr
+
+
+def test_the_version_is_printed_without_a_command():
+    shown = intermodal("--version")
+    assert (shown.returncode, shown.stdout.strip()) == (0, __version__)
