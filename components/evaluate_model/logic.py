@@ -18,11 +18,11 @@ from intermodal.components.evaluate_model.measures import confusion, measure
 from intermodal.evaluation.intervals import Floats, group_blocks, interval
 from intermodal.inference.raw_rows import binary_labels
 from intermodal.inference.scoring import Scorer, score_rows
+from intermodal.inference.stored_files import model_hash
 from intermodal.inference.trained_rows import rows_trained_on
 from intermodal.runtime.artifacts import read_json, whole_directory, write_json
 from intermodal.runtime.datasets import open_dataset
 from intermodal.runtime.errors import DataError
-from intermodal.runtime.tree import content_hash
 
 SMOKE_ROWS = 5
 #: Between the columns of a slice by several.
@@ -98,7 +98,7 @@ def evaluate_model(
         second, against = measure(truth, champion, blocks, groups)
         difference = {name: interval(own[name] - against[name], blocks) for name in own}
     evaluation = {
-        "model_sha256": content_hash(model_path),
+        "model_sha256": model_hash(Path(model_path)),
         "part": part,
         "window": _window(named, truth),
         "rows": len(truth),

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from intermodal.inference.formats import formats_of, suffix_of
+from intermodal.inference.formats import formats_of
 from intermodal.registry.client import MODEL_TAG
 from intermodal.runtime.artifacts import read_json
 from intermodal.runtime.errors import DataError
-from intermodal.runtime.tree import file_hash, hash_files, tree_hash
+from intermodal.runtime.tree import tree_hash
 
 #: What is stored of each artifact, beside the model.
 _STORED: Final = {
@@ -22,27 +22,9 @@ _STORED: Final = {
 }
 
 
-def model_files(model: Path) -> dict[str, Path]:
-    """Return where each part of a model goes below the folder `model` of its run: all of a directory under the empty name, or one file.
-
-    Raises:
-        DataError: There is nothing there.
-    """
-    if model.is_dir() and any(model.iterdir()):
-        return {"": model}
-    if not model.is_file() or not model.stat().st_size:
-        raise DataError(f"{model}: no model there, neither a file nor a directory with files; give a SavedModel, a Keras file or another model")
-    return {f"{model.name}{'' if model.suffix else suffix_of(model)}": model}
-
-
 def framework_of(model: Path) -> str:
     """Return what a model was made with, as far as its files tell: for instance `tensorflow` or `keras`; empty where they do not."""
     return next((each.framework for each in formats_of(model) if each.framework), "")
-
-
-def content_hash(model: Path, files: Mapping[str, Path]) -> str:
-    """Return the SHA-256 that `tree_hash` gives for the model as it is stored."""
-    return tree_hash(model) if model.is_dir() else hash_files({name: file_hash(path) for name, path in files.items()})
 
 
 def evidence_files(given: Mapping[str, Path]) -> dict[str, Path]:

@@ -9,14 +9,13 @@ from typing import Any
 
 from intermodal.components.register_model.arguments import check_arguments
 from intermodal.components.register_model.evidence import (
-    content_hash,
     evidence_files,
     framework_of,
     lineage_of,
     metrics_of,
-    model_files,
     parameters_of,
 )
+from intermodal.inference.stored_files import model_files, model_hash
 from intermodal.registry.address import database_file
 from intermodal.registry.client import FRAMEWORK_TAG, MODEL_TAG, WINDOWS_TAG, champion_of, lock_registry, open_registry, registry_errors
 from intermodal.registry.notes import champion_note, registration_key, registry_notes
@@ -80,7 +79,7 @@ def register_model(
     parts = model_files(model)
     framework = framework or framework_of(model)
     evidence = evidence_files(given)
-    lineage = lineage_of(given, content_hash(model, parts))
+    lineage = lineage_of(given, model_hash(model))
     numbers, parameters = metrics_of(evidence, metrics), parameters_of(given, parameters)
     decided = read_json(evidence["decision.json"]) if "decision" in given else None
     notes = registry_notes(registry)
