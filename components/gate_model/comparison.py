@@ -44,7 +44,7 @@ def compare(rows: ScoredRows, champion: str, reference: str | None, margins: dic
     found: dict[str, Estimate] = {}
     for kind, version, other in (("champion", champion, rows.champion), ("reference", reference, rows.reference)):
         if other is not None:
-            found = rows.worsening(list(margins), other=other)
+            found = rows.worsening(list(margins), other)
             whom = f"{kind} {version}"
             outcomes += [_judged(kind, each, found[each], margins[each], rows.blocks.count, whom, confidence, minimum_blocks) for each in margins]
     limits = [each.above(confidence) for each in found.values()]  # against the reference: the last, or the champion where that is it

@@ -1,6 +1,7 @@
 """Rows with the probabilities that both models gave them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ class ScoredRows:
         reference: Probabilities of the reference, likewise; None without one.
         blocks: Which rows depend on each other.
         slices: The slice of each row, by column.
+        bins: Of ranks, see `jackknifed_metrics`. Default: 4096.
     """
 
     label: Floats
@@ -32,6 +34,7 @@ class ScoredRows:
     reference: Floats | None
     blocks: Blocks
     slices: dict[str, NDArray[Any]]
+    bins: int = BINS
 
     @classmethod
     def of(cls, predictions: pa.Table, *, ordered: bool, seed: int) -> "ScoredRows":
@@ -44,17 +47,18 @@ class ScoredRows:
         reference = column.to_numpy().astype(np.float64) if column is not None and not column.null_count else None
         return cls(label, challenger, champion, reference, blocks, slices)
 
-    def part(self, rows: NDArray[np.bool_]) -> "ScoredRows":
-        """Return some of the rows, without slices."""
-        return ScoredRows(self.label[rows], self.challenger[rows], self.champion[rows], None, self.blocks.of(rows), {})
+    def part(self, rows: NDArray[np.bool_], bins: int) -> "ScoredRows":
+        """Return some of the rows, without reference and slices."""
+        return ScoredRows(self.label[rows], self.challenger[rows], self.champion[rows], None, self.blocks.of(rows), {}, bins)
 
-    def metrics(self, bins: int = BINS) -> dict[str, Floats]:
-        """Return the challenger's metrics, see `jackknifed_metrics`."""
-        return jackknifed_metrics(self.label, self.challenger, self.blocks, bins)
+    @cached_property
+    def metrics(self) -> dict[str, Floats]:
+        """The challenger's metrics, see `jackknifed_metrics`; each comparison takes them."""
+        return jackknifed_metrics(self.label, self.challenger, self.blocks, self.bins)
 
-    def worsening(self, metrics: list[str], bins: int = BINS, *, other: Floats | None = None) -> dict[str, Estimate]:
+    def worsening(self, metrics: list[str], other: Floats | None = None) -> dict[str, Estimate]:
         """Return by how much the challenger is worse in some metrics than the champion, or than other probabilities of the same rows."""
         if not metrics:
             return {}
-        new, old = self.metrics(bins), jackknifed_metrics(self.label, self.champion if other is None else other, self.blocks, bins)
+        new, old = self.metrics, jackknifed_metrics(self.label, self.champion if other is None else other, self.blocks, self.bins)
         return {name: estimate((old[name] - new[name]) if name in RISING else (new[name] - old[name]), self.blocks) for name in metrics}

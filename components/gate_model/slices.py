@@ -80,7 +80,7 @@ def judge_slices(rows: ScoredRows, limits: SliceLimits, confidence: float, minim
         for number, (name, count) in enumerate(zip(names, counts, strict=True)):
             why = f"{count} rows, fewer than {minimum_rows}" if count < minimum_rows else ""
             if not why:
-                part = rows.part(places.reshape(-1) == number)
+                part = rows.part(places.reshape(-1) == number, _BINS)
                 found = [_Test(column, str(name), *each) for each in _excesses(part, limits)]
                 why = _why([each.excess for each in found], part.blocks.count, minimum_blocks)
                 tests += [] if why else found
@@ -92,13 +92,12 @@ def judge_slices(rows: ScoredRows, limits: SliceLimits, confidence: float, minim
 
 def _excesses(part: ScoredRows, limits: SliceLimits) -> Iterator[tuple[str, str, Estimate, float]]:
     """Yield the kind of each limit, its metric, how far the part is beyond it, and the limit."""
-    for metric, worse in part.worsening(list(limits.margin), _BINS).items():
+    for metric, worse in part.worsening(list(limits.margin)).items():
         yield "margin", metric, worse, limits.margin[metric]
-    values = part.metrics(_BINS) if limits.minimum or limits.maximum else {}
     for metric, bound in limits.minimum.items():
-        yield "minimum", metric, estimate(bound - values[metric], part.blocks), bound
+        yield "minimum", metric, estimate(bound - part.metrics[metric], part.blocks), bound
     for metric, bound in limits.maximum.items():
-        yield "maximum", metric, estimate(values[metric] - bound, part.blocks), bound
+        yield "maximum", metric, estimate(part.metrics[metric] - bound, part.blocks), bound
 
 
 def _why(found: list[Estimate], blocks: int, minimum_blocks: int) -> str:
