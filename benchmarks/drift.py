@@ -26,10 +26,11 @@ from typing import Any
 import numpy as np
 
 from intermodal.components.validate_data.distributions.damage import Finding, find_damage
-from intermodal.components.validate_data.distributions.homogeneity import Homogeneity, compare_counts, holm, probabilities
+from intermodal.components.validate_data.distributions.homogeneity import Homogeneity, compare_counts, probabilities
 from intermodal.components.validate_data.distributions.references import Reference, refer
 from intermodal.components.validate_data.distributions.samples import Array, Numbers, Sample, Texts
 from intermodal.components.validate_data.rules import Rules
+from intermodal.evaluation.multiple_tests import holm
 
 WIDTHS = (5, 50, 500, 2020)
 SIZES = (200, 1000, 10_000)

@@ -13,6 +13,7 @@ import numpy as np
 from intermodal.components.gate_model.outcome import BLOCKED, PASSED, TITLES, Outcome
 from intermodal.components.gate_model.scored_rows import ScoredRows
 from intermodal.evaluation.intervals import Estimate, estimate
+from intermodal.evaluation.multiple_tests import holm
 
 _BINS = 512
 #: How many names of slices a sentence lists.
@@ -86,7 +87,9 @@ def judge_slices(rows: ScoredRows, limits: SliceLimits, confidence: float, minim
                 tests += [] if why else found
             if why:
                 unjudged.setdefault(column, []).append((str(name), why))
-    broken = [tests[place] for place in _rejected([each.excess.p_value(0.0) for each in tests], 1 - confidence) if tests[place].broken]
+    level = 1 - confidence
+    adjusted, _ = holm(np.array([each.excess.p_value(0.0) for each in tests], float), level)
+    broken = [each for each, chance in zip(tests, adjusted, strict=True) if chance <= level and each.broken]
     return [_outcome(column, [each for each in tests if each.column == column], broken, unjudged.get(column, [])) for column in rows.slices]
 
 
@@ -105,16 +108,6 @@ def _why(found: list[Estimate], blocks: int, minimum_blocks: int) -> str:
     if blocks < minimum_blocks:
         return f"{blocks} blocks, fewer than {minimum_blocks}"
     return "too few rows of a class" if any(each.error is None for each in found) else ""
-
-
-def _rejected(p_values: list[float], level: float) -> list[int]:
-    """Return the places of the hypotheses that Holm's step-down procedure rejects at a family-wise level."""
-    rejected = []
-    for rank, place in enumerate(np.argsort(p_values, kind="stable")):
-        if p_values[place] > level / (len(p_values) - rank):
-            break
-        rejected.append(int(place))
-    return sorted(rejected)
 
 
 def _outcome(column: str, tests: list[_Test], broken: list[_Test], unjudged: list[tuple[str, str]]) -> Outcome:

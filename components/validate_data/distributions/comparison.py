@@ -7,10 +7,11 @@ import numpy as np
 
 from intermodal.components.validate_data.anomalies import Anomaly
 from intermodal.components.validate_data.distributions.damage import Finding, find_damage
-from intermodal.components.validate_data.distributions.homogeneity import Homogeneity, compare_counts, f_critical, holm, probabilities
+from intermodal.components.validate_data.distributions.homogeneity import Homogeneity, compare_counts, f_critical, probabilities
 from intermodal.components.validate_data.distributions.references import Reference, References
 from intermodal.components.validate_data.distributions.samples import Array, Numbers, Sample
 from intermodal.components.validate_data.rules import Rules
+from intermodal.evaluation.multiple_tests import holm
 
 #: Words for what a comparison compares with.
 AGAINST = {"skew": "train", "drift": "the baseline's train"}

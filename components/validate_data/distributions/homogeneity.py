@@ -1,4 +1,4 @@
-"""A test of whether a sample and its reference are of one distribution, for rows that depend on each other, and Holm's correction for many tests."""
+"""A test of whether a sample and its reference are of one distribution, for rows that depend on each other."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -173,18 +173,3 @@ def f_critical(level: Array, numerator: Array, denominator: Array) -> Array:
         above = f_tail(np.exp(middle), numerator, denominator) > level
         low, high = np.where(above, middle, low), np.where(above, high, middle)
     return np.asarray(np.exp(high))
-
-
-def holm(chances: Array, level: float) -> tuple[Array, Array]:
-    """Correct many tests so that with probability `level` at most any true null hypothesis is rejected (Holm, Scand. J. Statist. 6, 1979).
-
-    Returns:
-        The adjusted probabilities, and for each test the one that its own had to be below.
-    """
-    order = np.argsort(chances, kind="stable")
-    factors = np.empty(len(chances))
-    factors[order] = np.arange(len(chances), 0, -1)
-    adjusted = np.empty(len(chances))
-    adjusted[order] = np.minimum(np.maximum.accumulate(chances[order] * factors[order]), 1.0)
-    rejected = int((adjusted <= level).sum())
-    return adjusted, level / np.where(adjusted <= level, factors, len(chances) - rejected)

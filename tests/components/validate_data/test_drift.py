@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from intermodal.components.validate_data.distributions.homogeneity import f_critical, f_tail, holm
+from intermodal.components.validate_data.distributions.homogeneity import f_critical, f_tail
 from intermodal.components.validate_data.kinds import DAMAGE_KINDS
+from intermodal.evaluation.multiple_tests import holm
 
 PARTS = {"train": 1200, "validation": 400, "test": 400}
 
