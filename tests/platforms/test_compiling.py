@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 import yaml
 from google.protobuf import json_format
+from kfp import dsl
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from intermodal.authoring.decorator import UNCACHED
+from intermodal.authoring.decorator import UNCACHED, component
 from intermodal.authoring.images import image_of
 from intermodal.authoring.pipeline import load_job
 from intermodal.authoring.platform import remote_platforms
-from intermodal.compiler.build import write_specification
+from intermodal.compiler.build import compile_specification, write_specification
+from intermodal.compiler.specification import distributable
 from intermodal.platforms.compiling import ClusterTarget
 
 FLIGHTS = Path(__file__).resolve().parents[2] / "pipelines" / "flights.yaml"
@@ -87,3 +89,29 @@ def test_images_come_from_the_registry_by_digest_where_one_is_known(job):
     images = {each["container"]["image"] for each in target.compile(job)["deploymentSpec"]["executors"].values() if "container" in each}
     assert f"registry.example/team/intermodal-train@{digest}" in images
     assert all(image.startswith("registry.example/team/") and image_of(image) for image in images)
+
+
+def test_only_a_component_of_ours_with_a_parameter_workers_is_distributed():
+    @component(image="train")
+    def shared(examples: dsl.Input[dsl.Dataset], model: dsl.Output[dsl.Model], workers: int = 1):
+        """Share the work."""
+        raise NotImplementedError
+
+    @component(image="train")
+    def single(examples: dsl.Input[dsl.Dataset], batch: int = 1):
+        """Work in one process."""
+        raise NotImplementedError
+
+    @dsl.component(base_image="somebody.example/else:1")
+    def foreign(workers: int = 1):
+        """Run somebody else's image."""
+        raise NotImplementedError
+
+    @dsl.pipeline(name="both")
+    def pipeline(uri: str):
+        examples = dsl.importer(artifact_uri=uri, artifact_class=dsl.Dataset)
+        shared(examples=examples.output, workers=2)
+        single(examples=examples.output)
+        foreign(workers=2)
+
+    assert distributable(compile_specification(pipeline)) == ["comp-shared"]

@@ -31,6 +31,9 @@ class Platform:
         resources: Takes a shape's name and the shape, and returns the `resources` of a container in the compiled file. Default: it has no shapes.
         document: Takes the specification, the settings of tasks by name, the shapes and the labels, and returns a second document of the compiled
             file. Default: there is none.
+        distribute: Takes the compiled file's specification, a component of it (ours, with a parameter `workers`) and the settings (None
+            without a profile), and changes in place what runs that component, so that more than one worker runs on machines of their own. Its
+            container's image and resources are set by then. Default: all workers run on the machine of the task.
         placeholders: Names of placeholders (`{{$.NAME}}`) that it fills in beside kfp's.
         rules: The module of the linter's rules that hold for it alone. Default: only those that hold for every platform.
         uploads: Whether it keeps pipelines that are uploaded (`upload`).
@@ -45,6 +48,7 @@ class Platform:
     known: Callable[[Any, dict[str, str]], dict[str, Any]] = lambda settings, digests: {}
     resources: Callable[[str, Any], dict[str, Any]] | None = None
     document: Callable[[Any, dict[str, Any], dict[str, Any], dict[str, str]], dict[str, Any]] = lambda specification, tasks, shapes, labels: {}
+    distribute: Callable[[dict[str, Any], str, Any], None] | None = None
     placeholders: tuple[str, ...] = ()
     rules: str = ""
     uploads: bool = False

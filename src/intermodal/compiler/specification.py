@@ -39,6 +39,16 @@ def tasks_named(specification: Specification, name: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def distributable(specification: Specification) -> list[str]:
+    """Return the names of the components that run in an image of ours and have a parameter `workers`: how many processes share their work."""
+    return [
+        name
+        for name, component in specification.get("components", {}).items()
+        if "workers" in component.get("inputDefinitions", {}).get("parameters", {})
+        and image_of(specification["deploymentSpec"]["executors"].get(component.get("executorLabel"), {}).get("container", {}).get("image", ""))
+    ]
+
+
 def apply_cache_policy(specification: Specification) -> None:
     """Forbid caching for the tasks of the project's uncached components, in every graph of the pipeline, in place.
 
