@@ -1,6 +1,5 @@
 """Score the held-out part with a model and the champion, and measure both on the same rows."""
 
-import hashlib
 import math
 import sys
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from intermodal.components.evaluate_model.arguments import check_arguments
 from intermodal.components.evaluate_model.measures import confusion, measure
 from intermodal.evaluation.intervals import Floats, group_blocks, interval
+from intermodal.evaluation.windows import window_name
 from intermodal.inference.raw_rows import binary_labels
 from intermodal.inference.scoring import Scorer, score_rows
 from intermodal.inference.stored_files import model_hash
@@ -100,7 +100,7 @@ def evaluate_model(
     evaluation = {
         "model_sha256": model_hash(Path(model_path)),
         "part": part,
-        "window": _window(named, truth),
+        "window": window_name(named, truth, ordered=ordered),
         "rows": len(truth),
         "left_out": left_out,
         "positives": int(truth.sum()),
@@ -180,13 +180,6 @@ def _unseen(table: pa.Table, model: Path, champion: Path | None, rows: str) -> t
         sys.stdout.write(f"{int(seen.sum())} of {len(seen)} rows of {rows} are left out: a model was trained on them ({told})\n")
         table = table.filter(pa.array(~seen))
     return table, counts, trouble
-
-
-def _window(blocks: NDArray[Any], label: Floats) -> str:
-    """Return a name of the rows that are judged, whatever features they have: a hash of their blocks and labels."""
-    content = hashlib.sha256("\n".join(blocks.astype(str)).encode())
-    content.update(label.astype(np.int8).tobytes())
-    return content.hexdigest()[:16]
 
 
 def _groups(table: pa.Table, columns: list[str]) -> NDArray[np.object_]:

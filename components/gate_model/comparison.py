@@ -11,7 +11,7 @@ stays: the last version that was shown to be better than the one before it.
 import math
 from dataclasses import dataclass
 
-from intermodal.components.gate_model.outcome import BLOCKED, PASSED, TITLES, TOO_LITTLE_DATA, Outcome
+from intermodal.components.gate_model.outcome import BLOCKED, PASSED, TITLES, TOO_LITTLE_DATA, Outcome, percent
 from intermodal.components.gate_model.scored_rows import ScoredRows
 from intermodal.evaluation.intervals import Estimate
 
@@ -69,7 +69,7 @@ def _judged(kind: str, metric: str, worse: Estimate, margin: float, blocks: int,
     if blocks < minimum_blocks or least is None or most is None:
         text = f"{measured}, but {_few(blocks, minimum_blocks)}"
         return Outcome(name, TOO_LITTLE_DATA, text, value, margin)
-    sure = f"{measured}; with {confidence:.1%} confidence"
+    sure = f"{measured}; with {percent(confidence)} confidence"
     if most <= margin:
         limit = f"at least {-most:.4f} better" if most < 0 else f"at most {most:.4f} worse"
         return Outcome(name, PASSED, f"{sure} it is {limit}: within the margin of {margin:g}", value, margin, least, most)

@@ -42,7 +42,8 @@ def gate_model(
             It passes when the paired difference on the same rows shows that it is worse by no more. Empty: it is not compared.
         confidence: Between 0.5 and 1: of all models that the same rows judge and that are worse by the margin, any passes in 1 - confidence of the
             cases. And that no slice blocks a model that is worse in none.
-        judged: By window the models that were judged on it before, as `find_champion` finds them. The more they are, the surer a comparison must be.
+        judged: By window the models that were judged on it before, as `find_champion` finds them. The more of them were judged on any of these rows,
+            the surer a comparison must be. Windows with a day in common have rows in common.
         minimum_blocks: With fewer blocks of rows (see `evaluate_model`) nothing is shown, at least 10.
         slice_margin: Metric to how much worse than the champion the model may be in a slice before it is blocked, if that is beyond chance.
         slice_minimum: Metric to the least it may be in any slice; it blocks where it is less beyond chance.

@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 
 from intermodal.components.gate_model.arguments import check_arguments
 from intermodal.components.gate_model.comparison import compare, level
-from intermodal.components.gate_model.outcome import BLOCKED, PASSED, TITLES, TOO_LITTLE_DATA, Outcome
+from intermodal.components.gate_model.outcome import BLOCKED, PASSED, TITLES, TOO_LITTLE_DATA, Outcome, percent
 from intermodal.components.gate_model.scored_rows import ScoredRows
 from intermodal.components.gate_model.slices import SliceLimits, judge_slices
+from intermodal.evaluation.windows import share_rows
 from intermodal.runtime.artifacts import read_json, whole_directory, whole_file, write_json
 from intermodal.runtime.errors import DataError
 
@@ -79,7 +80,7 @@ def gate_model(
         files.append(Path(predictions_path) / PREDICTIONS)
     compared = uncompared is None
     window, model = str(evaluation.get("window") or ""), str(evaluation.get("model_sha256") or "")
-    use = 1 + sum(not model.startswith(each) for each in judged.get(window, ()))
+    use = 1 + len({each for other, models in judged.items() if window and share_rows(window, other) for each in models if not model.startswith(each)})
     supersedes = True  # without a comparison there is nothing that it could be worse than
     if predictions_path:
         rows = ScoredRows.of(_read(files[1]), ordered=bool(evaluation.get("ordered")), seed=int(seed))
@@ -105,7 +106,7 @@ def gate_model(
         "champion_version": version,
         "reference_version": evaluation.get("reference_version"),
         "supersedes_reference": supersedes,
-        "window": {"name": window, "use": use},
+        "window": {"name": window, "use": use, "confidence": level(confidence, use)},
         "arguments": arguments | {"seed": int(seed)},
         "inputs": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
     }
@@ -119,8 +120,16 @@ def _summary(decision: dict[str, Any]) -> str:
     """Return a decision as Markdown."""
     rows = [(rule["name"], rule["verdict"], rule["text"]) for rule in decision["rules"]]
     table = ["| Rule | Verdict | Why |", "|---|---|---|", *(f"| {' | '.join(text.replace('|', '&#124;') for text in row)} |" for row in rows)]
-    note = [f"Not compared with a champion: {decision['uncompared']}.", ""] if decision["uncompared"] else []
-    return "\n".join([f"# The gate: {decision['verdict']}", "", *note, *(table if rows else ["There is no rule."])]) + "\n"
+    note = f"Not compared with a champion: {decision['uncompared']}." if decision["uncompared"] else _use(decision["window"])
+    return "\n".join([f"# The gate: {decision['verdict']}", "", *(table if rows else ["There is no rule."]), "", note]) + "\n"
+
+
+def _use(window: dict[str, Any]) -> str:
+    """Say how often the rows have judged, and what that asks of a comparison."""
+    before, sure = window["use"] - 1, f"with {percent(window['confidence'])} confidence"
+    if not before:
+        return f"No model was judged on these rows before: the comparison is made {sure}."
+    return f"These rows, or some of them, judged {before} other {'model' if before == 1 else 'models'} before: the comparison is made {sure}."
 
 
 def _uncompared(predictions_path: str | None, champion: Any, error: Any) -> str | None:

@@ -1,5 +1,6 @@
 """What one rule of the gate comes to."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -54,3 +55,8 @@ class Outcome:
             "interval": [self.low, self.high],
             "unjudged": [{"slice": name, "why": why} for name, why in self.unjudged],
         }
+
+
+def percent(confidence: float) -> str:
+    """Return a confidence below 1 as text, with as many digits as it takes not to read 100 %."""
+    return f"{confidence:.{max(1, math.floor(-math.log10(1 - confidence)) - 1)}%}"

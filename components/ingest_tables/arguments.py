@@ -4,20 +4,27 @@ import codecs
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from intermodal.components.ingest_tables.windows import check_windows
 from intermodal.runtime.arguments import ArgumentError, one_of
 
 #: The part of rows that no part claims.
 NO_PART: Final = "none"
 _KEYS: Final = ("name", "uri", "format", "columns", "column_names", "skip_rows", "null_values", "encoding", "time_zone", "row_number")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def check_arguments(*, sources: Sequence[Any], split_by: str, split_table: str, split_column: str, split_parts: Mapping[str, Any]) -> None:
+def check_arguments(
+    *,
+    sources: Sequence[Any],
+    split_by: str,
+    split_table: str,
+    split_column: str,
+    split_parts: Mapping[str, Any],
+    split_end: str,
+    split_step: str,
+) -> None:
     """Check what `ingest_tables` is given; its contract says what each argument means.
 
     Raises:
@@ -25,6 +32,10 @@ def check_arguments(*, sources: Sequence[Any], split_by: str, split_table: str, 
     """
     check_sources(sources)
     check_split(split_by, split_table, split_column, split_parts, [each["name"] for each in map(named_source, sources)])
+    if split_by == "time":
+        check_windows(split_parts, split_end, split_step)
+    elif split_end:
+        raise ArgumentError("split_end", "it is for windows of time; set split_by to time")
 
 
 def check_sources(sources: Sequence[Any]) -> None:
@@ -98,7 +109,7 @@ def check_split(by: str, table: str, column: str, parts: Mapping[str, Any], tabl
         tables: The tables there are.
 
     Raises:
-        ArgumentError: The division makes no sense: something is missing or unknown, windows overlap, fractions do not sum to 1.
+        ArgumentError: The division makes no sense: something is missing or unknown, or fractions do not sum to 1.
     """
     if not by:
         if given := next((name for name, value in (("split_table", table), ("split_column", column), ("split_parts", parts)) if value), None):
@@ -112,15 +123,13 @@ def check_split(by: str, table: str, column: str, parts: Mapping[str, Any], tabl
     if not column:
         raise ArgumentError("split_column", f"name the column to split by {by}")
     if not parts:
-        example = "{train: {end: 2024-01-01T00:00:00Z}, …}" if by == "time" else "{train: 0.8, test: 0.2}"
+        example = "{train: {end: -90 days}, test: {start: -90 days}}" if by == "time" else "{train: 0.8, test: 0.2}"
         raise ArgumentError("split_parts", f"name the parts, for instance {example}")
     for part in parts:
         if part == NO_PART or not re.fullmatch(r"[A-Za-z_][\w-]{0,99}", part, re.ASCII):
             raise ArgumentError("split_parts", f"part {part!r}: it names a folder, and {NO_PART!r} is taken; use letters, digits, - and _")
     if by == "hash":
         _check_fractions(parts)
-    else:
-        _check_windows({part: window(part, bounds) for part, bounds in parts.items()})
 
 
 def _check_fractions(parts: Mapping[str, Any]) -> None:
@@ -129,37 +138,3 @@ def _check_fractions(parts: Mapping[str, Any]) -> None:
             raise ArgumentError(f"split_parts.{part}", f"{share!r} must be a fraction, for instance 0.8")
     if min(parts.values()) <= 0 or abs(sum(parts.values()) - 1) > 1e-9:
         raise ArgumentError("split_parts", f"the fractions of {', '.join(parts)} are {list(parts.values())}; they must be positive and sum to 1")
-
-
-def _check_windows(windows: Mapping[str, tuple[int, int]]) -> None:
-    ordered = sorted(windows.items(), key=lambda item: item[1])
-    for (one, (_, end)), (other, (start, _)) in pairwise(ordered):
-        if start < end:
-            raise ArgumentError("split_parts", f"the windows of {one} and {other} overlap; a row may be in one part only")
-
-
-def window(part: str, bounds: Any) -> tuple[int, int]:
-    """Return a window's start, included, and end, excluded, in microseconds since 1970 (UTC).
-
-    Raises:
-        ArgumentError: A bound is unknown, not a time with a zone, or the start is not before the end.
-    """
-    parameter = f"split_parts.{part}"
-    if not isinstance(bounds, Mapping):
-        raise ArgumentError(parameter, f"{bounds!r} must be an object with `start`, `end` or both")
-    limits = {"start": -(2**63), "end": 2**63 - 1}
-    for name, text in bounds.items():
-        if name not in limits:
-            raise ArgumentError(parameter, f"there is no bound {name!r}; the bounds are start and end")
-        if text is None:
-            continue
-        try:
-            timestamp = datetime.fromisoformat(str(text))
-        except ValueError as error:
-            raise ArgumentError(parameter, f"{name} {text!r} is not an ISO 8601 time; write 2013-09-01T00:00:00Z, for instance") from error
-        if timestamp.tzinfo is None:
-            raise ArgumentError(parameter, f"{name} {text!r} has no time zone; write {text}Z for UTC")
-        limits[name] = (timestamp.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
-    if limits["start"] >= limits["end"]:
-        raise ArgumentError(parameter, f"start {bounds['start']} is not before end {bounds['end']}")
-    return limits["start"], limits["end"]

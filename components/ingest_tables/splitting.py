@@ -2,14 +2,15 @@
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from intermodal.components.ingest_tables.arguments import NO_PART, window
+from intermodal.components.ingest_tables.arguments import NO_PART
+from intermodal.components.ingest_tables.windows import data_end, is_rolling, parse_end, parse_step, parse_windows, resolve, written
+from intermodal.runtime.arguments import ArgumentError
 from intermodal.runtime.errors import DataError
 
 #: The column that tells a row's part, spelt in the folders' names.
@@ -17,24 +18,55 @@ SPLIT_COLUMN = "split"
 
 
 class Split:
-    """A division of one table's rows into named parts; a row's part depends on nothing but its own column.
+    """A division of one table's rows into named parts; a row's part depends on nothing but its own column, and, where windows roll, on its last time.
 
     Args:
         table: The table's name.
         by: `time` or `hash`.
         column: The column that decides.
-        parts: Part to window or fraction, which `arguments.check_split` has passed.
+        parts: Part to window or fraction, which `arguments.check_arguments` has passed.
+        end: Where windows that roll end; empty: with the data.
+        step: By which they move.
+
+    Attributes:
+        follows_data: Whether `place_windows` must be called, with the column's last time, before rows are divided.
     """
 
-    def __init__(self, table: str, by: str, column: str, parts: Mapping[str, Any]) -> None:
+    def __init__(self, table: str, by: str, column: str, parts: Mapping[str, Any], end: str, step: str) -> None:
         self.table, self.by, self.column = table, by, column
         # By name: on its way through a pipeline's parameters a mapping loses its order, and a row's part must not depend on it.
         self.parts = dict(sorted(parts.items()))
         self._seen: tuple[int, ...] = ()
+        self._windows: dict[str, tuple[int, int]] = {}
+        self.follows_data = False
         if by == "time":
-            self._windows = {part: window(part, bounds) for part, bounds in self.parts.items()}
+            self._parsed, self._step = parse_windows(self.parts), parse_step(step)
+            self.follows_data = is_rolling(self._parsed) and not end
+            if not self.follows_data:
+                self._windows = resolve(self._parsed, parse_end(end, self._step) if end else 0)
         else:
             self._edges = np.cumsum([float(share) for share in self.parts.values()])
+
+    def place_windows(self, last: int | None) -> None:
+        """Place windows that follow the data.
+
+        Args:
+            last: The column's last time, in microseconds since 1970 (UTC); None: it has none.
+
+        Raises:
+            DataError: There is no time, or windows that roll and windows that do not overlap.
+        """
+        if last is None:
+            raise DataError(f"split: column {self.column!r} of table {self.table!r} has no time to count windows back from; give `split_end`")
+        end = data_end(last, self._step)
+        try:
+            self._windows = resolve(self._parsed, end)
+        except ArgumentError as error:
+            raise DataError(f"{error}, as the data of table {self.table!r} ends {written(end)}; move the window") from error
+
+    def windows(self) -> dict[str, dict[str, str | None]]:
+        """Return the start and end of each part in ISO 8601, None where it is open; nothing of a split by hash."""
+        return {part: {"start": written(start), "end": written(end)} for part, (start, end) in self._windows.items()}
 
     def divide(self, batch: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
         """Return the rows of each part, in order; parts without rows are left out.
@@ -63,12 +95,13 @@ class Split:
             remedy = "give the source a `time_zone`" if pa.types.is_timestamp(kind) else "declare it timestamp[us, UTC] in the source's `columns`"
             raise DataError(f"split: column {self.column!r} of table {self.table!r} is {kind}, not a time with a zone; {remedy}")
 
-    def remedy(self) -> str:
+    def remedy(self, part: str) -> str:
         """Return what to do about a part without rows."""
         if self.by == "hash" or not self._seen:
             return f"column {self.column!r} has too few different values; use larger fractions, or more data"
-        first, last = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=timestamp) for timestamp in self._seen)
-        return f"column {self.column!r} runs from {first.isoformat()} to {last.isoformat()}; correct the part's bounds"
+        (start, end), (first, last) = (tuple(written(each) for each in times) for times in (self._windows[part], self._seen))
+        remedy = "shorten the windows, or give older data" if is_rolling(self._parsed) else "correct the part's bounds"
+        return f"column {self.column!r} runs from {first} to {last}, the part from {start or 'its beginning'} to {end or 'its end'}; {remedy}"
 
     def _by_time(self, column: pa.Array) -> dict[str, np.ndarray]:
         timestamps = column.cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.int64())

@@ -237,9 +237,11 @@ def comparison(run: Run) -> str:
     rows = number(run.evaluation.get("rows"))
     known = finite((run.evaluation.get("left_out") or {}).get("champion"))
     left_out = f" {plural(int(known), 'row')} that the champion was trained on {'is' if known == 1 else 'are'} left out." if known else ""
+    before = int(finite(((run.decision or {}).get("window") or {}).get("use")) or 1) - 1
+    again = f" These rows, or some of them, judged {plural(before, 'other model')} before." if before > 0 else ""
     return (
         f"On the same {rows} held-out rows {METRICS.get(metric, metric).lower()} is {number(abs(value))} {word} than the champion's "
-        f"(paired difference {interval(measure, sign=True)}): {judged}.{left_out}"
+        f"(paired difference {interval(measure, sign=True)}): {judged}.{left_out}{again}"
     )
 
 

@@ -203,11 +203,18 @@ def tables(run: Run) -> Tracks:
         parts = table.get("splits") or {}
         shares = [(kinds.get(part, "plain"), (finite(own.get("rows")) or 0) / most) for part, own in parts.items()]
         used.update(parts)
-        text = ", ".join(f"{part} {number(own.get('rows'))}" for part, own in parts.items())
+        text = ", ".join(f"{part} {number(own.get('rows'))}{_window(own)}" for part, own in parts.items())
         drawn = charts.bar(shares or [("plain", (finite(table.get("rows")) or 0) / most)])
         rows.append(Row(name, drawn, f"{number(table.get('rows'))}{f': {text}' if text else ''}", plural(len(table.get("columns") or {}), "column")))
     legend = [(kinds.get(part, "plain"), part) for part in dict.fromkeys([*kinds, *sorted(used)]) if part in used]
     return Tracks("Rows", "Rows of each table as ingested.", rows, legend=legend, columns=("Table", "Rows"))
+
+
+def _window(part: Mapping[str, Any]) -> str:
+    """Write where a part starts and ends, where it is a window of time; a midnight (UTC) as its date."""
+    start, end = (str(part[name]).removesuffix("T00:00:00Z") if part.get(name) else None for name in ("start", "end"))
+    words = f"{f'from {start}' if start else ''} {f'to {end}' if end else ''}".strip()
+    return f" ({words})" if words else ""
 
 
 def feature_cards(features: Iterable[Feature]) -> list[tuple[Feature, Markup]]:

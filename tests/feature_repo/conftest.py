@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 REPOSITORY = ROOT / "feature_repo"
 FIRST, LAST = datetime(2013, 10, 18, tzinfo=UTC), datetime(2013, 11, 7, tzinfo=UTC)
 PARTS = {"train": {"start": "2013-01-01T00:00:00Z"}}
-SPLIT = {"split_table": "flights", "split_by": "time", "split_column": "time_hour", "split_parts": PARTS}
+SPLIT = {"split_table": "flights", "split_by": "time", "split_column": "time_hour", "split_parts": PARTS, "split_end": "", "split_step": "1 day"}
 Row = dict[str, str]
 Rows = list[Row]
 

@@ -16,7 +16,9 @@ MODEL = "abcdef0123456789" * 4
 
 @pytest.fixture
 def judge(tmp_path, defaults_of):
-    def run(noise=0.0, champion=True, error=None, auc=0.76, spoiled=None, cooled=None, predictions=True, blocks=60, reference=None, **given):
+    def run(
+        noise=0.0, champion=True, error=None, auc=0.76, spoiled=None, cooled=None, predictions=True, blocks=60, reference=None, window="w1", **given
+    ):
         generator = np.random.default_rng(0)
         truth = generator.normal(size=12_000)
         label = (generator.random(12_000) < 1 / (1 + np.exp(-truth))).astype(float)
@@ -46,7 +48,7 @@ def judge(tmp_path, defaults_of):
             "model_sha256": MODEL,
             "champion_version": "4" if champion else None,
             "champion_error": error,
-            "window": "w1",
+            "window": window,
             "reference_version": None if reference is None else "1",
             "ordered": True,
         }
@@ -80,7 +82,8 @@ def test_the_summary_has_the_verdict_and_every_rule_in_words(judge, tmp_path):
     lines = (tmp_path / "summary.md").read_text().splitlines()
     assert lines[0] == "# The gate: blocked"
     assert lines[4] == "| minimum auc | blocked | AUC 0.760 [0.700, 0.800] is below 0.9 |"
-    assert len(lines) == 4 + len(decision["rules"])
+    assert len(lines) == 6 + len(decision["rules"])
+    assert lines[-1] == "No model was judged on these rows before: the comparison is made with 97.0% confidence."
     judge(champion=False)
     assert "Not compared with a champion: there is no champion" in (tmp_path / "summary.md").read_text()
 
@@ -111,15 +114,33 @@ def test_a_model_that_is_within_the_margin_of_the_champion_and_not_of_the_refere
 def test_the_more_models_the_same_rows_have_judged_the_surer_a_comparison_must_be(judge):
     margin = {"log_loss": 0.0075}
     first = judge(noise=0.5, margin=margin)[1]
-    assert first["window"] == {"name": "w1", "use": 1}
+    assert first["window"] == {"name": "w1", "use": 1, "confidence": level(0.95, 1)}
     assert "with 97.0% confidence" in first["rules"][0]["text"]
     again = judge(noise=0.5, margin=margin, judged={"w1": [MODEL[:12]], "w2": ["0" * 12]})[1]
     assert again["rules"] == first["rules"], "the same model, and other rows, do not count"
     later = judge(noise=0.5, margin=margin, judged={"w1": [f"{number:012}" for number in range(19)]})[1]
     assert later["window"]["use"] == 20
-    assert "with 100.0% confidence" in later["rules"][0]["text"]
+    assert "with 99.992% confidence" in later["rules"][0]["text"]
     assert later["rules"][0]["interval"][1] > first["rules"][0]["interval"][1]
     assert sum(1 - level(0.95, use) for use in range(1, 10_000)) == pytest.approx(0.05, abs=1e-4)
+
+
+def test_a_model_that_was_judged_on_some_of_the_days_of_a_window_counts_once(judge, tmp_path):
+    judged = {
+        "aaa@2024-01-01..2024-03-31": ["1" * 12, "2" * 12],
+        "bbb@2024-01-02..2024-04-01": ["2" * 12, "3" * 12],
+        "ccc@2023-12-01..2024-01-02": ["4" * 12],  # a day in common
+        "ddd@2023-10-01..2024-01-01": ["5" * 12],  # none
+        "eee": ["6" * 12],  # rows whose days are not known
+    }
+    decision = judge(noise=0.5, window="abc@2024-01-02..2024-04-01", judged=judged)[1]
+    assert decision["window"] == {"name": "abc@2024-01-02..2024-04-01", "use": 5, "confidence": level(0.95, 5)}
+    assert (
+        "These rows, or some of them, judged 4 other models before: the comparison is made with 99.9% confidence."
+        in (tmp_path / "summary.md").read_text()
+    )
+    assert judge(noise=0.5, window="abc@2024-04-02..2024-05-01", judged=judged)[1]["window"]["use"] == 1
+    assert judge(noise=0.5, window="eee", judged=judged)[1]["window"]["use"] == 2
 
 
 def test_only_what_is_shown_to_be_better_than_the_reference_supersedes_it(judge):

@@ -13,7 +13,7 @@ from intermodal.components.ingest_tables.logic import ingest_tables
 
 def call(function, sources, output, split: dict | None = None, fingerprint: str = "") -> None:
     """Call the logic with what the contract has as defaults where nothing is given; `split` has the parameters' names without `split_`."""
-    given = {"by": "", "table": "", "column": "", "parts": {}} | (split or {})
+    given = {"by": "", "table": "", "column": "", "parts": {}, "end": "", "step": "1 day"} | (split or {})
     function(sources=sources, **{f"split_{name}": value for name, value in given.items()}, fingerprint=fingerprint, tables_path=str(output))
 
 

@@ -310,7 +310,7 @@ def test_a_full_disk_leaves_nothing_half_written(ingest):
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))\n"
         "from intermodal.components.ingest_tables.logic import ingest_tables\n"
         "from intermodal.runtime.errors import MachineError\n"
-        "none = dict.fromkeys(('split_by', 'split_table', 'split_column', 'split_parts', 'fingerprint'), '')\n"
+        "none = dict.fromkeys(('split_by', 'split_table', 'split_column', 'split_parts', 'split_end', 'split_step', 'fingerprint'), '')\n"
         "try: ingest_tables(sources=[sys.argv[1]], **none, tables_path=sys.argv[2])\n"
         "except MachineError as error: sys.exit(str(error))\n"
     )
@@ -350,7 +350,8 @@ def peak_memory(ingest, uri: str) -> int:
     code = (
         "import resource, sys\n"
         "from intermodal.components.ingest_tables.logic import ingest_tables\n"
-        "split = {'split_table': '', 'split_by': 'hash', 'split_column': 'id', 'split_parts': {'train': 0.5, 'test': 0.5}}\n"
+        "parts = {'train': 0.5, 'test': 0.5}\n"
+        "split = {'split_table': '', 'split_by': 'hash', 'split_column': 'id', 'split_parts': parts, 'split_end': '', 'split_step': '1 day'}\n"
         "ingest_tables(sources=[{'name': 'rows', 'uri': sys.argv[1]}], **split, fingerprint='', tables_path=sys.argv[2])\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
     )

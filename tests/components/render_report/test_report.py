@@ -127,6 +127,19 @@ def test_numbers_of_every_artifact_are_on_the_page(render):
         assert expected in text, expected
 
 
+def test_windows_of_time_and_rows_that_judged_before_are_told(render):
+    content = sample_run.files()
+    splits = content["tables/manifest.json"]["tables"]["flights"]["splits"]
+    splits["train"] |= {"start": None, "end": "2013-09-01T04:00:00Z"}
+    splits["test"] |= {"start": "2013-10-02T00:00:00Z", "end": "2014-01-01T00:00:00Z"}
+    content["decision/decision.json"]["window"] = {"name": "abc", "use": 3, "confidence": 0.996}
+    text = Page(render(content)).text
+    assert "train 7,000 (to 2013-09-01T04:00:00Z), validation 1,000, test 2,000 (from 2013-10-02 to 2014-01-01)" in text
+    assert "These rows, or some of them, judged 2 other models before." in text
+    content["decision/decision.json"]["window"]["use"] = 1
+    assert "judged" not in Page(render(content)).text
+
+
 def test_a_blocked_run_says_why_and_what_stays(render):
     page = Page(render(blocked(sample_run.files()), without=("promotion", "deployment")))
     assert "Version 7 failed 1 of 2 rules: Log loss is 0.0051 worse than the champion's. Version 6 stays champion." in page.text

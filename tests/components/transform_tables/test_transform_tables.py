@@ -219,6 +219,7 @@ from intermodal.components.transform_tables.logic import transform_tables
 source, out = sys.argv[1:3]
 if sys.argv[3] == "ingest":
     split = {"split_table": "", "split_by": "hash", "split_column": "id", "split_parts": {"train": 0.5, "test": 0.5}}
+    split |= {"split_end": "", "split_step": "1 day"}
     ingest_tables(sources=[source + "/rows.csv"], **split, fingerprint="", tables_path=out + "/tables")
 else:
     transform_tables(out + "/tables", source, out + "/transformed")
