@@ -312,7 +312,7 @@ def test_a_store_that_does_not_listen_says_so_soon(monkeypatch, folder):
     monkeypatch.setattr(object_store, "_ATTEMPTS", 1)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    with pytest.raises(PlatformError, match="nothing was submitted"):
+    with pytest.raises(PlatformError, match="nothing was written there"):
         Staging("s3://bucket", f"http://127.0.0.1:{free_port()}").stage(folder)
 
 

@@ -154,7 +154,7 @@ class _CloudStorage:
         if isinstance(error, self._unreadable):
             return PlatformError(
                 f"gs://{self._name}: the answer is not from Cloud Storage, but a web page or half an answer (the login page of a proxy?); correct "
-                "HTTPS_PROXY; nothing was submitted"
+                "HTTPS_PROXY; nothing was written there"
             )
         if status == 404:
             return PlatformError(f"gs://{self._name}: there is no such bucket; create it or correct `root` in targets.toml")
@@ -163,7 +163,7 @@ class _CloudStorage:
                 f"gs://{self._name}: these credentials may not write there; the bucket may be somebody else's: "
                 "correct `root`, or ask for roles/storage.objectUser"
             )
-        return PlatformError(f"gs://{self._name}/{key}: the store did not answer as expected ({error}); nothing was submitted, try again")
+        return PlatformError(f"gs://{self._name}/{key}: the store did not answer as expected ({error}); nothing was written there, try again")
 
 
 def _request() -> dict[str, Any]:
@@ -249,4 +249,4 @@ class _S3:
             )
         if type(cause).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
             return PlatformError(f"{where}: there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write ~/.aws/credentials")
-        return PlatformError(f"{where}: the store did not answer as expected ({cause}); nothing was submitted, try again")
+        return PlatformError(f"{where}: the store did not answer as expected ({cause}); nothing was written there, try again")

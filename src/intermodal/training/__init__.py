@@ -1,0 +1,1 @@
+"""What one worker of a training does, on any platform."""
