@@ -12,6 +12,7 @@ def materialize_features(
     store: dict,
     materialization: dsl.Output[dsl.Artifact],
     service: str = "",
+    filter_by_created_timestamp: bool = True,
 ):
     """Register a repository's Feast definitions and load the newest value of every feature into the online store.
 
@@ -21,6 +22,8 @@ def materialize_features(
         store: Feast's own settings, as in feature_store.yaml: `registry` and `online_store` name the stores that outlive the run.
         materialization: `materialization.json`: each feature view with its rows and newest event time, and the stores' addresses.
         service: The feature service whose views are loaded. Empty: the only one of the repository.
+        filter_by_created_timestamp: As in `retrieve_features`, so that what is served is what is joined: rows whose creation time is null are not
+            loaded, in views whose source declares `created_timestamp_column`.
     """
     from intermodal.components.materialize_features.logic import materialize_features
 
@@ -30,5 +33,6 @@ def materialize_features(
         repository_path=repository.path,
         service=service,
         store=store,
+        filter_by_created_timestamp=filter_by_created_timestamp,
         materialization_path=materialization.path,
     )

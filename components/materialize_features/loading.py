@@ -10,10 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from feast import FeatureStore, FeatureView
+from feast.infra.offline_stores.file_source import FileSource
 
+from intermodal.features.asof import AsofOfflineStoreConfig
 from intermodal.features.files import online_store_file, registry_file
 from intermodal.features.registry import is_registry, set_aside
-from intermodal.features.store import FeatureRepository, open_store, reaching
+from intermodal.features.store import FeatureRepository, open_store, reaching, with_created_filter
 from intermodal.runtime.disk import room
 from intermodal.runtime.errors import DataError
 from intermodal.runtime.file_notes import FileNotes
@@ -21,7 +24,9 @@ from intermodal.runtime.secret_values import with_variables
 from intermodal.runtime.user_code import exit_refused
 
 
-def load(definitions: Path, tables: Path, service: str, settings: dict[str, Any], notes: FileNotes, key: str) -> dict[str, Any]:
+def load(
+    definitions: Path, tables: Path, service: str, settings: dict[str, Any], filter_by_created_timestamp: bool, notes: FileNotes, key: str
+) -> dict[str, Any]:
     """Apply definitions to the registry, load a service's views into the online store, and note that.
 
     Args:
@@ -29,6 +34,7 @@ def load(definitions: Path, tables: Path, service: str, settings: dict[str, Any]
         tables: The feature sources, `<name>.parquet` each.
         service: The service; empty: the only one.
         settings: Feast's own settings.
+        filter_by_created_timestamp: Whether rows whose creation time is null are left out, as a retrieval does.
         notes: The notes on both stores.
         key: Where the result is noted, if nothing else than the tables was read.
 
@@ -42,8 +48,8 @@ def load(definitions: Path, tables: Path, service: str, settings: dict[str, Any]
     wanted = {projection.name for projection in repository.service(service).feature_view_projections}
     views = [view for view in repository.views if view.name in wanted]
     # All sources are looked at before any store is, so that a run that cannot end changes nothing.
-    newest = {view.name: _newest(Path(view.batch_source.file_options.uri), view.batch_source.timestamp_field) for view in views}
-    loaded = {name: {"rows": rows, "newest": timestamp.isoformat()} for name, (rows, timestamp) in newest.items()}
+    newest = {view.name: _newest(view.batch_source) for view in views}
+    loaded = {name: {"rows": rows, "newest": timestamp.isoformat()} for name, (rows, timestamp, _) in newest.items()}
     filled = with_variables(settings, "store")
     folders = _make_folders(filled)
     with _lock(online_store_file(filled, definitions)):
@@ -51,18 +57,31 @@ def load(definitions: Path, tables: Path, service: str, settings: dict[str, Any]
         if file and file.exists() and not is_registry(file):
             set_aside(file)
         with room("registry", *folders):
-            store = open_store(settings, definitions)
-        end = max(timestamp for _, timestamp in newest.values())
+            store = open_store(with_created_filter(settings, filter_by_created_timestamp), definitions)
+        end = max(timestamp for _, timestamp, _ in newest.values())
+        # A row is usually created after its event: up to the newest event alone, the newest rows would be taken for unknown.
+        known = max([end, *(created for _, _, created in newest.values() if created)])
         with reaching("registry", *folders):
             store.apply(repository.objects)
         with reaching("online store", *folders):
             for view in views:
                 start = end - view.ttl if view.ttl else datetime(1970, 1, 1, tzinfo=UTC)
+                _pull_newest(store, view)
                 with exit_refused(f"{definitions}: a transformation of {view.name!r}"):
-                    store.materialize(start_date=start, end_date=end + timedelta(microseconds=1), feature_views=[view.name])
+                    store.materialize(start_date=start, end_date=known + timedelta(microseconds=1), feature_views=[view.name])
         if not repository.outside:
             notes.put(notes.state(), {key: loaded})
     return loaded
+
+
+def _pull_newest(store: FeatureStore, view: FeatureView) -> None:
+    """Have our offline store choose the newest rows of a view, so that ties are as in a join; else Feast does, of equal times by any.
+
+    What Feast computes from several rows, or leaves out of them, needs all of them.
+    """
+    computed = any(getattr(view, name, None) for name in ("feature_transformation", "aggregations", "filter", "source_views"))
+    if store.config.offline_store.type == AsofOfflineStoreConfig().type:
+        store.config.materialization_config.pull_latest_features = not computed
 
 
 @contextmanager
@@ -86,17 +105,27 @@ def _make_folders(settings: dict[str, Any]) -> list[Path]:
     return folders
 
 
-def _newest(path: Path, timestamp: str) -> tuple[int, datetime]:
+def _newest(source: FileSource) -> tuple[int, datetime, datetime | None]:
+    """Return a source's rows, its newest event time, and its newest creation time if it has any."""
+    path, timestamp, created = Path(source.file_options.uri), source.timestamp_field, source.created_timestamp_column
     try:
         file = pq.ParquetFile(path)
     except FileNotFoundError:
         raise DataError(f"{path}: the feature source is missing; there must be a table {path.stem!r}") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path}: not whole Parquet ({error}); run the task that writes it again") from error
-    if timestamp not in file.schema_arrow.names:
-        raise DataError(f"{path}: the feature source has no column {timestamp!r}, which the definitions name as its time; add it")
-    column = file.read([timestamp]).column(timestamp)
-    newest = pc.max(column).as_py()
+    for name, what in ((timestamp, "its time"), (created, "its creation time")):
+        if name and name not in file.schema_arrow.names:
+            raise DataError(f"{path}: the feature source has no column {name!r}, which the definitions name as {what}; add it")
+    newest = _maximum(file, timestamp)
     if newest is None:
         raise DataError(f"{path}: the feature source has no rows; check its transform")
-    return file.metadata.num_rows, newest if newest.tzinfo else newest.replace(tzinfo=UTC)
+    return file.metadata.num_rows, newest, _maximum(file, created) if created else None
+
+
+def _maximum(file: pq.ParquetFile, name: str) -> datetime | None:
+    """Return a column's newest time, in whole microseconds, in UTC where it has no zone; None where all are null."""
+    column = file.read([name]).column(name)
+    zone = column.type.tz if pa.types.is_timestamp(column.type) else None
+    newest: datetime | None = pc.max(column.cast(pa.timestamp("us", zone), safe=False)).as_py()
+    return newest.replace(tzinfo=UTC) if newest and not newest.tzinfo else newest

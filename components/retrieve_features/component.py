@@ -14,6 +14,7 @@ def retrieve_features(
     spine: str = "examples",
     store: dict = {},
     data_version: str = "",
+    filter_by_created_timestamp: bool = True,
 ):
     """Join to each labelled row the feature values that were known at its timestamp, with Feast.
 
@@ -30,6 +31,8 @@ def retrieve_features(
         store: Feast's own settings, as in feature_store.yaml, beside the defaults (an offline store that joins as of each timestamp, streaming).
         data_version: For sources outside `tables` (absolute paths, URIs, servers), which are refused without it: a text that you change whenever
             their data changes, for equal inputs may be answered from a cache. Empty: there are none.
+        filter_by_created_timestamp: Whether rows created after a labelled row's timestamp are unknown to it, in views whose source declares
+            `created_timestamp_column`; rows whose creation time is null always are. False, Feast's own default, lets late corrections leak.
     """
     from intermodal.components.retrieve_features.logic import retrieve_features
 
@@ -40,5 +43,6 @@ def retrieve_features(
         spine=spine,
         store=store,
         data_version=data_version,
+        filter_by_created_timestamp=filter_by_created_timestamp,
         examples_path=examples.path,
     )

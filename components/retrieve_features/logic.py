@@ -14,7 +14,7 @@ from feast import FeatureService, FeatureStore
 from feast.errors import FeastError
 
 from intermodal.features.asof import AsofOfflineStoreConfig
-from intermodal.features.store import FeatureRepository, open_store
+from intermodal.features.store import FeatureRepository, open_store, with_created_filter
 from intermodal.runtime.artifacts import whole_directory
 from intermodal.runtime.datasets import Tables, open_tables
 from intermodal.runtime.disk import room
@@ -34,6 +34,7 @@ def retrieve_features(
     spine: str,
     store: dict[str, Any],
     data_version: str,
+    filter_by_created_timestamp: bool,
     examples_path: str,
 ) -> None:
     """Join a feature service's values to the spine's rows, each as of its own timestamp, and write one folder a part.
@@ -47,10 +48,12 @@ def retrieve_features(
         spine: The table of labelled rows.
         store: Feast's own settings; `offline_store` and `project` matter here.
         data_version: Names the state of the data that sources outside the tables read; empty: there are no such sources.
+        filter_by_created_timestamp: Whether rows created after a spine row's timestamp are unknown to it, where a source declares creation times.
         examples_path: The directory to write, whole or not at all.
 
     Raises:
-        ConfigurationError: The repository, the service or the settings are wrong, or a source lies outside the tables without `data_version`.
+        ConfigurationError: The repository, the service or the settings are wrong, a source lies outside the tables without `data_version`, or the
+            offline store cannot leave out what was created later.
         DataError: A table is missing or broken, has no `event_timestamp` with a zone, or a part has no row.
     """
     with open_tables(tables_path) as tables:
@@ -68,7 +71,8 @@ def retrieve_features(
         with tempfile.TemporaryDirectory() as scratch:
             stores = {"registry": f"{scratch}/registry.db", "online_store": {"type": "sqlite", "path": f"{scratch}/online.db"}}
             with room(examples_path, scratch):
-                opened = open_store({"project": "features"} | store | stores, Path(repository_path))
+                settings = with_created_filter({"project": "features"} | store | stores, filter_by_created_timestamp)
+                opened = open_store(settings, Path(repository_path))
                 opened.apply(repository.objects)
             with (
                 whole_directory(examples_path) as examples,
@@ -76,7 +80,8 @@ def retrieve_features(
                 room(examples_path, examples),
                 exit_refused(f"{repository_path}: a transformation of {wanted.name!r}"),
             ):
-                _write_parts(_join(opened, wanted, rows), examples, split="split" in columns)
+                joined = _join(opened, wanted, rows, repository.created(wanted) if filter_by_created_timestamp else [])
+                _write_parts(joined, examples, split="split" in columns)
 
 
 @contextmanager
@@ -90,15 +95,31 @@ def _named(tables: str, repository: str, service: str) -> Iterator[None]:
         raise ConfigurationError(f"{repository}: features of {service!r} cannot be retrieved: {error}") from error
 
 
-def _join(store: FeatureStore, service: FeatureService, rows: Path) -> pa.RecordBatchReader:
-    """Return the spine's rows in order, the features beside them; they stream where the offline store is our own."""
+def _join(store: FeatureStore, service: FeatureService, rows: Path, created: list[str]) -> pa.RecordBatchReader:
+    """Return the spine's rows in order, the features beside them; they stream where the offline store is our own.
+
+    Args:
+        store: The store, the definitions applied.
+        service: The features.
+        rows: The spine's file.
+        created: The views of which rows created later are unknown.
+    """
     if store.config.offline_store.type == AsofOfflineStoreConfig().type:
         path = glob.escape(str(rows)).replace("'", "''")
         selected = f"SELECT * FROM read_parquet('{path}')"  # noqa: S608 - a path, its quotes doubled
         return store.get_historical_features(entity_df=selected, features=service).reader()
     spine = pq.read_table(rows)
     frame = spine.append_column(_ROW, pa.array(range(spine.num_rows))).to_pandas()
-    joined = store.get_historical_features(entity_df=frame, features=service).to_arrow().sort_by(_ROW)
+    try:
+        job = store.get_historical_features(entity_df=frame, features=service, filter_by_created_timestamp=bool(created))
+    except NotImplementedError as error:
+        if not created:
+            raise
+        raise ConfigurationError(
+            f"feature view {created[0]!r} declares creation times, and the offline store {store.config.offline_store.type!r} cannot leave out what "
+            "was created after a row's time; use another, or set filter_by_created_timestamp to false, which lets late corrections leak"
+        ) from error
+    joined = job.to_arrow().sort_by(_ROW)
     if joined.num_rows != spine.num_rows:
         raise DataError(
             f"{rows}: of {spine.num_rows} rows the offline store {store.config.offline_store.type!r} returned {joined.num_rows}; use another"

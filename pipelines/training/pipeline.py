@@ -52,6 +52,7 @@ def training(settings: Any, deploy: Any) -> None:
         repository=repository.output,
         service=features.service,
         store=features.store,
+        filter_by_created_timestamp=features.filter_by_created_timestamp,
     ).after(valid)
 
     trained = train_model(

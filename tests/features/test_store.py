@@ -183,6 +183,7 @@ def loaded(define, tmp_path):
             repository_path=str(repository.path),
             store=settings,
             service="",
+            filter_by_created_timestamp=True,
             materialization_path=str(tmp_path / "materialization"),
         )
         return open_store(settings, repository.path), repository.service("stock")

@@ -1,12 +1,12 @@
 """Point-in-time join: for each entity row the feature row of its key that is newest at its timestamp.
 
 Each feature row becomes one integer: its key's number and, below it, its place in order of time. Sorted, these integers have a key's rows side by
-side, and a binary search finds the last one before an entity row's timestamp.
+side, and a binary search finds the last one before an entity row's timestamp. Times are compared in whole microseconds, finer ones rounded down.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ Integers = npt.NDArray[np.int64]
 _MEMORY = pa.system_memory_pool()
 _MICROSECONDS = {"s": 1_000_000, "ms": 1000, "us": 1}
 _EARLIEST = np.iinfo(np.int64).min
+#: The column of the one time as of which the newest rows are found.
+_END = "__end"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Holds every 64-bit integer, with and without a sign.
 _ANY_INTEGER = pa.decimal128(20, 0)
 
@@ -58,6 +61,25 @@ class EntityRows:
         self.encoded[key] = encoded.dictionary, _filled(encoded.indices, -1).astype(np.int64)
 
 
+class _Ties:
+    """The values of all of a view's features, by which one of several rows of the same key and times wins.
+
+    What is not asked for decides too: else a tie would go one way in one feature service and another way in the next, or online.
+    """
+
+    def __init__(self, values: pa.Table, rest: Callable[[], pa.Table] | None) -> None:
+        """Take the values that were read, and what reads the others: only where there is a tie."""
+        self._tables, self._rest = [values], rest
+
+    def columns(self, positions: Integers) -> list[pa.ChunkedArray | pa.Array]:
+        """Return these rows' values, in the order of the features' names, in a form that can be sorted."""
+        if self._rest:
+            self._tables.append(self._rest())
+            self._rest = None
+        columns = {name: table.column(name) for table in self._tables for name in table.column_names}
+        return [_comparable(columns[name].take(pa.array(positions))) for name in sorted(columns)]
+
+
 @dataclass(frozen=True)
 class _Rows:
     """Feature rows in order of their timestamps, and of `created` among equal ones."""
@@ -66,6 +88,9 @@ class _Rows:
     timestamps: Integers
     created: Integers | None
     values: pa.Table
+    ties: _Ties
+    #: The position of the first row among those that `ties` knows.
+    first: int = 0
 
     def between(self, earliest: int | None, latest: int) -> "_Rows":
         """Return the rows of a time range, both ends included, without copying them."""
@@ -73,7 +98,7 @@ class _Rows:
         end = int(np.searchsorted(self.timestamps, latest, side="right"))
         created = None if self.created is None else self.created[first:end]
         keys = [key.slice(first, end - first) for key in self.keys]
-        return _Rows(keys, self.timestamps[first:end], created, self.values.slice(first, end - first))
+        return _Rows(keys, self.timestamps[first:end], created, self.values.slice(first, end - first), self.ties, self.first + first)
 
 
 class ViewSource:
@@ -90,6 +115,7 @@ class ViewSource:
         created: str | None,
         ttl: timedelta,
         columns: dict[str, str],
+        deciding: Sequence[str],
         filter_created: bool,
     ) -> None:
         """Describe the join; nothing is read before `open`.
@@ -103,9 +129,10 @@ class ViewSource:
             created: The column of creation times in the source; None: there is none.
             ttl: How long a value counts, inclusive; zero: for ever.
             columns: Column in the source to name in the result.
-            filter_created: Whether rows created after an entity row's timestamp are unknown to it.
+            deciding: The columns in the source, whether in the result or not, that decide between rows of the same key and times.
+            filter_created: Whether rows created after an entity row's timestamp, or with a null there, are unknown to it.
         """
-        self.view, self.path, self.keys, self.columns = view, path, list(keys), columns
+        self.view, self.path, self.keys, self.columns, self._deciding = view, path, list(keys), columns, list(deciding)
         self._source_keys, self._timestamp, self._created = list(source_keys), timestamp, created
         self._ttl = int(ttl / timedelta(microseconds=1))
         self._filter_created = filter_created and created is not None
@@ -159,17 +186,46 @@ class ViewSource:
         """
         if entities.range is None:
             return [pa.nulls(len(entities.timestamps), each.type) for each in self.fields]
-        earliest, latest = entities.range[0] - self._ttl if self._ttl else None, entities.range[1]
-        try:
-            rows = self._rows(earliest, latest).between(earliest, latest)
-        except (pa.ArrowException, OSError) as error:
-            raise self._error(error) from error
-        matched = _match(rows, entities, self.keys, filter_created=self._filter_created)
+        rows, matched = self._matched(entities, entities.range[0] - self._ttl if self._ttl else None, entities.range[1])
         if self._ttl and len(rows.timestamps):
             # Where nothing matched (-1) this compares with the last row, and the result is -1 either way.
             matched[rows.timestamps[matched] < entities.timestamps - self._ttl] = -1
         indices = pa.array(matched, mask=matched < 0)
         return [pc.take(rows.values.column(stored), indices, memory_pool=_MEMORY) for stored in self.columns]
+
+    def latest(self, start: datetime, end: datetime) -> pa.Table:
+        """Return for each key the row that a join at `end` gives it: its key's columns, by their names in the source, and those of `fields`.
+
+        Args:
+            start: Older rows do not count.
+            end: With a zone, as `start`. Newer rows do not count, nor such as were created later where these are unknown.
+
+        Raises:
+            DataError: A file is damaged.
+        """
+        earliest, latest = ((time - _EPOCH) // timedelta(microseconds=1) for time in (start, end))
+        try:
+            stored = self._dataset.to_table(columns=self._source_keys, filter=self._within(earliest, latest), memory_pool=_MEMORY)
+        except (pa.ArrowException, OSError) as error:
+            raise self._error(error) from error
+        keys = pa.table({name: stored.column(name).cast(_value_type(stored.schema.field(name).type)) for name in self._source_keys})
+        keys = keys.group_by(self._source_keys, use_threads=False).aggregate([]).drop_null() if self._source_keys else keys
+        count = keys.num_rows if self._source_keys else 1
+        entities = EntityRows(pa.table({**dict(zip(self.keys, keys.columns, strict=True)), _END: pa.repeat(pa.scalar(latest), count)}), _END)
+        for key in self.keys:
+            entities.encode(key)
+        rows, matched = self._matched(entities, earliest, latest)
+        found, positions = pa.array(np.flatnonzero(matched >= 0)), pa.array(matched[matched >= 0])
+        columns = {name: keys.column(name).take(found) for name in self._source_keys}
+        return pa.table(columns | {name: rows.values.column(stored).take(positions) for stored, name in self.columns.items()})
+
+    def _matched(self, entities: EntityRows, earliest: int | None, latest: int) -> tuple[_Rows, Integers]:
+        """Return the rows of a time range, both ends included, and for each entity row the position of its own among them, -1 for none."""
+        try:
+            rows = self._rows(earliest, latest).between(earliest, latest)
+            return rows, _match(rows, entities, self.keys, filter_created=self._filter_created)
+        except (pa.ArrowException, OSError) as error:
+            raise self._error(error) from error
 
     def _rows(self, earliest: int | None, latest: int) -> _Rows:
         """Return the rows of the row groups that may have some of the time range; where these are the ones of the last call, as they were then."""
@@ -213,7 +269,13 @@ class ViewSource:
         values = table.select(list(self.columns))
         for place, (stored, each) in enumerate(zip(self.columns, self.fields, strict=True)):
             values = values.set_column(place, stored, _contiguous(values.column(stored).cast(each.type)))
-        return _Rows(keys, timestamps, created, values)
+        others = [name for name in self._deciding if name not in self.columns and name in self._dataset.schema.names]
+
+        def rest() -> pa.Table:
+            found = source.to_table(columns=others, memory_pool=_MEMORY)
+            return found if order is None else found.take(pa.array(order))
+
+        return _Rows(keys, timestamps, created, values, _Ties(values, rest if others else None))
 
     def _error(self, reason: object) -> DataError:
         return DataError(f"feature view {self.view!r}: features cannot be joined from {self.path}: {reason}")
@@ -234,9 +296,8 @@ def _match(rows: _Rows, entities: EntityRows, keys: Sequence[str], *, filter_cre
     codes |= np.arange(len(codes))
     codes.sort()
     packed = _without_lost_ties(rows, codes[np.searchsorted(codes, 0) :], bits)
-    if not filter_created:
+    if not filter_created or rows.created is None or not (rows.created > rows.timestamps).any():
         return _last_before(packed, bits, rows.timestamps, wanted, entities)
-    assert rows.created is not None
     # A row is known from the later of its two times on; of the known ones the newest wins: of a key's rows so far, the one furthest in order.
     code, position = packed >> bits, packed & ((1 << bits) - 1)
     known = np.maximum(rows.timestamps, rows.created)[position]
@@ -313,8 +374,8 @@ def _positions(column: pa.ChunkedArray, values: pa.Array) -> Integers:
 def _without_lost_ties(rows: _Rows, packed: Integers, bits: int) -> Integers:
     """Leave out the rows that lose against another one of the same key, timestamp and `created`.
 
-    The row with the greatest values wins, compared in the order of their columns' names, a missing one being the least, so that the order in the
-    file does not matter.
+    The row with the greatest values wins, compared in the order of their columns' names (all of the view's features, asked for or not), a missing one
+    being the least, so that the order in the file does not matter.
     """
     position = packed & ((1 << bits) - 1)
     ordered = rows.timestamps[position]
@@ -329,9 +390,8 @@ def _without_lost_ties(rows: _Rows, packed: Integers, bits: int) -> Integers:
     starts = np.concatenate([[True], ~same])
     tied = np.flatnonzero(~starts | np.append(~starts[1:], False))
     group = np.cumsum(starts[tied])
-    names = sorted(rows.values.column_names)
-    values = {f"value{number}": _comparable(rows.values.column(name).take(position[tied])) for number, name in enumerate(names)}
-    table = pa.table({"group": group} | values)
+    values = rows.ties.columns(position[tied] + rows.first)
+    table = pa.table({"group": group} | {f"value{number}": each for number, each in enumerate(values)})
     order = pc.sort_indices(table, sort_keys=[(name, "descending") for name in table.column_names]).to_numpy()  # nulls come last
     repeated = group[order][1:] == group[order][:-1]
     lost = tied[order][1:][repeated]
@@ -341,7 +401,7 @@ def _without_lost_ties(rows: _Rows, packed: Integers, bits: int) -> Integers:
 def _comparable(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
     """Return a column that can be sorted: lists and objects as text."""
     if not pa.types.is_nested(column.type):
-        return column
+        return column.cast(_value_type(column.type))
     return pa.array([None if value is None else repr(value) for value in column.to_pylist()], pa.string())
 
 

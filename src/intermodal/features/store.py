@@ -28,7 +28,7 @@ from intermodal.runtime.tree import check_staged
 from intermodal.runtime.user_code import load_module
 
 _WHOLE = "intermodal.features.registry.WholeFileRegistryStore"
-_DEFAULTS = {
+_DEFAULTS: dict[str, Any] = {
     "provider": "local",
     "offline_store": {"type": "intermodal.features.asof.AsofOfflineStore"},
     "entity_key_serialization_version": 3,
@@ -96,6 +96,27 @@ class FeatureRepository:
         if name not in services:
             raise ConfigurationError(f"{self.path}: there is no feature service {name!r}; {nearest(name, services)}")
         return services[name]
+
+    def created(self, service: FeatureService) -> list[str]:
+        """Return the names of a service's views whose source declares a column of creation times."""
+        names = {projection.name for projection in service.feature_view_projections}
+        sources = {view.name: getattr(view, "batch_source", None) for view in self.views if view.name in names}
+        return [name for name, source in sources.items() if source and source.created_timestamp_column]
+
+
+def with_created_filter(settings: dict[str, Any], filter_by_created_timestamp: bool) -> dict[str, Any]:
+    """Return settings in which our offline store leaves out what was created later, or not.
+
+    Another offline store has no such setting: Feast passes it an argument in a retrieval, and nothing in a materialisation.
+
+    Args:
+        settings: As in feature_store.yaml.
+        filter_by_created_timestamp: Whether it does.
+    """
+    offline = settings.get("offline_store", _DEFAULTS["offline_store"])
+    if not isinstance(offline, dict) or offline.get("type") != _DEFAULTS["offline_store"]["type"]:
+        return settings
+    return settings | {"offline_store": offline | {"filter_by_created_timestamp": filter_by_created_timestamp}}
 
 
 def open_store(settings: dict[str, Any], repository: Path) -> FeatureStore:

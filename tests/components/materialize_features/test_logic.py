@@ -44,9 +44,15 @@ def write(path, feature, rows):
     pq.write_table(pa.table({"shop": pa.array(shops, pa.string()), "event_timestamp": moments, feature: pa.array(numbers, pa.int64())}), path)
 
 
-def call(tables, repository, settings, output, *, service="stock", uri=""):
+def call(tables, repository, settings, output, *, service="stock", uri="", known=True):
     materialize_features(
-        tables_path=str(tables), tables_uri=uri, repository_path=str(repository), store=settings, service=service, materialization_path=str(output)
+        tables_path=str(tables),
+        tables_uri=uri,
+        repository_path=str(repository),
+        store=settings,
+        service=service,
+        filter_by_created_timestamp=known,
+        materialization_path=str(output),
     )
 
 

@@ -43,7 +43,7 @@ SPINE = pa.table(
 
 def call(folder, output, **given):
     """Call the logic with what the contract has as defaults where nothing is given."""
-    defaults = {"service": "", "spine": "examples", "store": {}, "data_version": ""}
+    defaults = {"service": "", "spine": "examples", "store": {}, "data_version": "", "filter_by_created_timestamp": True}
     paths = {"tables_path": str(folder / "tables"), "repository_path": str(folder / "repository"), "examples_path": str(output)}
     retrieve_features(**defaults | given, **paths)
 
