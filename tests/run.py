@@ -24,6 +24,7 @@ EXTRA = {
     "data": ["tests/feature_repo", "tests/features", "tests/runtime/datasets"],
     "serve": ["tests/serving"],
     "track": ["tests/drawing"],
+    "train": ["tests/training"],
     "validate": ["tests/runtime/datasets"],  # its PyArrow is much older
 }
 

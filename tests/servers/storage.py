@@ -2,15 +2,17 @@
 
 import os
 import signal
+import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from intermodal.execution.environments import environment
+from intermodal.execution.environments import environment, environment_folder
 from tests.ports import free_port
 
 
@@ -32,7 +34,9 @@ def gcs_server(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def _running(command: list[str], log: Path, port: int, path: str) -> Iterator[None]:
-    program = environment("servers").parent / command[0]
+    program = environment_folder("servers") / "bin" / command[0]
+    if not program.exists():  # in an image's environment there is no uv to make it: tests/run.py does
+        environment("servers")
     variables = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "PYTHON"))}
     with log.open("w") as file:
         server = subprocess.Popen([str(program), *command[1:]], stdout=file, stderr=file, env=variables, start_new_session=True)
@@ -54,3 +58,32 @@ def _running(command: list[str], log: Path, port: int, path: str) -> Iterator[No
         except subprocess.TimeoutExpired:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait(10)
+
+
+@contextmanager
+def slow_uploads(url: str, seconds: float) -> Iterator[str]:
+    """Yield the URL of a way to a server on which every upload starts so many seconds late."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def carry(source: socket.socket, destination: socket.socket, late: float) -> None:
+        with suppress(OSError):
+            while content := source.recv(65_536):
+                if content.startswith((b"PUT ", b"POST ")):
+                    time.sleep(late)
+                destination.sendall(content)
+            destination.shutdown(socket.SHUT_WR)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                server = socket.create_connection((host, int(port)))
+                threading.Thread(target=carry, args=(client, server, seconds), daemon=True).start()
+                threading.Thread(target=carry, args=(server, client, 0), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.close()
