@@ -28,7 +28,7 @@ def evaluate_model(
             columns but the label, in the table's order. An output whose name has `logit` in it, or a linear last layer of a Keras file, is a logit.
         examples: A Parquet or CSV file, a directory of them, or a directory with one directory for each split. Data without splits is cut as
             `train_model` cuts it, so that no row was trained on.
-            Rows that the model or the champion was trained on, as far as they tell, are left out.
+            Rows that the model, the champion or the reference was trained on, as far as they tell, are left out.
         label: The label's column, 0 or 1.
         evaluation: A directory: `evaluation.json` (numbers with 95% intervals of challenger and champion: AUC, PR-AUC, log loss, Brier,
             accuracy, expected calibration error; calibration, threshold table, ROC, slices) and `smoke.json` (raw rows and the probabilities they
@@ -41,7 +41,7 @@ def evaluate_model(
         part: The split to score; empty: all rows, for a model that was trained on others.
         block: The column whose values group rows that depend on each other: intervals come from how the numbers change without each block. A
             timestamp or date groups by day, UTC, and the days' order counts. Empty: rows are independent. With fewer than 10 blocks there are no
-            intervals.
+            intervals, nor where no block changes a number.
         slices: Columns by whose values the numbers are also given; `city*device` is each pair of values of two columns.
         seed: Of the draw by which more than 1,000 blocks without an order are put together.
     """

@@ -54,7 +54,7 @@ def evaluate_model(
 ) -> Evaluated:
     """Measure a model and the champion on a part. See the component's contract.
 
-    A champion that cannot score these rows (a column it takes is gone) is named in `champion_error`, and is not compared.
+    A champion that cannot score these rows (a column it takes is gone) is named in `champion_error`, and is not compared; a reference likewise.
 
     Raises:
         ConfigurationError: An argument is wrong.
@@ -70,28 +70,21 @@ def evaluate_model(
         raise DataError(f"{rows}: no column {', '.join(absent)}; there are {', '.join(table.column_names)}")
     champion_model, version = _champion(Path(champion_path) if champion_path else None)
     reference_model, reference_version = _reference(Path(champion_path) if champion_model and champion_path else None)
-    table, left_out, trouble = _unseen(table, Path(model_path), champion_model, rows)
+    table, left_out, errors = _unseen(table, Path(model_path), {"champion": champion_model, "reference": reference_model}, rows)
     truth = binary_labels(table, label, part or "all").astype(np.float64)
     named, ordered = _blocks(table, block, rows)
     blocks = group_blocks(named, ordered=ordered, seed=int(seed))
     groups = {name: _groups(table, parts) for name, parts in crossed.items()}
     scorer = Scorer(Path(model_path), table, label)
     challenger = scorer.score(table)
-    champion: Floats | None = None
-    if champion_model and not trouble:
-        try:
-            champion = score_rows(champion_model, table, label)
-        except DataError as error:
-            trouble = str(error)
-
-    reference: Floats | None = None
-    if champion is not None and reference_model:
-        try:
-            reference = score_rows(reference_model, table, label)
-        except DataError as error:
-            sys.stdout.write(f"the reference, version {reference_version}, cannot score these rows and is not compared: {error}\n")
-            reference_version = None
-
+    scores: dict[str, Floats] = {}
+    for name, model in (("champion", champion_model), ("reference", reference_model)):
+        if model and name not in errors:
+            try:
+                scores[name] = score_rows(model, table, label)
+            except DataError as error:
+                errors[name] = str(error)
+    champion = scores.get("champion")
     first, own = measure(truth, challenger, blocks, groups)
     second, difference = None, None
     if champion is not None:
@@ -111,13 +104,11 @@ def evaluate_model(
         "difference": difference,
         "champion_version": version,
         "reference_version": reference_version,
-        "champion_error": trouble,
+        "champion_error": errors.get("champion"),
+        "reference_error": errors.get("reference"),
     }
-    scores = {
-        name: pa.nulls(len(truth), pa.float64()) if each is None else pa.array(each, pa.float64())
-        for name, each in (("champion", champion), ("reference", reference))
-    }
-    predictions = pa.table({"label": truth.astype(np.int8), "block": named.astype(str), **groups, "challenger": challenger, **scores})
+    others = {name: pa.array(scores[name]) if name in scores else pa.nulls(len(truth), pa.float64()) for name in ("champion", "reference")}
+    predictions = pa.table({"label": truth.astype(np.int8), "block": named.astype(str), **groups, "challenger": challenger, **others})
     with whole_directory(predictions_path) as folder, whole_directory(evaluation_path) as written:
         pq.write_table(predictions, folder / "predictions.parquet")
         write_json(written / "evaluation.json", evaluation)
@@ -153,33 +144,46 @@ def _reference(champion: Path | None) -> tuple[Path | None, str | None]:
     return champion / "reference", str(read_json(champion / "champion.json").get("reference_version"))
 
 
-def _unseen(table: pa.Table, model: Path, champion: Path | None, rows: str) -> tuple[pa.Table, dict[str, int | None], str | None]:
+def _unseen(table: pa.Table, model: Path, others: dict[str, Path | None], rows: str) -> tuple[pa.Table, dict[str, int | None], dict[str, str]]:
     """Leave out the rows that a model was trained on, on which it looks better than it is.
 
+    Args:
+        table: Of the rows.
+        model: That is measured.
+        others: By name, what it is compared with.
+        rows: What the rows are called.
+
     Returns:
-        The other rows; how many each model was trained on (None: it does not tell); why the champion cannot be compared, if it was trained on all.
+        The other rows; how many each model was trained on (None: it does not tell); why one cannot be compared.
 
     Raises:
         DataError: The model that is measured was trained on all rows.
     """
     own = rows_trained_on(model, table)
-    others = rows_trained_on(champion, table) if champion else None
-    counts = {name: None if each is None else int(each.sum()) for name, each in (("challenger", own), ("champion", others))}
+    counts = {"challenger": None if own is None else int(own.sum())}
     seen = np.zeros(table.num_rows, bool) if own is None else own
     if table.num_rows and seen.all():
         raise DataError(
             f"{rows}: the model was trained on every one of its {len(seen)} rows, so they cannot measure it; give rows that were held out"
         )
-    trouble = None
-    if others is not None and (seen | others).all() and table.num_rows:
-        trouble = f"it was trained on every row of {rows} that the model was not, so nothing is left to compare on; evaluate on newer rows"
-    elif others is not None:
-        seen = seen | others
+    errors: dict[str, str] = {}
+    for name, other in others.items():
+        if other is None and name != "champion":
+            continue
+        known = rows_trained_on(other, table) if other else None
+        counts[name] = None if known is None else int(known.sum())
+        if known is None:
+            continue
+        if table.num_rows and (seen | known).all():
+            others_were_not = f"it was trained on every row of {rows} that the other models were not"
+            errors[name] = f"{others_were_not}, so nothing is left to compare on; evaluate on newer rows"
+        else:
+            seen = seen | known
     if seen.any():
         told = " and ".join(f"{count} by the {name}" for name, count in counts.items() if count)
         sys.stdout.write(f"{int(seen.sum())} of {len(seen)} rows of {rows} are left out: a model was trained on them ({told})\n")
         table = table.filter(pa.array(~seen))
-    return table, counts, trouble
+    return table, counts, errors
 
 
 def _groups(table: pa.Table, columns: list[str]) -> NDArray[np.object_]:

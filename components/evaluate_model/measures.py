@@ -21,7 +21,7 @@ def measure(label: Floats, score: Floats, blocks: Blocks, slices: dict[str, NDAr
     roc = [[0.0, 0.0, 1.0]] + [[false[i] / negatives, true[i] / positives, thresholds[i]] for i in kept]
     pr = [[true[i] / positives, true[i] / (true[i] + false[i]), thresholds[i]] for i in kept]
     numbers = {
-        "metrics": {name: bounded(name, interval(values, blocks)) for name, values in jackknifed.items()},
+        "metrics": {name: measured(name, values, blocks) for name, values in jackknifed.items()},
         "roc": [[float(value) for value in point] for point in roc],
         "pr": [[float(value) for value in point] for point in pr],
         "calibration": _calibration(label, score, blocks),
@@ -56,7 +56,15 @@ def confusion(label: Floats, score: Floats, threshold: float) -> dict[str, Any]:
     }
 
 
-def bounded(metric: str, numbers: dict[str, float | None]) -> dict[str, float | None]:
+def measured(metric: str, values: Floats, blocks: Blocks) -> dict[str, float | None]:
+    """Return a metric's value with its 95 % interval; without one where no block changes it (an AUC of 1, equal predictions): nothing shows chance."""
+    numbers = interval(values, blocks)
+    if numbers["low"] == numbers["high"]:
+        numbers |= {"low": None, "high": None}
+    return _bounded(metric, numbers)
+
+
+def _bounded(metric: str, numbers: dict[str, float | None]) -> dict[str, float | None]:
     """Return an interval cut where the metric ends: at 0 and, but for log loss, at 1."""
     highest = np.inf if metric == "log_loss" else 1.0
     return {name: None if each is None else float(np.clip(each, 0.0, highest)) for name, each in numbers.items()}
@@ -73,7 +81,7 @@ def _calibration(label: Floats, score: Floats, blocks: Blocks) -> list[dict[str,
             counts, positives = (np.bincount(within.codes, of, within.count) for of in (None, label[rows]))
             with np.errstate(invalid="ignore", divide="ignore"):
                 shares = np.append(positives.sum(), positives.sum() - positives) / np.append(counts.sum(), counts.sum() - counts)
-            observed = bounded("observed", interval(shares, within))
+            observed = _bounded("observed", interval(shares, within))
             if observed["low"] == observed["high"] is not None:  # one class alone: the blocks do not differ, and say nothing about chance
                 observed |= _wilson(float(shares[0]), int(rows.sum()))
             cell = {"predicted": float(score[rows].mean()), "observed": observed["value"], "low": observed["low"], "high": observed["high"]}
@@ -99,6 +107,6 @@ def _slices(label: Floats, score: Floats, blocks: Blocks, column: str, values: N
         jackknifed = jackknifed_metrics(label[rows], score[rows], within, bins=512)
         found.append(
             {"column": column, "value": str(name), "rows": int(rows.sum()), "positives": int(label[rows].sum()), "blocks": within.count}
-            | {metric: bounded(metric, interval(jackknifed[metric], within)) for metric in ("auc", "log_loss")}
+            | {metric: measured(metric, jackknifed[metric], within) for metric in ("auc", "log_loss")}
         )
     return found

@@ -2,7 +2,7 @@
 
 The model passes when it is shown to be no worse than the champion by more than the margin: when the upper confidence limit of how much worse it is
 lies within the margin (a non-inferiority test; Wellek, Testing Statistical Hypotheses of Equivalence and Noninferiority, 2010). Less data makes it
-harder to pass. Several metrics need no correction, as the model must pass in each.
+harder to pass. Several metrics need no correction, as the model must pass in each (an intersection-union test: Berger, Technometrics 24, 1982).
 
 The champion changes, so many models that each lose a little could lose much. Therefore the model is compared in the same way with a reference that
 stays: the last version that was shown to be better than the one before it.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from intermodal.components.gate_model.outcome import BLOCKED, PASSED, TITLES, TOO_LITTLE_DATA, Outcome, percent
 from intermodal.components.gate_model.scored_rows import ScoredRows
-from intermodal.evaluation.intervals import Estimate
+from intermodal.evaluation.intervals import Estimate, blocks_needed, estimate
 
 
 @dataclass(frozen=True)
@@ -29,24 +29,22 @@ class Comparison:
     supersedes: bool
 
 
-def compare(rows: ScoredRows, champion: str, reference: str | None, margins: dict[str, float], confidence: float, minimum_blocks: int) -> Comparison:
+def compare(rows: ScoredRows, versions: dict[str, str], margins: dict[str, float], confidence: float, minimum_blocks: int) -> Comparison:
     """Judge the model against the champion, and the reference where that is another model, metric by metric.
 
     Args:
         rows: Scored by all of them.
-        champion: Its version.
-        reference: Its version.
-        margins: Metric to how much worse than the champion the model may be, in the metric's units.
+        versions: Of `champion` and `reference`, those that the rows have scores of; at least one.
+        margins: Metric to how much worse than either the model may be, in the metric's units.
         confidence: Of each test.
         minimum_blocks: With fewer blocks nothing is shown.
     """
     outcomes: list[Outcome] = []
     found: dict[str, Estimate] = {}
-    for kind, version, other in (("champion", champion, rows.champion), ("reference", reference, rows.reference)):
-        if other is not None:
-            found = rows.worsening(list(margins), other)
-            whom = f"{kind} {version}"
-            outcomes += [_judged(kind, each, found[each], margins[each], rows.blocks.count, whom, confidence, minimum_blocks) for each in margins]
+    for kind, version in sorted(versions.items()):
+        found = {metric: estimate(values, rows.blocks) for metric, values in rows.worsening(list(margins), kind).items()}
+        whom = f"{kind} {version}"
+        outcomes += [_judged(kind, each, found[each], margins[each], rows, whom, confidence, minimum_blocks) for each in margins]
     limits = [each.above(confidence) for each in found.values()]  # against the reference: the last, or the champion where that is it
     return Comparison(outcomes, all(limit is not None and limit < 0 for limit in limits))
 
@@ -59,7 +57,8 @@ def level(confidence: float, use: int) -> float:
     return 1 - (1 - confidence) * 6 / (math.pi * use) ** 2
 
 
-def _judged(kind: str, metric: str, worse: Estimate, margin: float, blocks: int, other: str, confidence: float, minimum_blocks: int) -> Outcome:
+def _judged(kind: str, metric: str, worse: Estimate, margin: float, rows: ScoredRows, other: str, confidence: float, minimum_blocks: int) -> Outcome:
+    blocks = rows.blocks.count
     name, title = f"{kind} {metric}", TITLES[metric]
     value, least, most = worse.value, worse.below(confidence), worse.above(confidence)
     if value is None:
@@ -78,8 +77,7 @@ def _judged(kind: str, metric: str, worse: Estimate, margin: float, blocks: int,
         return Outcome(name, BLOCKED, text, value, margin, least, most)
     text = f"{sure} it may be {most:.4f} worse, and the margin is {margin:g}; these {blocks} blocks show no difference below {most - value:.4f}"
     if value < margin:
-        # The interval's half width falls with the square root of the number of blocks.
-        needed = math.ceil(blocks * ((most - value) / (margin - value)) ** 2)
+        needed = blocks_needed(worse, rows.blocks, margin - value, confidence)
         text += f": if it stays so, about {needed} blocks would do"
     return Outcome(name, TOO_LITTLE_DATA, text, value, margin, least, most)
 

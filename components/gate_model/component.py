@@ -40,18 +40,19 @@ def gate_model(
         maximum: Metric to the most it may be.
         margin: Metric to how much worse than the champion, and than the reference (see `promote_model`), the model may be, in units of the metric.
             It passes when the paired difference on the same rows shows that it is worse by no more. Empty: it is not compared.
-        confidence: Between 0.5 and 1: of all models that the same rows judge and that are worse by the margin, any passes in 1 - confidence of the
-            cases. And that no slice blocks a model that is worse in none.
+        confidence: Between 0.5 and 1, of one-sided tests. Of all models that the same rows judge and that are worse by the margin, any passes in at
+            most 1 - confidence of the cases. And of the models that are worse in no slice, slices block at most 1 - confidence.
         judged: By window the models that were judged on it before, as `find_champion` finds them. The more of them were judged on any of these rows,
             the surer a comparison must be. Windows with a day in common have rows in common.
         minimum_blocks: With fewer blocks of rows (see `evaluate_model`) nothing is shown, at least 10.
-        slice_margin: Metric to how much worse than the champion the model may be in a slice before it is blocked, if that is beyond chance.
+        slice_margin: Metric to how much worse than the champion, and than the reference, the model may be in a slice before it is blocked, if that
+            is beyond chance.
         slice_minimum: Metric to the least it may be in any slice; it blocks where it is less beyond chance.
         slice_maximum: Metric to the most it may be in any slice, likewise.
         slice_minimum_rows: Slices with fewer rows are not judged.
         require_approval: Whether a person must approve the model: the decision says by which hash.
         approved: SHA-256 of the models that a person approved, each at least its first 12 digits.
-        incomparable: What a champion that cannot score the rows means: `block` or `pass`.
+        incomparable: What a champion or a reference that cannot score the rows means: `block` or `pass`.
         seed: Of the draw by which more than 1,000 blocks without an order are put together.
 
     Returns:

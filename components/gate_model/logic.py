@@ -73,27 +73,31 @@ def gate_model(
     models = evaluation.get("models") if isinstance(evaluation, dict) else None
     if not isinstance(models, dict) or "metrics" not in models.get("challenger", {}):
         raise DataError(f"{files[0]}: not what evaluate_model writes; give its output `evaluation`")
-    version, error = evaluation.get("champion_version"), evaluation.get("champion_error")
+    versions = {name: evaluation.get(f"{name}_version") for name in ("champion", "reference")}
+    errors = {name: str(error) for name in versions if (error := evaluation.get(f"{name}_error"))}
     outcomes = _bounds(models["challenger"]["metrics"], minimum, maximum)
-    uncompared = _uncompared(predictions_path, models.get("champion"), error)
+    uncompared = _uncompared(predictions_path, models.get("champion"), errors.get("champion"))
     if predictions_path:
         files.append(Path(predictions_path) / PREDICTIONS)
-    compared = uncompared is None
     window, model = str(evaluation.get("window") or ""), str(evaluation.get("model_sha256") or "")
     use = 1 + len({each for other, models in judged.items() if window and share_rows(window, other) for each in models if not model.startswith(each)})
     supersedes = True  # without a comparison there is nothing that it could be worse than
     if predictions_path:
         rows = ScoredRows.of(_read(files[1]), ordered=bool(evaluation.get("ordered")), seed=int(seed))
-        if compared:
-            found = compare(rows, str(version), evaluation.get("reference_version"), margin, level(confidence, use), int(minimum_blocks))
+        if models.get("champion") and "champion" not in rows.others:
+            raise DataError(f"{files[1]}: no probabilities of the champion, which the evaluation has; give both outputs of one evaluate_model")
+        if rows.others:
+            compared = {name: str(versions[name]) for name in rows.others}
+            found = compare(rows, compared, margin, level(confidence, use), int(minimum_blocks))
             outcomes += found.outcomes
             supersedes = found.supersedes
-        limits = SliceLimits(slice_margin if compared else {}, slice_minimum, slice_maximum)
+        limits = SliceLimits(slice_margin if rows.others else {}, slice_minimum, slice_maximum)
         outcomes += judge_slices(rows, limits, confidence, int(slice_minimum_rows), int(minimum_blocks))
     elif slice_minimum or slice_maximum:
         raise DataError("slice_minimum and slice_maximum bound slices, and there are no predictions; give evaluate_model's output `predictions`")
-    if error:
-        outcomes.append(_incomparable(str(error), incomparable))
+    outcomes += [_incomparable(name, str(versions[name]), error, incomparable) for name, error in errors.items()]
+    if "reference" in errors:
+        supersedes = incomparable == "pass"
     if require_approval:
         outcomes.append(_approval(model, approved))
     verdict = next((each for each in (BLOCKED, TOO_LITTLE_DATA) if any(outcome.verdict == each for outcome in outcomes)), PASSED)
@@ -103,8 +107,7 @@ def gate_model(
         "rules": [each.to_dict() for each in outcomes],
         "reasons": reasons or [uncompared or "there is no rule"],
         "uncompared": uncompared,
-        "champion_version": version,
-        "reference_version": evaluation.get("reference_version"),
+        **{f"{name}_version": version for name, version in versions.items()},
         "supersedes_reference": supersedes,
         "window": {"name": window, "use": use, "confidence": level(confidence, use)},
         "arguments": arguments | {"seed": int(seed)},
@@ -177,7 +180,10 @@ def _approval(model: str, approved: list[str]) -> Outcome:
     return Outcome("approval", PASSED if passed else BLOCKED, text)
 
 
-def _incomparable(error: str, incomparable: str) -> Outcome:
+def _incomparable(name: str, version: str, error: str, incomparable: str) -> Outcome:
     passed = incomparable == "pass"
-    remedy = "`incomparable` lets that pass" if passed else "set `incomparable` to pass to replace it"
-    return Outcome("champion comparable", PASSED if passed else BLOCKED, f"the champion cannot score these rows: {error}; {remedy}")
+    replaced = "set `incomparable` to pass to replace it"
+    if name == "reference":
+        replaced += f", or give MLflow's alias `reference` to another version than {version}"
+    remedy = "`incomparable` lets that pass" if passed else replaced
+    return Outcome(f"{name} comparable", PASSED if passed else BLOCKED, f"the {name} cannot score these rows: {error}; {remedy}")

@@ -1,4 +1,4 @@
-"""Rows with the probabilities that both models gave them."""
+"""Rows with the probabilities that the models gave them."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,10 +8,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from intermodal.evaluation.intervals import BINS, Blocks, Estimate, Floats, estimate, group_blocks, jackknifed_metrics
+from intermodal.evaluation.intervals import BINS, Blocks, Floats, group_blocks, jackknifed_metrics
 from intermodal.evaluation.metrics import RISING
+from intermodal.runtime.errors import DataError
 
-_OWN = ("label", "block", "challenger", "champion", "reference")
+_OTHERS = ("champion", "reference")
+_OWN = ("label", "block", "challenger", *_OTHERS)
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,7 @@ class ScoredRows:
     Attributes:
         label: 0 or 1, shape (rows,).
         challenger: Probabilities of the model that is judged, shape (rows,).
-        champion: Probabilities of the champion, shape (rows,).
-        reference: Probabilities of the reference, likewise; None without one.
+        others: Probabilities of the `champion` and of the `reference`, likewise, those that there are.
         blocks: Which rows depend on each other.
         slices: The slice of each row, by column.
         bins: Of ranks, see `jackknifed_metrics`. Default: 4096.
@@ -30,35 +31,53 @@ class ScoredRows:
 
     label: Floats
     challenger: Floats
-    champion: Floats
-    reference: Floats | None
+    others: dict[str, Floats]
     blocks: Blocks
     slices: dict[str, NDArray[Any]]
     bins: int = BINS
 
     @classmethod
     def of(cls, predictions: pa.Table, *, ordered: bool, seed: int) -> "ScoredRows":
-        """Read the predictions' table; `ordered` tells whether the order of its blocks is that of time."""
-        label, challenger, champion = (predictions.column(name).to_numpy().astype(np.float64) for name in ("label", "challenger", "champion"))
+        """Read the predictions' table; `ordered` tells whether the order of its blocks is that of time.
+
+        Raises:
+            DataError: There are no rows, a column is missing, a label is not 0 or 1, or a probability is none.
+        """
+        absent = [name for name in _OWN[:3] if name not in predictions.column_names]
+        if absent or not predictions.num_rows or predictions.column("block").null_count:
+            what = f"no column {', '.join(absent)}" if absent else "rows without a block" if predictions.num_rows else "no rows"
+            raise DataError(f"the predictions have {what}; give evaluate_model's output `predictions`")
         blocks = group_blocks(np.asarray(predictions.column("block").to_pylist()), ordered=ordered, seed=seed)
         names = [name for name in predictions.column_names if name not in _OWN]
         slices = {name: np.asarray(predictions.column(name).to_pylist(), dtype=object) for name in names}
-        column = predictions.column("reference") if "reference" in predictions.column_names else None
-        reference = column.to_numpy().astype(np.float64) if column is not None and not column.null_count else None
-        return cls(label, challenger, champion, reference, blocks, slices)
+        scored = [name for name in _OTHERS if name in predictions.column_names and predictions.column(name).null_count < predictions.num_rows]
+        label = _numbers(predictions, "label", "not 0 or 1")
+        return cls(label, _numbers(predictions, "challenger"), {name: _numbers(predictions, name) for name in scored}, blocks, slices)
 
     def part(self, rows: NDArray[np.bool_], bins: int) -> "ScoredRows":
-        """Return some of the rows, without reference and slices."""
-        return ScoredRows(self.label[rows], self.challenger[rows], self.champion[rows], None, self.blocks.of(rows), {}, bins)
+        """Return some of the rows, without slices."""
+        others = {name: scores[rows] for name, scores in self.others.items()}
+        return ScoredRows(self.label[rows], self.challenger[rows], others, self.blocks.of(rows), {}, bins)
 
     @cached_property
     def metrics(self) -> dict[str, Floats]:
         """The challenger's metrics, see `jackknifed_metrics`; each comparison takes them."""
         return jackknifed_metrics(self.label, self.challenger, self.blocks, self.bins)
 
-    def worsening(self, metrics: list[str], other: Floats | None = None) -> dict[str, Estimate]:
-        """Return by how much the challenger is worse in some metrics than the champion, or than other probabilities of the same rows."""
+    def worsening(self, metrics: list[str], other: str) -> dict[str, Floats]:
+        """Return by how much the challenger is worse in some metrics than another, `champion` or `reference`, on the same rows.
+
+        Values are those of all rows and without each block, see `jackknifed_metrics`.
+        """
         if not metrics:
             return {}
-        new, old = self.metrics, jackknifed_metrics(self.label, self.champion if other is None else other, self.blocks, self.bins)
-        return {name: estimate((old[name] - new[name]) if name in RISING else (new[name] - old[name]), self.blocks) for name in metrics}
+        new, old = self.metrics, jackknifed_metrics(self.label, self.others[other], self.blocks, self.bins)
+        return {name: (old[name] - new[name]) if name in RISING else (new[name] - old[name]) for name in metrics}
+
+
+def _numbers(predictions: pa.Table, name: str, wrong: str = "no probability") -> Floats:
+    found: Floats = predictions.column(name).to_numpy().astype(np.float64)
+    right = (found >= 0) & (found <= 1) if name != "label" else (found == 0) | (found == 1)
+    if not right.all():
+        raise DataError(f"the predictions' column {name!r} is {wrong} in {int((~right).sum())} of {len(found)} rows; evaluate the model again")
+    return found

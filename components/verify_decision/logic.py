@@ -1,6 +1,7 @@
 """A decision of the gate, made again by whoever doubts it."""
 
 import hashlib
+import json
 import math
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from intermodal.components.evaluate_model.measures import measured
 from intermodal.components.gate_model.logic import DECISION, EVALUATION, PREDICTIONS, gate_model
 from intermodal.components.gate_model.scored_rows import ScoredRows
 from intermodal.evaluation.intervals import jackknifed_metrics
@@ -68,13 +70,18 @@ def _other_metrics(evaluation: Path, predictions: Path, seed: int) -> Iterator[s
     """Yield the metrics of the evaluation that the predictions do not have."""
     recorded = read_json(evaluation)
     rows = ScoredRows.of(pq.read_table(predictions), ordered=bool(recorded.get("ordered")), seed=seed)
-    for model, score in (("challenger", rows.challenger), ("champion", rows.champion)):
-        measured = (recorded["models"].get(model) or {}).get("metrics", {})
-        found = jackknifed_metrics(rows.label, score, rows.blocks) if measured else {}
-        for name, numbers in measured.items():
-            value = float(found[name][0]) if name in found else math.nan
-            if name in found and not _same(numbers["value"], value if math.isfinite(value) else None):
-                yield f"{name} of the {model} is {value:.6g} by the predictions, and {numbers['value']} in the evaluation."
+    for model, score in {"challenger": rows.challenger, **rows.others}.items():
+        numbers = (recorded["models"].get(model) or {}).get("metrics", {})
+        values = jackknifed_metrics(rows.label, score, rows.blocks) if numbers else {}
+        for name in values.keys() & numbers.keys():
+            now, before = measured(name, values[name], rows.blocks), numbers[name]
+            if not all(_same(before[each], now[each]) for each in now if each in before):
+                yield f"{name} of the {model} is {_span(now)} by the predictions, and {_span(before)} in the evaluation."
+
+
+def _span(numbers: Mapping[str, float | None]) -> str:
+    value, low, high = ("undefined" if (found := numbers.get(name)) is None else f"{found:.6g}" for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
 
 
 def _again(file: Path, arguments: Mapping[str, Any], evaluation_path: str, predictions_path: str | None) -> dict[str, Any]:
@@ -106,6 +113,9 @@ def _other_rules(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> Itera
             yield f"The rule {name!r} comes to *{other['verdict']}*, the decision says *{one['verdict']}*: {other['text']}."
         elif not all(map(_same, [one["value"], one["bound"], *one["interval"]], [other["value"], other["bound"], *other["interval"]])):
             yield f"The rule {name!r} comes to other numbers: {other['text']}; the decision says: {one['text']}."
+    for name in ("champion_version", "reference_version", "supersedes_reference", "window"):
+        if recorded.get(name) != found[name]:
+            yield f"`{name}` comes to {json.dumps(found[name])}, the decision says {json.dumps(recorded.get(name))}."
     if recorded["verdict"] != found["verdict"]:
         yield f"The verdict comes to *{found['verdict']}*, the decision says *{recorded['verdict']}*."
 

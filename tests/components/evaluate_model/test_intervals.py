@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
-from intermodal.evaluation.intervals import estimate, group_blocks, interval, jackknifed_metrics
+from intermodal.components.evaluate_model.measures import measure
+from intermodal.evaluation.intervals import blocks_needed, estimate, group_blocks, interval, jackknifed_metrics, pooled_estimates
 
 
 def blocks_of(values, ordered=False):
@@ -116,3 +117,67 @@ def test_an_estimate_tells_one_sided_limits_and_their_p_values():
     for confidence in (0.8, 0.95, 0.999):
         assert found.below(confidence) < found.value < found.above(confidence)
         assert found.p_value(found.below(confidence)) == pytest.approx(1 - confidence)
+
+
+@pytest.mark.parametrize(
+    ("label", "score", "value"),
+    [(np.arange(400) % 2.0, np.full(400, 0.5), 0.5), (np.arange(400) % 2.0, np.arange(400) % 2, 1.0)],
+    ids=["all predictions equal", "every prediction right"],
+)
+def test_a_number_that_no_block_changes_has_no_interval(label, score, value):
+    numbers = measure(label, score.astype(float), blocks_of(np.arange(400) // 20), {})[0]["metrics"]
+    assert numbers["auc"] == {"value": value, "low": None, "high": None}
+
+
+@pytest.mark.parametrize("count", [1, 9, 30])
+def test_one_class_leaves_only_the_ranking_undefined(count):
+    score = np.linspace(0.1, 0.9, 300)
+    numbers = measure(np.zeros(300), score, blocks_of(np.arange(300) * count // 300, ordered=True), {})[0]["metrics"]
+    assert numbers["auc"] == numbers["pr_auc"] == {"value": None, "low": None, "high": None}
+    assert numbers["log_loss"]["value"] == pytest.approx(-np.log(1 - score).mean())
+    assert (numbers["log_loss"]["low"] is None) == (count < 10)
+
+
+def test_blocks_without_a_positive_count_as_any_others():
+    generator = np.random.default_rng(6)
+    covered = 0
+    for _ in range(200):
+        label = (generator.random(600) < 0.05).astype(float)
+        blocks = blocks_of(np.arange(600) // 20, ordered=True)
+        assert (np.bincount(blocks.codes, label) == 0).any()
+        found = interval(jackknifed_metrics(label, np.full(600, 0.1), blocks)["brier"], blocks)
+        covered += found["low"] <= 0.05 * 0.81 + 0.95 * 0.01 <= found["high"]
+    assert 0.9 <= covered / 200 <= 0.99
+
+
+def test_slices_pool_what_the_order_of_blocks_adds():
+    """Independent slices of correlated blocks: together they know the long-run variance better than each."""
+    generator = np.random.default_rng(7)
+    blocks = blocks_of(np.arange(20), ordered=True)
+    for correlation, truth in ((0.0, 1.0), (0.6, 2.0)):
+        slices = []
+        for _ in range(60):
+            noise = generator.normal(size=20)
+            for number in range(1, 20):
+                noise[number] = correlation * noise[number - 1] + np.sqrt(1 - correlation**2) * noise[number]
+            slices.append(np.append(noise.mean(), (noise.sum() - noise) / 19))
+        found = pooled_estimates(slices, [blocks] * 60)
+        plain = [estimate(each, blocks_of(np.arange(20))).error for each in slices]
+        assert np.mean([each.error for each in found]) / np.mean(plain) == pytest.approx(truth, rel=0.35)
+        assert found[0].value == slices[0][0]
+        assert found[0].freedom == pytest.approx(1 / (1 / 19 + 1 / 180))
+    one = pooled_estimates(slices[:1], [blocks])[0]
+    assert one.freedom < 3
+    assert one.error >= plain[0]
+
+
+def test_the_blocks_that_are_needed_bring_a_limit_that_near():
+    generator = np.random.default_rng(8)
+    values = generator.normal(size=4000)
+    for ordered in (False, True):
+        blocks = blocks_of(np.arange(40), ordered=ordered)
+        day = values.reshape(40, 100).mean(1)
+        found = estimate(np.append(day.mean(), (day.sum() - day) / 39), blocks)
+        distance = found.above(0.95) - found.value
+        assert blocks_needed(found, blocks, distance, 0.95) == 41
+        assert 41 < blocks_needed(found, blocks, distance / 2, 0.95) <= 160

@@ -17,7 +17,19 @@ MODEL = "abcdef0123456789" * 4
 @pytest.fixture
 def judge(tmp_path, defaults_of):
     def run(
-        noise=0.0, champion=True, error=None, auc=0.76, spoiled=None, cooled=None, predictions=True, blocks=60, reference=None, window="w1", **given
+        noise=0.0,
+        champion=True,
+        error=None,
+        auc=0.76,
+        spoiled=None,
+        cooled=None,
+        predictions=True,
+        blocks=60,
+        reference=None,
+        window="w1",
+        reference_error=None,
+        changed=None,
+        **given,
     ):
         generator = np.random.default_rng(0)
         truth = generator.normal(size=12_000)
@@ -40,7 +52,7 @@ def judge(tmp_path, defaults_of):
         columns["champion"] = pa.array(1 / (1 + np.exp(-old))) if champion else pa.nulls(12_000, pa.float64())
         if reference is not None:  # the noise of its logits
             columns["reference"] = 1 / (1 + np.exp(-truth - reference * generator.normal(size=12_000)))
-        pq.write_table(pa.table(columns), tmp_path / "predictions.parquet")
+        pq.write_table(pa.table(changed(columns) if changed else columns), tmp_path / "predictions.parquet")
         metrics = {name: {"value": auc, "low": 0.7, "high": 0.8} for name in ("auc", "pr_auc", "log_loss", "brier", "accuracy")}
         model = {"metrics": metrics}
         evaluation = {
@@ -49,7 +61,8 @@ def judge(tmp_path, defaults_of):
             "champion_version": "4" if champion else None,
             "champion_error": error,
             "window": window,
-            "reference_version": None if reference is None else "1",
+            "reference_version": None if reference is None and not reference_error else "1",
+            "reference_error": reference_error,
             "ordered": True,
         }
         (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
@@ -151,6 +164,111 @@ def test_only_what_is_shown_to_be_better_than_the_reference_supersedes_it(judge)
     assert judge(champion=False)[1]["supersedes_reference"], "the first model"
 
 
+def test_a_reference_that_cannot_score_blocks_unless_it_may_pass_and_then_the_model_takes_its_place(judge):
+    passed, decision = judge(reference_error="column x is gone")
+    assert not passed
+    assert decision["reasons"][0].startswith(
+        "the reference cannot score these rows: column x is gone; set `incomparable` to pass to replace it, or give"
+    )
+    assert not decision["supersedes_reference"], "it was not compared"
+    passed, decision = judge(reference_error="column x is gone", incomparable="pass")
+    assert passed
+    assert decision["supersedes_reference"]
+
+
+def test_the_reference_counts_where_the_champion_cannot_score(judge):
+    given = {"champion": False, "error": "column x is gone", "incomparable": "pass", "slice_margin": {}}
+    passed, decision = judge(noise=1.5, reference=0.0, **given)
+    assert not passed
+    assert [rule["name"] for rule in decision["rules"] if not rule["passed"]] == ["reference log_loss"]
+    assert not decision["supersedes_reference"]
+    assert judge(noise=0.0, reference=0.9, **given)[1]["supersedes_reference"]
+
+
+def test_a_slice_that_is_much_worse_than_the_reference_blocks_though_the_champion_is_as_bad_there(judge):
+    """Many small losses in a slice: each model is within the margin of the champion of its time."""
+
+    def champion_sank(columns):
+        return columns | {"champion": columns["challenger"], "reference": np.where(columns["group"] == "b", 0.9 * columns["label"] + 0.05, 0.5)}
+
+    wide = {"margin": {"auc": 0.9}, "slice_margin": {"auc": 0.05}}
+    assert judge(spoiled="b", changed=lambda columns: columns | {"champion": columns["challenger"]}, **wide)[0]
+    passed, decision = judge(spoiled="b", changed=champion_sank, reference=0.0, **wide)
+    assert not passed
+    assert re.search(r"where group is b \(AUC worse by 0\.\d+ than the reference, allowed 0\.05\)", decision["reasons"][0])
+
+
+def test_a_slice_of_one_class_is_judged_by_its_probabilities(judge):
+    def one_class(columns):
+        here = columns["group"] == "b"
+        return columns | {"label": np.where(here, 0.0, columns["label"]), "challenger": np.where(here, 0.9, columns["challenger"])}
+
+    passed, decision = judge(changed=one_class, margin={"log_loss": 9})
+    assert not passed
+    assert "where group is b (log loss worse by" in decision["reasons"][0]
+    assert {"slice": "b", "why": "too few rows of a class for AUC"} in decision["rules"][-1]["unjudged"]
+
+
+def test_one_slice_of_many_that_collapses_is_found_in_two_weeks(judge):
+    def many(columns):
+        group = np.arange(12_000) % 20
+        return columns | {
+            "group": group.astype(str),
+            "challenger": np.where(group == 7, columns["challenger"] / 5, columns["challenger"]),
+        }
+
+    passed, decision = judge(changed=many, blocks=14, margin={"log_loss": 9})
+    assert not passed
+    assert "where group is 7 (log loss worse by" in decision["reasons"][0]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("challenger", [np.nan, 0.5], r"'challenger' is no probability in 6000 of 12000 rows"),
+        ("challenger", [1.5, 0.5], r"'challenger' is no probability"),
+        ("champion", [None, 0.5], r"'champion' is no probability"),
+        ("label", [2.0, 0.0], r"'label' is not 0 or 1"),
+        ("block", [None, "a"], "rows without a block"),
+    ],
+    ids=["not a number", "above 1", "null in some rows", "another class", "no block"],
+)
+def test_predictions_that_are_none_are_refused(judge, column, values, message):
+    with pytest.raises(DataError, match=message):
+        judge(changed=lambda columns: columns | {column: pa.array(values * 6000)})
+
+
+def test_predictions_without_a_column_or_rows_are_refused(judge):
+    with pytest.raises(DataError, match="no column challenger"):
+        judge(changed=lambda columns: {name: values for name, values in columns.items() if name != "challenger"})
+    with pytest.raises(DataError, match="have no rows"):
+        judge(changed=lambda columns: {name: values[:0] for name, values in columns.items()})
+    with pytest.raises(DataError, match="no probabilities of the champion, which the evaluation has"):
+        judge(changed=lambda columns: columns | {"champion": pa.nulls(12_000, pa.float64())})
+
+
+def test_rows_of_one_class_are_too_little_data_for_a_ranking_and_enough_for_probabilities(judge):
+    margin = {"auc": 0.01, "log_loss": 9.0}
+    decision = judge(changed=lambda columns: columns | {"label": np.zeros(12_000)}, margin=margin)[1]
+    assert decision["verdict"] == "too little data"
+    assert [rule["verdict"] for rule in decision["rules"][:2]] == ["too little data", "passed"]
+    assert "give rows of both classes" in decision["reasons"][0]
+
+
+def test_all_predictions_equal_are_judged_as_any_others(judge):
+    passed, decision = judge(changed=lambda columns: columns | {"challenger": np.full(12_000, 0.5)}, margin={"auc": 0.01, "log_loss": 0.005})
+    assert not passed
+    assert [rule["verdict"] for rule in decision["rules"][:2]] == ["blocked", "blocked"]
+
+
+def test_the_blocks_that_would_do_reckon_with_more_degrees_of_freedom(judge):
+    """Ten blocks leave two degrees of freedom; a plain square root would ask for half as many again."""
+    text = judge(noise=0.5, blocks=10, margin={"log_loss": 0.005})[1]["reasons"][0]
+    width, worse = (float(re.search(pattern, text)[1]) for pattern in (r"no difference below (0\.\d+)", r"log loss is (0\.\d+) "))
+    needed = int(re.search(r"about (\d+) blocks", text)[1])
+    assert 10 < needed < 10 * (width / (0.005 - worse)) ** 2 / 1.4
+
+
 def test_every_metric_with_a_margin_must_pass(judge):
     passed, decision = judge(noise=1.5, margin={"log_loss": 0.5, "auc": 0.01}, slice_margin={})
     assert not passed
@@ -217,7 +335,7 @@ def test_a_model_that_gives_the_same_passes(tmp_path, judge):
     table = pq.read_table(path)
     pq.write_table(table.set_column(table.column_names.index("challenger"), "challenger", table.column("champion")), path)
     rows = ScoredRows.of(pq.read_table(path), ordered=True, seed=0)
-    assert [each.verdict for each in compare(rows, "4", None, {"log_loss": 0.0, "auc": 0.0, "ece": 0.0}, 0.95, 10).outcomes] == ["passed"] * 3
+    assert [each.verdict for each in compare(rows, {"champion": "4"}, {"log_loss": 0.0, "auc": 0.0, "ece": 0.0}, 0.95, 10).outcomes] == ["passed"] * 3
 
 
 def test_without_a_champion_only_the_bounds_count(judge):

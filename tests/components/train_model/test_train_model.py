@@ -300,8 +300,9 @@ def test_the_reference_is_scored_too_where_the_champion_brings_one(data, judged)
     shutil.copytree(data / "one" / "model", champion / "reference")
     (champion / "reference" / "signature.json").write_text('{"inputs": [{"name": "gone", "type": "number"}], "output": "probability"}')
     found = judged(rows(1500, 2), champion_path=str(champion))
-    assert found["reference_version"] is None
-    assert found["models"]["champion"]
+    assert (found["reference_version"], found["champion_error"]) == ("1", None)
+    assert "gone" in found["reference_error"]
+    assert pq.read_table(data / "predictions" / "predictions.parquet")["reference"].null_count == 1500
 
 
 def test_rows_that_the_champion_was_trained_on_are_left_out(data, judged, capsys):
@@ -310,6 +311,21 @@ def test_rows_that_the_champion_was_trained_on_are_left_out(data, judged, capsys
     assert (found["rows"], found["left_out"]) == (1500, {"challenger": None, "champion": 400})
     assert pq.read_metadata(data / "predictions" / "predictions.parquet").num_rows == 1500
     assert "400 of 1900 rows of the part 'test' are left out: a model was trained on them (400 by the champion)" in capsys.readouterr().out
+
+
+def test_rows_that_the_reference_was_trained_on_are_left_out(data, judged):
+    champion = data / "fetched"
+    champion.mkdir()
+    (champion / "champion.json").write_text('{"version": "3", "reference_version": "1"}')
+    (champion / "model").symlink_to(without_record(data))
+    (champion / "reference").symlink_to(data / "one" / "model")
+    new = rows(1500, 2)
+    found = judged(pa.concat_tables([rows(1500, 0).slice(0, 400), new]), model_path=without_record(data), champion_path=str(champion))
+    assert (found["rows"], found["left_out"]) == (1500, {"challenger": None, "champion": None, "reference": 400})
+    found = judged(rows(1500, 0), model_path=without_record(data), champion_path=str(champion))
+    assert "it was trained on every row" in found["reference_error"]
+    assert found["rows"] == 1500
+    assert found["models"]["champion"]
 
 
 def test_a_champion_that_was_trained_on_all_rows_is_not_compared(data, judged):

@@ -7,9 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from intermodal.components.evaluate_model.measures import measured
 from intermodal.components.gate_model.logic import gate_model
 from intermodal.components.verify_decision.logic import verify_decision
-from intermodal.evaluation.intervals import group_blocks, interval, jackknifed_metrics
+from intermodal.evaluation.intervals import group_blocks, jackknifed_metrics
 from intermodal.runtime.errors import DataError
 
 
@@ -24,7 +25,7 @@ def made(tmp_path, defaults_of):
     pq.write_table(pa.table(columns | scores), tmp_path / "predictions.parquet")
     grouped = group_blocks(blocks, ordered=True)
     models = {
-        name: {"metrics": {key: interval(values, grouped) for key, values in jackknifed_metrics(label, score, grouped).items()}}
+        name: {"metrics": {key: measured(key, values, grouped) for key, values in jackknifed_metrics(label, score, grouped).items()}}
         for name, score in scores.items()
     }
     evaluation = {"models": models, "champion_version": "3", "champion_error": None, "ordered": True}
@@ -89,12 +90,22 @@ def test_other_predictions_are_named_by_their_hash(made):
     assert "predictions.parquet is another" in text
 
 
-def test_metrics_that_the_predictions_do_not_have_are_named(made):
+def test_a_decision_that_calls_the_model_better_than_the_reference_than_it_is_does_not_stand(made):
+    file = made / "decision" / "decision.json"
+    before = json.loads(file.read_text())["supersedes_reference"]
+    change(file, supersedes_reference=not before)
+    stands, text = verify(made)
+    assert not stands
+    assert f"`supersedes_reference` comes to {json.dumps(before)}, the decision says {json.dumps(not before)}" in text
+
+
+@pytest.mark.parametrize("number", ["value", "low"])
+def test_metrics_that_the_predictions_do_not_have_are_named(made, number):
     """Whoever changes the evaluation and its recorded hash is found by the predictions."""
     import hashlib
 
     evaluation = json.loads((made / "evaluation.json").read_text())
-    evaluation["models"]["challenger"]["metrics"]["auc"]["value"] = 0.999
+    evaluation["models"]["challenger"]["metrics"]["auc"][number] = 0.999
     (made / "evaluation.json").write_text(json.dumps(evaluation))
     file = made / "decision" / "decision.json"
     inputs = json.loads(file.read_text())["inputs"]
