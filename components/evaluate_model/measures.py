@@ -57,7 +57,7 @@ def confusion(label: Floats, score: Floats, threshold: float) -> dict[str, Any]:
 
 
 def measured(metric: str, values: Floats, blocks: Blocks) -> dict[str, float | None]:
-    """Return a metric's value with its 95 % interval; without one where no block changes it (an AUC of 1, equal predictions): nothing shows chance."""
+    """Return a metric's value with its 95 % interval; without one where no block changes it (an AUC of 1, equal predictions): chance is not seen."""
     numbers = interval(values, blocks)
     if numbers["low"] == numbers["high"]:
         numbers |= {"low": None, "high": None}

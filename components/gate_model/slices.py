@@ -1,8 +1,9 @@
 """The rules that keep a model from becoming much worse for some of the rows while it is no worse for all of them.
 
 A slice blocks when the model is worse there than the champion, or than the reference, by more than the margin, or misses a bound, and that beyond
-chance: when it is shown to be worse at all, and the number itself is beyond the margin. As many slices give chance many chances, the p-values of all slices and limits are corrected together (Holm, Scandinavian Journal of Statistics 6, 1979): a model that is
-beyond its limits in none is blocked by some slice in no more than 1 - confidence of the cases.
+chance: when it is shown to be worse at all, and the number itself is beyond the margin. As many slices give chance many chances, the p-values of all
+slices and limits are corrected together (Holm, Scandinavian Journal of Statistics 6, 1979): a model that is beyond its limits in none is blocked by
+some slice in no more than 1 - confidence of the cases.
 """
 
 from collections.abc import Iterator

@@ -6,9 +6,10 @@ Biometrics 53, 1997). Two models are compared by the metric's difference on the 
 
 Days that follow each other depend on each other too. Blocks that are in the order of time therefore get the equal-weighted cosine estimate of their
 long-run variance, with Student's t of as many degrees of freedom as it has cosines, 0.4 T^(2/3) for T blocks (Lazarus, Lewis, Stock and Watson,
-Journal of Business & Economic Statistics 36, 2018). That estimate is too small where blocks correlate and are few, so it is multiplied by what it
-lacks of the variance where each block correlates with the one before by `CORRELATION`: by 1.32 for 10 blocks, 1.12 for 30, 1.04 for 90. Blocks without an
-order get the jackknife's own variance, with T - 1 degrees of freedom. How often intervals cover the truth and the gate errs: `benchmarks/gate.py`.
+Journal of Business & Economic Statistics 36, 2018). That estimate is too small where blocks correlate and are few. So it is multiplied by what it
+lacks of the variance where each block correlates with the one before by `CORRELATION`: by 1.32 for 10 blocks, 1.12 for 30, 1.04 for 90. Blocks
+without an order get the jackknife's own variance, with T - 1 degrees of freedom. How often intervals cover the truth and the gate errs:
+`benchmarks/gate.py`.
 """
 
 import math
