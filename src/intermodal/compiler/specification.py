@@ -1,8 +1,8 @@
 """Pipeline specifications (KFP's IR) as plain dictionaries: what their tasks are and which of them may be cached."""
 
-import json
+import copy
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any
 
 from intermodal.authoring.images import image_of
 
@@ -49,6 +49,63 @@ def distributable(specification: Specification) -> list[str]:
     ]
 
 
+def images_of(specification: Specification, task: dict[str, Any]) -> list[str]:
+    """Return the images that a task's code runs in: its container's, or those of the machines that a managed job starts (`worker_pool_specs`)."""
+    pools = parameters_of(specification, task["componentRef"]["name"]).get("worker_pool_specs", {}).get("defaultValue", [])
+    found = [each.get("container_spec", {}).get("image_uri", "") for each in pools]
+    return found or [image for image in [(executor_of(specification, task) or {}).get("container", {}).get("image", "")] if image]
+
+
+def parameters_of(specification: Specification, component: str) -> dict[str, Any]:
+    """Return the definitions of a component's parameters by name."""
+    found: dict[str, Any] = specification["components"][component].get("inputDefinitions", {}).get("parameters", {})
+    return found
+
+
+def compiled_value(specification: Specification, task: str, parameter: str) -> tuple[Any, str]:
+    """Return what a task is given for a parameter as far as the file says it, and the pipeline's parameter that may change it.
+
+    Args:
+        specification: The pipeline's.
+        task: The task's name.
+        parameter: One of its component's.
+
+    Returns:
+        A constant or a default value, None where only the run knows it; and the name of the pipeline's parameter, empty where none gives it.
+    """
+    root = specification["root"]
+    owners = {"": root, **{name: each for name, each in specification.get("components", {}).items() if "dag" in each}}
+    owner, declared = next((name, each["dag"]["tasks"][task]) for name, each in owners.items() if task in each["dag"]["tasks"])
+    definition = parameters_of(specification, declared["componentRef"]["name"]).get(parameter, {})
+    given = declared.get("inputs", {}).get("parameters", {}).get(parameter)
+    if given is None:
+        return definition.get("defaultValue"), ""
+    if "runtimeValue" in given:
+        return given["runtimeValue"].get("constant"), ""
+    outer = given.get("componentInputParameter")
+    if outer is None:
+        return None, ""
+    if not owner:
+        return root.get("inputDefinitions", {}).get("parameters", {}).get(outer, {}).get("defaultValue"), outer
+    users = [name for graph in graphs(specification) for name, each in graph["tasks"].items() if each["componentRef"]["name"] == owner]
+    return compiled_value(specification, users[0], outer) if len(users) == 1 else (None, "")
+
+
+def separate(specification: Specification, task: str) -> str:
+    """Give a task a component and an executor that no other task has, in place; return the component's name."""
+    users = [(name, each) for graph in graphs(specification) for name, each in graph["tasks"].items()]
+    found = next(each for name, each in users if name == task)
+    component: str = found["componentRef"]["name"]
+    if sum(each["componentRef"]["name"] == component for _, each in users) > 1:
+        definition = copy.deepcopy(specification["components"][component])
+        executors = specification["deploymentSpec"]["executors"]
+        own, label = f"comp-{task}-own", f"exec-{task}-own"
+        executors[label] = copy.deepcopy(executors[definition["executorLabel"]])
+        specification["components"][own] = definition | {"executorLabel": label}
+        found["componentRef"]["name"] = component = own
+    return component
+
+
 def apply_cache_policy(specification: Specification) -> None:
     """Forbid caching for the tasks of the project's uncached components, in every graph of the pipeline, in place.
 
@@ -93,11 +150,11 @@ def _is_set(task: dict[str, Any], name: str) -> bool:
 
 def forbid_caching(specification: Specification) -> Specification:
     """Return a copy in which no task may be cached, nested ones included: the switch of a submission applies to root tasks only."""
-    copy = json.loads(json.dumps(specification))
-    for graph in graphs(copy):
+    changed = copy.deepcopy(specification)
+    for graph in graphs(changed):
         for task in graph["tasks"].values():
             task["cachingOptions"] = {}
-    return cast(Specification, copy)
+    return changed
 
 
 def forbid_caching_by_tag(specification: Specification) -> tuple[str, ...]:
@@ -109,8 +166,8 @@ def forbid_caching_by_tag(specification: Specification) -> tuple[str, ...]:
     found = set()
     for graph in graphs(specification):
         for task in graph["tasks"].values():
-            image = str((executor_of(specification, task) or {}).get("container", {}).get("image", ""))
-            if image and "@sha256:" not in image and task.get("cachingOptions", {}).get("enableCache"):
+            by_tag = [image for image in images_of(specification, task) if "@sha256:" not in image]
+            if by_tag and task.get("cachingOptions", {}).get("enableCache"):
                 task["cachingOptions"] = {}
-                found.add(image)
+                found.update(by_tag)
     return tuple(sorted(found))

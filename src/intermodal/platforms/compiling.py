@@ -9,7 +9,7 @@ from intermodal.authoring.pipeline import Job
 from intermodal.authoring.platform import find_platform
 from intermodal.compiler.build import compile_specification, set_images
 from intermodal.compiler.resources import apply_retries, container_of, wants_gpu
-from intermodal.compiler.specification import Specification, apply_cache_policy, distributable, graphs
+from intermodal.compiler.specification import Specification, apply_cache_policy, distributable, graphs, separate
 from intermodal.configuration.targets import RemoteSettings, Shape, TaskSettings
 from intermodal.runtime.errors import ConfigurationError
 
@@ -44,6 +44,9 @@ class ClusterTarget:
         specification = compile_specification(job.wire(self.name), job.defaults(self.name))
         apply_cache_policy(specification)
         set_images(specification, repository=self.image_repository, digests=self.digests)
+        spread = distributable(specification)
+        for task in [name for graph in graphs(specification) for name, each in graph["tasks"].items() if each["componentRef"]["name"] in spread]:
+            separate(specification, task)  # what one task's workers need is not another's
         if self.settings:
             for task, settings in self._tasks(specification).items():
                 if settings.shape:
