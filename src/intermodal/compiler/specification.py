@@ -49,6 +49,11 @@ def distributable(specification: Specification) -> list[str]:
     ]
 
 
+def runs_ours(specification: Specification, task: dict[str, Any]) -> bool:
+    """Return whether a task's code runs in an image of ours, as the task itself or as a managed job."""
+    return any(image_of(each) for each in images_of(specification, task))
+
+
 def images_of(specification: Specification, task: dict[str, Any]) -> list[str]:
     """Return the images that a task's code runs in: its container's, or those of the machines that a managed job starts (`worker_pool_specs`)."""
     pools = parameters_of(specification, task["componentRef"]["name"]).get("worker_pool_specs", {}).get("defaultValue", [])

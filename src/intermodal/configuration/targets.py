@@ -39,6 +39,14 @@ class TaskSettings(Table):
 
     shape: str | None = None
 
+    def unusable(self, *, distributable: bool) -> list[str]:
+        """Return the keys given that do nothing for the task.
+
+        Args:
+            distributable: Whether its component is ours and has a parameter `workers`.
+        """
+        return []
+
 
 class RemoteSettings(Table):
     """What every platform has that pipelines are submitted to; each adds keys of its own.

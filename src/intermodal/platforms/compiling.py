@@ -44,11 +44,17 @@ class ClusterTarget:
         specification = compile_specification(job.wire(self.name), job.defaults(self.name))
         apply_cache_policy(specification)
         set_images(specification, repository=self.image_repository, digests=self.digests)
-        spread = distributable(specification)
-        for task in [name for graph in graphs(specification) for name, each in graph["tasks"].items() if each["componentRef"]["name"] in spread]:
+        shared = distributable(specification)
+        spread = [name for graph in graphs(specification) for name, each in graph["tasks"].items() if each["componentRef"]["name"] in shared]
+        for task in spread:
             separate(specification, task)  # what one task's workers need is not another's
         if self.settings:
             for task, settings in self._tasks(specification).items():
+                if unusable := settings.unusable(distributable=task in spread):
+                    raise ConfigurationError(
+                        f"tasks.{task}: {', '.join(unusable)}: only a task of a component with a parameter `workers` has "
+                        f"{'it' if len(unusable) == 1 else 'them'} on {self.name}; remove {'it' if len(unusable) == 1 else 'them'} from targets.toml"
+                    )
                 if settings.shape:
                     shape = self.shapes[settings.shape]
                     container_of(specification, task)["resources"] = self._resources(settings.shape, shape)

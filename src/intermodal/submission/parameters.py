@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from intermodal.compiler.specification import PARAMETER_TYPES, Specification
+from intermodal.compiler.specification import PARAMETER_TYPES, Specification, compiled_value, graphs, runs_ours
 from intermodal.runtime.errors import ConfigurationError, nearest
 from intermodal.runtime.safe_yaml import parse_value, read_text
 from intermodal.runtime.secret_values import refuse_secrets
@@ -54,6 +54,30 @@ def check_parameters(specification: Specification, parameters: dict[str, Any]) -
     if problems:
         raise ConfigurationError("\n".join(problems))
     return checked
+
+
+def check_fixed(specification: Specification, fixed: tuple[str, ...], parameters: dict[str, Any], pipeline: str) -> None:
+    """Refuse a value of a parameter for which the compiled file has another, where that is part of what was compiled.
+
+    Args:
+        specification: The pipeline's.
+        fixed: Parameters of our components that the platform fixes (`Platform.fixed`).
+        parameters: The pipeline's parameters, by name.
+        pipeline: The file, for the message.
+
+    Raises:
+        ConfigurationError: The number of workers, for instance, is not the file's.
+    """
+    for task in [name for graph in graphs(specification) for name, each in graph["tasks"].items() if runs_ours(specification, each)]:
+        for name in fixed:
+            value, origin = compiled_value(specification, task, name)
+            value = int(value) if isinstance(value, float) and value.is_integer() else value  # numbers of the specification are floats
+            if origin and origin in parameters and parameters[origin] != value:
+                raise ConfigurationError(
+                    f"the parameter {origin!r} is {_shown(parameters[origin])}, and {pipeline} was compiled for {value}: on this target {name} of "
+                    f"{task} is part of the compiled file; compile it again with {origin.replace('_', '.', 1)}={parameters[origin]}, or submit the "
+                    "configuration, which is compiled on the way"
+                )
 
 
 def _shown(value: Any) -> str:

@@ -18,7 +18,7 @@ from intermodal.platforms.interface import RemoteTarget, Submission
 from intermodal.runtime.errors import ConfigurationError
 from intermodal.storage.staging import Staging
 from intermodal.submission.events import Event, allowed_parameters
-from intermodal.submission.parameters import check_parameters
+from intermodal.submission.parameters import check_fixed, check_parameters
 
 _NAME_LENGTH = 60
 #: The label with the configuration's name, where a platform has labels.
@@ -118,6 +118,7 @@ def prepare(
     given = parameters or {}
     arguments = _arguments(job, destination, given, stage=False) if job else {}
     checked = check_parameters(specification, arguments | given)
+    check_fixed(specification, destination.platform.fixed, checked, str(pipeline))
     if job:
         checked |= _arguments(job, destination, given, stage=True)
     return Submission(

@@ -3,6 +3,7 @@
 from typing import Any
 
 from intermodal.authoring.platform import Platform
+from intermodal.platforms.vertex.jobs import distribute
 from intermodal.platforms.vertex.resources import resources
 from intermodal.platforms.vertex.serving import deploy_on_vertex
 from intermodal.platforms.vertex.settings import VertexSettings
@@ -27,6 +28,8 @@ platform = Platform(
     _open,
     deploy=deploy_on_vertex,
     resources=resources,
+    distribute=distribute,
+    fixed=("workers",),
     placeholders=_PLACEHOLDERS,
     rules="intermodal.platforms.vertex.rules",
 )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from intermodal.linting.document import Document, Place, mapping
 from intermodal.linting.finding import Complaint, rule
@@ -202,3 +203,55 @@ def _job_dropped(document: Document) -> Iterator[Complaint]:
     for key in ("labels", "serviceAccount", "network", "encryptionSpec"):
         if mapping(document.job).get(key):
             yield Complaint((0, key), f"the PipelineJob has {key}", "name it in the target's profile")
+
+
+@rule(
+    "vertex-worker-pools",
+    platforms=_VERTEX,
+    why="the service refuses a CustomJob whose worker pools are not as its API has them, when the task starts, perhaps hours later",
+    source="aiplatform_v1 WorkerPoolSpec; Vertex AI documentation, Distributed training: the first pool is the chief, one replica",
+)
+def _worker_pools(document: Document) -> Iterator[Complaint]:
+    for name, component in document.components.items():
+        parameter = mapping(mapping(mapping(mapping(component).get("inputDefinitions")).get("parameters")).get("worker_pool_specs"))
+        pools = parameter.get("defaultValue") or []
+        place: Place = (0, "components", name, "inputDefinitions", "parameters", "worker_pool_specs", "defaultValue")
+        if not isinstance(pools, list):
+            yield Complaint(place, f"the worker pools are {type(pools).__name__}", "compile the pipeline again")
+            continue
+        if len(pools) > len(_POOLS):
+            yield Complaint(place, f"there are {len(pools)} worker pools", f"{len(_POOLS)} at most: {', '.join(_POOLS)}")
+        for number, pool in enumerate(pools):
+            yield from (Complaint((*place, number), what, remedy) for what, remedy in _pool_faults(number, pool))
+
+
+_POOLS = ("chief", "workers", "parameter or reduction servers", "evaluators")
+
+
+def _pool_faults(number: int, pool: Any) -> Iterator[tuple[str, str]]:
+    parsed = _parsed_pool(pool)
+    if isinstance(parsed, str):
+        yield f"the worker pool {number} cannot be read: {parsed}", "write it as WorkerPoolSpec of the API"
+        return
+    if number == 0 and parsed.replica_count != 1:
+        yield f"the chief's pool has {parsed.replica_count} replicas", "give it one; other workers belong to the second pool"
+    if number and not parsed.replica_count:
+        yield f"the worker pool {number} has no replicas, is left out by Google's launcher, and the next takes its place", "give it one or more"
+        return
+    if not parsed.machine_spec.machine_type:
+        yield f"the worker pool {number} names no machine", "name a machine_type"
+    if not parsed.container_spec.image_uri and not parsed.python_package_spec.executor_image_uri:
+        yield f"the worker pool {number} has no image", "name one: container_spec.image_uri"
+
+
+def _parsed_pool(pool: Any) -> Any:
+    """Return a worker pool as the API's message, or what is wrong with it in words."""
+    try:
+        from google.cloud.aiplatform_v1.types import WorkerPoolSpec
+        from google.protobuf import json_format
+    except ModuleNotFoundError as error:
+        raise MachineError(f"to judge worker pools for vertex, its client is needed ({error.name}): pip install 'intermodal[vertex]'") from error
+    try:
+        return json_format.ParseDict(pool, WorkerPoolSpec.pb(WorkerPoolSpec()))
+    except (json_format.ParseError, AttributeError, TypeError) as error:
+        return (str(error).splitlines() or [type(error).__name__])[0]
