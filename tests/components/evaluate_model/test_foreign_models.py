@@ -190,3 +190,57 @@ def test_all_rows_are_scored_where_no_part_is_named(table, tmp_path, defaults_of
     assert json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())["rows"] == 4
     smoke = json.loads((tmp_path / "evaluation" / "smoke.json").read_text())
     assert set(smoke["instances"][0]) == {"x", "big size"}
+
+
+@pytest.fixture
+def evaluated(tmp_path, defaults_of):
+    """What evaluates a model of one column `x` on rows."""
+
+    def run(rows, function=lambda x: {"p": x}, **given):
+        save(tmp_path / "model", function, tf.TensorSpec((None,), tf.float32, "x"))
+        pq.write_table(rows, tmp_path / "rows.parquet")
+        defaults = {name: value for name, value in defaults_of("evaluate_model").items() if name != "champion"}
+        paths = {f"{name}_path": str(tmp_path / name) for name in ("model", "evaluation", "predictions", "metrics")}
+        evaluate_model(
+            **defaults | {"part": "", "label": "y", "champion_path": None, "examples_path": str(tmp_path / "rows.parquet")} | paths | given
+        )
+        return json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())["models"]["challenger"]
+
+    return run
+
+
+def of_days(count, label=None):
+    """400 rows of as many days."""
+    generator = np.random.default_rng(0)
+    x = generator.uniform(0.1, 0.9, 400).astype(np.float32)
+    day = np.datetime64("2026-01-01") + np.arange(400) * count // 400
+    return pa.table({"x": x, "y": (generator.random(400) < x).astype(int) if label is None else np.full(400, label), "day": day})
+
+
+def test_predictions_that_are_no_numbers_are_refused(evaluated):
+    with pytest.raises(DataError, match="200 of 400 probabilities are no numbers; look at the model's weights, and at nulls"):
+        evaluated(of_days(20).set_column(0, "x", pa.array([0.5, np.nan] * 200, pa.float32())))
+
+
+def test_no_rows_are_refused(evaluated):
+    with pytest.raises(DataError, match="rows"):
+        evaluated(of_days(20).slice(0, 0), block="day")
+
+
+@pytest.mark.parametrize("days", [1, 9])
+def test_few_days_give_numbers_without_intervals(evaluated, days):
+    for name, numbers in evaluated(of_days(days), block="day")["metrics"].items():
+        assert numbers["value"] is not None, name
+        assert (numbers["low"], numbers["high"]) == (None, None), name
+
+
+def test_one_class_gives_its_probabilities_an_interval_and_its_ranking_nothing(evaluated):
+    found = evaluated(of_days(20, label=0), block="day")["metrics"]
+    assert found["auc"] == found["pr_auc"] == {"value": None, "low": None, "high": None}
+    assert found["log_loss"]["low"] < found["log_loss"]["value"] < found["log_loss"]["high"]
+
+
+def test_equal_predictions_rank_nothing_and_that_without_an_interval(evaluated):
+    found = evaluated(of_days(20), lambda x: {"p": 0 * x + 0.5}, block="day")["metrics"]
+    assert found["auc"] == {"value": 0.5, "low": None, "high": None}
+    assert found["accuracy"]["low"] < found["accuracy"]["value"]
