@@ -79,10 +79,10 @@ class Slice:
         return folder / "tables"
 
 
-def build(tables: Path, folder: Path, repository: Path = REPOSITORY, spine: Path | None = None, *, known: bool = True) -> Path:
+def build(tables: Path, folder: Path, repository: Path = REPOSITORY, spine: Path | None = None, *, filtered: bool = True) -> Path:
     """Transform, and retrieve: for the rows of another build's spine where one is given, and this build's own is then `spine.parquet`.
 
-    Rows created after a prediction's time are unknown to it, or `known=False`. Returns the folder of examples.
+    Rows created after a prediction's time are unknown to it, unless `filtered` is false. Returns the folder of examples.
     """
     transform_tables(str(tables), str(repository), str(folder / "transformed"))
     if spine:
@@ -95,7 +95,7 @@ def build(tables: Path, folder: Path, repository: Path = REPOSITORY, spine: Path
         spine="examples",
         store={},
         data_version="",
-        filter_by_created_timestamp=known,
+        filter_by_created_timestamp=filtered,
         examples_path=str(folder / "examples"),
     )
     return folder / "examples"

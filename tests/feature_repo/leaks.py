@@ -15,10 +15,50 @@ class Leak:
     column: str
 
     def plant(self, repository: Path) -> None:
-        path = repository / "transforms" / f"{self.file}.sql"
-        sql = path.read_text()
-        assert self.sound in sql, f"{self.file}.sql has changed: plant {self.name!r} anew"
-        path.write_text(sql.replace(self.sound, self.leaky))
+        patch(repository / "transforms" / f"{self.file}.sql", self.sound, self.leaky)
+
+
+def patch(path: Path, sound: str, leaky: str) -> None:
+    text = path.read_text()
+    assert sound in text, f"{path.name} has changed: plant {leaky!r} anew"
+    path.write_text(text.replace(sound, leaky))
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """Weather reports that are corrected: after twenty minutes by a thousandth, and later by what happened in the hours that follow.
+
+    Of the reports of one hour, the source says when each was created.
+    """
+
+    name: str
+    #: When the last correction was created, after the hour began, as its source says.
+    created: str
+    column: str = "temp"
+
+    def plant(self, repository: Path) -> None:
+        last = "    visib AS visibility\nFROM weather\n"
+        measured = "dewp, humid, wind_dir::DOUBLE, CASE WHEN wind_speed < 200 THEN wind_speed END, precip, pressure, visib"
+        patch(
+            repository / "transforms" / "20_weather_reports.sql",
+            last,
+            f"""    visib AS visibility,
+    time_hour + INTERVAL 1 HOUR AS created
+FROM weather
+UNION ALL
+SELECT origin, time_hour + INTERVAL 1 HOUR, temp + 0.001, {measured}, time_hour + INTERVAL 80 MINUTES FROM weather
+UNION ALL
+SELECT
+    origin,
+    time_hour + INTERVAL 1 HOUR,
+    avg(temp) OVER (PARTITION BY origin ORDER BY time_hour RANGE BETWEEN CURRENT ROW AND INTERVAL 5 HOURS FOLLOWING),
+    {measured},
+    time_hour + {self.created}
+FROM weather
+""",
+        )
+        time = 'timestamp_field="event_timestamp"'
+        patch(repository / "definitions.py", time, f'{time}, created_timestamp_column="created" if table == "weather_reports" else ""')
 
 
 def in_view(name: str, file: str, sound: str, leaky: str, column: str) -> Leak:
@@ -183,3 +223,6 @@ SPINE = [
     Leak("summer time all year", "90_examples", _LEAD, "make_timestamptz(year, month, day, hour - 2, minute, 0, 'Etc/GMT+4') AS", "event_timestamp"),
     Leak("flights that depart very late left out", "90_examples", _ASKED, f"{_ASKED} AND dep_delay < 180", "event_timestamp"),
 ]
+
+LATE = Corrections("temperature corrected six hours later", "INTERVAL 6 HOURS")
+DATED_BACK = Corrections("correction that is dated back", "INTERVAL 90 MINUTES")

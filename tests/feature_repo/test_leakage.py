@@ -18,7 +18,7 @@ from intermodal.components.transform_tables.logic import transform_tables
 
 from .conftest import REPOSITORY, Slice, build, table
 from .knowledge import FLIGHTS, WEATHER, arrived, departed, everything_flies, nothing_happens, prediction_times, scheduled
-from .leaks import ROUNDS, SPINE, Leak
+from .leaks import DATED_BACK, LATE, ROUNDS, SPINE, Corrections, Leak
 from .truncation import differences
 
 # The evening of a Friday with 37 cancellations, that of the day whose night has an hour twice, a Monday afternoon; none on a grid point of a window.
@@ -50,7 +50,14 @@ def moved(spine: Path, sliced: Slice) -> dict[str, int]:
 
 
 def leaks(
-    whole: Path, sliced: Slice, known: Callable[[Future, datetime], Path], cut: datetime, folder: Path, repository: Path = REPOSITORY
+    whole: Path,
+    sliced: Slice,
+    known: Callable[[Future, datetime], Path],
+    cut: datetime,
+    folder: Path,
+    repository: Path = REPOSITORY,
+    *,
+    filtered: bool = True,
 ) -> dict[str, int]:
     """Return the columns of a build's rows of before the cut that are others in another future, and whether its prediction times are wrong."""
     spine = whole / "transformed" / "examples.parquet"
@@ -59,8 +66,8 @@ def leaks(
         return differences(table(one), table(other), cut, keys=KEYS, ignored=LABEL)
 
     # Where nothing happens few flights have a label: the rest of the rows are asked for by the whole build's spine.
-    blank = build(known(nothing_happens, cut), folder / "blank", repository, spine=spine)
-    flown = build(known(everything_flies, cut), folder / "flown", repository)
+    blank = build(known(nothing_happens, cut), folder / "blank", repository, spine=spine, filtered=filtered)
+    flown = build(known(everything_flies, cut), folder / "flown", repository, filtered=filtered)
     return (
         moved(spine, sliced)
         | compare(whole / "examples", blank)
@@ -98,7 +105,7 @@ def test_features_are_the_same_in_every_future(cut, sliced, known, whole, tmp_pa
     assert leaks(whole, sliced, known, cut, tmp_path) == {}
 
 
-def planted(folder: Path, *leaks: Leak) -> Path:
+def planted(folder: Path, *leaks: Leak | Corrections) -> Path:
     """Return a copy of the repository that has leaks."""
     shutil.copytree(REPOSITORY, folder, ignore=shutil.ignore_patterns("__pycache__"))
     for leak in leaks:
@@ -129,6 +136,27 @@ def rounds() -> list[Any]:
 @pytest.mark.parametrize(("number", "leak"), rounds())
 def test_a_planted_leak_is_found(number, leak, found):
     assert leak.column in found(number)
+
+
+@pytest.mark.parametrize(
+    ("leak", "filtered", "columns"),
+    [
+        pytest.param(LATE, False, {"temp"}, id="late corrections taken as known"),
+        pytest.param(LATE, True, set(), id="late corrections unknown until they were made"),
+        pytest.param(DATED_BACK, True, {"temp"}, id="corrections dated back"),
+    ],
+)
+def test_corrections_leak_where_they_count_before_they_were_made(leak, filtered, columns, sliced, tables, known, tmp_path):
+    repository = planted(tmp_path / "repository", leak)
+    whole = tmp_path / "whole"
+    examples = build(tables, whole, repository, filtered=filtered)
+    assert set(leaks(whole, sliced, known, CUTS[0], tmp_path, repository, filtered=filtered)) == columns
+    if not columns:
+        # The correction of twenty minutes later counts from then on, and until then what was reported; an hour without a report has the last one's.
+        early = table(examples).filter("extract('minute' FROM event_timestamp) < 20 AND temp IS NOT NULL")
+        later = table(examples).filter("extract('minute' FROM event_timestamp) >= 20 AND temp IS NOT NULL")
+        thousandths = [rows.aggregate("list_sort(list(DISTINCT (round(temp * 1000) % 10)::INT))").fetchall()[0][0] for rows in (early, later)]
+        assert thousandths == [[0, 1], [1]]
 
 
 @pytest.mark.parametrize("leak", SPINE, ids=lambda leak: leak.name)

@@ -1,7 +1,8 @@
 """What changes in examples when the future does. It knows nothing of flights: it compares two builds of any examples.
 
 Build the examples of all data, and those of raw tables in which only what was known at a cut is as it was; a value that differs in a row of before
-the cut depends on what was not known yet.
+the cut depends on what was not known yet. Feature rows may be made of what came after the cut if their source says so by a later creation time: a
+retrieval with `filter_by_created_timestamp` does not know them before the cut, one without it does, and the values differ.
 """
 
 from collections.abc import Collection

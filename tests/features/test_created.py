@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from intermodal.components.materialize_features.logic import materialize_features
-from intermodal.features.point_in_time import EntityRows, ViewSource
+from intermodal.features.point_in_time import EntityRows
 from intermodal.features.store import FeatureRepository, open_store, read_online
+from intermodal.features.view_source import ViewSource
 from intermodal.runtime.errors import DataError
 
 START = datetime(2024, 3, 1, tzinfo=UTC)

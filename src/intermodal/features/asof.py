@@ -29,7 +29,8 @@ from feast.repo_config import RepoConfig
 from feast.utils import make_tzaware
 from pydantic import StrictStr
 
-from intermodal.features.point_in_time import EntityRows, ViewSource
+from intermodal.features.point_in_time import EntityRows
+from intermodal.features.view_source import ViewSource
 from intermodal.runtime.errors import ConfigurationError, DataError
 
 #: Entity rows joined at once, and rows of a batch of the result.
@@ -291,3 +292,9 @@ class AsofRetrievalJob(_Job):
                 joined = dict(zip(by_size, pool.map(lambda source, rows=entities: source.join(rows), by_size), strict=True))
                 columns = [column for source in self._sources for column in joined[source]]
                 yield from pa.table([*entities.table.columns, *columns], schema=schema).to_batches(max_chunksize=_BATCH)
+        for source in self._sources:
+            if source.late and not source.matched:
+                print(  # noqa: T201
+                    f"feature view {source.view!r}: no row got a value, as none of {source.path} is known to have been created by then; if its "
+                    "creation times are a backfill's, take created_timestamp_column from its source or set filter_by_created_timestamp to false"
+                )

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from feast.infra.offline_stores.duckdb import DuckDBOfflineStore, DuckDBOfflineStoreConfig
 
 from intermodal.components.retrieve_features.logic import retrieve_features
 from intermodal.runtime.errors import ConfigurationError, DataError, MachineError
@@ -52,7 +53,17 @@ def call(folder, output, **given):
 def retrieve(tmp_path):
     """Write a spine and a source, retrieve, and return each part's rows."""
 
-    def run(spine=SPINE, sales=SALES, *, name="examples", service="stock", definitions=DEFINITIONS, data_version="", **settings):
+    def run(
+        spine=SPINE,
+        sales=SALES,
+        *,
+        name="examples",
+        service="stock",
+        definitions=DEFINITIONS,
+        data_version="",
+        filter_by_created_timestamp=True,
+        **settings,
+    ):
         for folder in ("tables", "repository"):
             (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / "repository" / "definitions.py").write_text(definitions)
@@ -60,7 +71,8 @@ def retrieve(tmp_path):
         if sales is not None:
             pq.write_table(sales, tmp_path / "tables" / "sales.parquet")
         output = tmp_path / "output"
-        call(tmp_path, output, service=service, spine=name, store=settings, data_version=data_version)
+        given = {"data_version": data_version, "filter_by_created_timestamp": filter_by_created_timestamp}
+        call(tmp_path, output, service=service, spine=name, store=settings, **given)
         return {part.name: pq.read_table(part) for part in sorted(output.iterdir())}
 
     run.folder = tmp_path
@@ -121,6 +133,53 @@ def test_feasts_own_duckdb_store_gives_the_same_by_configuration(retrieve):
     ours = {name: sorted(part.to_pylist(), key=lambda row: row["number"]) for name, part in retrieve().items()}
     shipped = {name: sorted(part.to_pylist(), key=lambda row: row["number"]) for name, part in retrieve(offline_store={"type": "duckdb"}).items()}
     assert shipped == ours
+
+
+CORRECTED = pa.table({"shop": ["a", "a"], "event_timestamp": at(0, 0), "sold": [7, 8], "price": [1.5, 2.5], "created": at(5, 20)})
+WITH_CREATED = DEFINITIONS.replace('timestamp_field="event_timestamp"', 'timestamp_field="event_timestamp", created_timestamp_column="created"')
+
+
+@pytest.mark.fault("New data", "corrections that came after the prediction", "they are unknown to it unless the setting is off")
+@pytest.mark.parametrize("kind", ["intermodal.features.asof.AsofOfflineStore", "duckdb"])
+@pytest.mark.parametrize(("known", "sold"), [(True, {3: 8, 4: 7, 6: None}), (False, {3: 8, 4: 8, 6: 8})])
+def test_what_was_created_later_is_unknown_in_any_offline_store(retrieve, kind, known, sold):
+    """At minutes 30, 10 and 4; the first value was created at 5, its correction at 20."""
+    spine = pa.table({"event_timestamp": at(30, 10, 4), "shop": ["a"] * 3, "number": [3, 4, 6]})
+    found = retrieve(spine, CORRECTED, definitions=WITH_CREATED, filter_by_created_timestamp=known, offline_store={"type": kind})["train"]
+    assert dict(zip(found.column("number").to_pylist(), found.column("sold").to_pylist(), strict=True)) == sold
+
+
+def test_a_backfill_of_which_nothing_was_known_is_named(retrieve, capsys):
+    spine = pa.table({"event_timestamp": at(4, 3), "shop": ["a", "a"], "number": [6, 7]})
+    assert retrieve(spine, CORRECTED, definitions=WITH_CREATED)["train"].column("sold").to_pylist() == [None, None]
+    assert "feature view 'sales': no row got a value, as none of" in capsys.readouterr().out
+    retrieve(SPINE, CORRECTED, definitions=WITH_CREATED)
+    assert not capsys.readouterr().out
+
+
+def test_the_setting_of_the_store_yields_to_the_components(retrieve):
+    spine = pa.table({"event_timestamp": at(10), "shop": ["a"], "number": [4]})
+    store = {"offline_store": {"type": "intermodal.features.asof.AsofOfflineStore", "filter_by_created_timestamp": True}}
+    found = retrieve(spine, CORRECTED, definitions=WITH_CREATED, filter_by_created_timestamp=False, **store)
+    assert found["train"].column("sold").to_pylist() == [8]
+
+
+class UnawareOfflineStoreConfig(DuckDBOfflineStoreConfig):
+    type: str = f"{__name__}.UnawareOfflineStore"
+
+
+class UnawareOfflineStore(DuckDBOfflineStore):
+    """As Snowflake's, which cannot leave out what was created later."""
+
+    supports_filter_by_created_timestamp = False
+
+
+def test_an_offline_store_that_cannot_leave_out_what_was_created_later_is_refused(retrieve):
+    unaware = {"offline_store": {"type": f"{__name__}.UnawareOfflineStore"}}
+    with pytest.raises(ConfigurationError, match=r"'sales' declares creation times.*UnawareOfflineStore.*set filter_by_created_timestamp to false"):
+        retrieve(sales=CORRECTED, definitions=WITH_CREATED, **unaware)
+    assert retrieve(sales=CORRECTED, definitions=WITH_CREATED, filter_by_created_timestamp=False, **unaware)["test"].column("sold").to_pylist() == [8]
+    assert retrieve(**unaware)["test"].column("sold").to_pylist() == [7]
 
 
 def test_a_registry_that_outlives_the_run_is_left_alone(retrieve, tmp_path):
