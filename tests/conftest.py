@@ -1,5 +1,6 @@
 """What the whole suite shares: the rows of the fault matrix, and the seed of its random faults."""
 
+import ast
 import os
 import random
 import subprocess
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -135,3 +137,17 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     yield make
     for folder in made:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def signature_defaults(component: str) -> dict[str, Any]:
+    """Return a component's defaults, which stand in its signature alone, without importing kfp, which is not in every image."""
+    tree = ast.parse((Path(__file__).parents[1] / "components" / component / "component.py").read_text())
+    function = next(each for each in tree.body if isinstance(each, ast.FunctionDef))
+    names = [each.arg for each in function.args.args][-len(function.args.defaults) :]
+    return {name: ast.literal_eval(value) for name, value in zip(names, function.args.defaults, strict=True)}
+
+
+@pytest.fixture(scope="session")
+def defaults_of() -> Callable[[str], dict[str, Any]]:
+    """How to get a component's defaults by name."""
+    return signature_defaults

@@ -9,4 +9,5 @@ sys.path.append(sys.argv[1])
 
 import pytest
 
-sys.exit(pytest.main(sys.argv[2:]))
+if __name__ == "__main__":  # processes that a test starts import this file
+    sys.exit(pytest.main(sys.argv[2:]))

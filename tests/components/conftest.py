@@ -1,6 +1,5 @@
 """What more than one component's tests need; the standard library alone, for it runs in the environment of every image."""
 
-import ast
 import json
 import uuid
 from pathlib import Path
@@ -79,17 +78,3 @@ def content(folder: Path) -> dict[str, bytes]:
 def files_of():
     """How to compare folders byte for byte."""
     return content
-
-
-def signature_defaults(component: str) -> dict[str, Any]:
-    """Return a component's defaults, which stand in its signature alone, without importing kfp, which is not in every image."""
-    tree = ast.parse((Path(__file__).parents[2] / "components" / component / "component.py").read_text())
-    function = next(each for each in tree.body if isinstance(each, ast.FunctionDef))
-    names = [each.arg for each in function.args.args][-len(function.args.defaults) :]
-    return {name: ast.literal_eval(value) for name, value in zip(names, function.args.defaults, strict=True)}
-
-
-@pytest.fixture(scope="session")
-def defaults_of():
-    """How to get a component's defaults by name."""
-    return signature_defaults

@@ -43,7 +43,7 @@ class Checkpoints:
         may_differ: What is only said when it differs (number of workers, versions): JSON.
 
     Attributes:
-        last: File name of the newest checkpoint that this process has written, or None.
+        last: Address of the newest checkpoint that this process has written, or None.
         waited: Seconds for which `save` waited for the write before, in all.
 
     Raises:
@@ -147,8 +147,7 @@ class Checkpoints:
     def _end_write(self) -> None:
         write, self._write = self._write, None
         if write is not None:
-            write.end()
-            self.last = str(write.name)
+            self.last = self._place.where_is(write.end())
 
     def _newest(self) -> tuple[Arrays, dict[str, Any]] | None:
         for name in sorted(self._place.names() - self._broken, reverse=True):
@@ -204,8 +203,8 @@ class _Write:
     def __init__(self, step: int, where: str, write: Callable[[], tuple[Name, list[str]]]) -> None:
         self.step = step
         self.seconds = 0.0
-        self.name: Name | None = None
         self._where, self._write = where, write
+        self._name: Name | None = None
         self._notes: list[str] = []
         self._error: Exception | None = None
         # Not a daemon: an interpreter that ends lets it finish.
@@ -215,13 +214,13 @@ class _Write:
     def _run(self) -> None:
         began = time.monotonic()
         try:
-            self.name, self._notes = self._write()
+            self._name, self._notes = self._write()
         except Exception as error:
             self._error = error
         self.seconds = time.monotonic() - began
 
-    def end(self) -> None:
-        """Wait; say what is to be said, raise what went wrong."""
+    def end(self) -> Name:
+        """Wait; say what is to be said, raise what went wrong; return the checkpoint's name."""
         self._thread.join()
         for note in self._notes:
             _say(note)
@@ -232,6 +231,8 @@ class _Write:
             raise MachineError(f"{failed} ({self._error}); make the folder writable and run again: those written before are whole") from self._error
         if self._error is not None:
             raise self._error
+        assert self._name is not None
+        return self._name
 
 
 def _damage(path: Path, name: Name) -> str | None:
