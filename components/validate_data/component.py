@@ -54,7 +54,8 @@ def validate_data(
         drift: The same for `train` against the baseline's `train`.
         feature_skew: `skew` for single features: feature to distance. A feature whose distance is 1 is not searched for damage either.
         feature_drift: `drift` for single features, likewise.
-        false_alarms: Probability, between 0 and 1, that a run whose data does not differ has any SKEW or DRIFT, over all features and splits.
+        false_alarms: Probability, between 0 and 1, that a run whose data does not differ has any alarm, over all features and splits: half of it
+            for SKEW and DRIFT, half for the search for damage.
         scale: Factor above 1 by which the typical size or the spread of a number may leave the range that it has in the blocks of `train`:
             beyond is an error (SCALE). Where a known factor between units explains the change, 1.5 is enough.
         outside: Share of a split's rows, 0 to 1, with a number outside the range of `train`, beyond which it is an error (OUT_OF_RANGE); of

@@ -12,10 +12,11 @@ from intermodal.components.validate_data.anomalies import Anomaly, find_anomalie
 from intermodal.components.validate_data.arguments import check_arguments
 from intermodal.components.validate_data.baseline import Baseline, read_baseline, write_references
 from intermodal.components.validate_data.columns import find_unused
+from intermodal.components.validate_data.distributions.associations import associate
 from intermodal.components.validate_data.distributions.comparison import Comparison, Distance, against_thresholds, compare
 from intermodal.components.validate_data.distributions.distances import measure
 from intermodal.components.validate_data.distributions.references import References, refer
-from intermodal.components.validate_data.distributions.samples import Sample
+from intermodal.components.validate_data.distributions.samples import Rows, Sample
 from intermodal.components.validate_data.kinds import DAMAGE_KINDS
 from intermodal.components.validate_data.rules import Rules
 from intermodal.components.validate_data.schema import extend_schema, infer_schema, parse_schema, present_shares, without_features
@@ -156,12 +157,14 @@ class Read:
     Attributes:
         statistics: TFDV's statistics of each part.
         samples: The distribution of each feature of each part.
+        rows: Picked rows of each part.
         references: What samples are compared with: `train`, as a whole and in blocks.
         present: For each feature the lowest share of rows with a value in any block of `train`.
     """
 
     statistics: dict[str, Statistics]
     samples: dict[str, dict[str, Sample]]
+    rows: dict[str, Rows]
     references: References
     present: dict[str, float]
 
@@ -179,7 +182,8 @@ def _read_out(blocks: Mapping[str, Sequence[Accumulator]]) -> Read:
     read = wait()
     shares = [present for _, present in read]
     present = {name: min(share.get(name, 0.0) for share in shares) for name in samples[TRAIN]}
-    return Read(statistics, samples, refer(samples[TRAIN], [each for each, _ in read]), present)
+    references = associate(refer(samples[TRAIN], [each for each, _ in read]), [block.picked() for block in blocks[TRAIN] if block.rows])
+    return Read(statistics, samples, {part: whole.picked() for part, whole in merged.items()}, references, present)
 
 
 @dataclass
@@ -208,9 +212,9 @@ class Findings:
     def compare_parts(self, read: Read, baseline: Baseline, label: str, rules: Rules) -> None:
         """Compare the other parts with `train`, and `train` with the baseline's."""
         others = [part for part in read.samples if part != TRAIN]
-        comparisons = [Comparison("skew", part, read.samples[part], read.references) for part in others]
+        comparisons = [Comparison("skew", part, read.samples[part], read.rows[part], read.references) for part in others]
         if baseline.references is not None:
-            comparisons.append(Comparison("drift", TRAIN, read.samples[TRAIN], baseline.references))
+            comparisons.append(Comparison("drift", TRAIN, read.samples[TRAIN], read.rows[TRAIN], baseline.references))
         elif baseline.statistics is not None and rules.drift is None:
             self.anomalies.append(Anomaly(TRAIN, "", "NOT_COMPARED", "warning", _NO_BLOCKS))
         distances, anomalies = compare(comparisons, label, rules)

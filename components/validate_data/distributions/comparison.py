@@ -1,17 +1,23 @@
 """Parts compared with `train`, and `train` with the baseline's: all features of a run at one level."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
 from intermodal.components.validate_data.anomalies import Anomaly
-from intermodal.components.validate_data.distributions.damage import Finding, find_damage
+from intermodal.components.validate_data.distributions.associations import Others, find_exchanged, find_reversed
+from intermodal.components.validate_data.distributions.damage import Damage, Finding, find_damage
 from intermodal.components.validate_data.distributions.homogeneity import Homogeneity, compare_counts, f_critical, probabilities
 from intermodal.components.validate_data.distributions.references import Reference, References
-from intermodal.components.validate_data.distributions.samples import Array, Numbers, Sample
+from intermodal.components.validate_data.distributions.samples import Array, Numbers, Rows, Sample
 from intermodal.components.validate_data.rules import Rules
 from intermodal.evaluation.multiple_tests import holm
+
+#: The share of `false_alarms` that is for the tests; the rest is for the search for damage.
+_TESTS: Final = 0.5
 
 #: Words for what a comparison compares with.
 AGAINST = {"skew": "train", "drift": "the baseline's train"}
@@ -25,12 +31,14 @@ class Comparison:
         kind: `skew` (with `train`) or `drift` (with the baseline's).
         part: The part's name.
         samples: Its features.
+        rows: Picked rows of it.
         references: What they are compared with.
     """
 
     kind: str
     part: str
     samples: Mapping[str, Sample]
+    rows: Rows
     references: References
 
 
@@ -67,7 +75,19 @@ class Distance:
 
 
 @dataclass(frozen=True)
-class _Pair:
+class Pair:
+    """A feature of a part, what it is compared with, and the test of both.
+
+    Attributes:
+        comparison: The part.
+        feature: The column.
+        sample: The feature in the part.
+        reference: What it is compared with.
+        counts: Its rows in the reference's cells; of shape (cells,).
+        test: The test's outcome.
+        threshold: The threshold that somebody gave; None: it is tested.
+    """
+
     comparison: Comparison
     feature: str
     sample: Sample
@@ -80,59 +100,103 @@ class _Pair:
 def compare(comparisons: Sequence[Comparison], label: str, rules: Rules) -> tuple[dict[str, list[Distance]], list[Anomaly]]:
     """Test every feature of every comparison, with a probability of `rules.false_alarms` of any alarm where nothing differs, and look for damage.
 
-    Features whose threshold is given are not tested; those for which it is 1 are not searched for damage either. Nor is the label: see
-    `anomalies.find_label_anomalies`.
+    Half of that probability is for the tests, half for the search for damage. Features whose threshold is given are not tested; those for which it
+    is 1 are not searched for damage either. Nor is the label: see `anomalies.find_label_anomalies`.
 
     Returns:
         For each kind of comparison all distances, the farthest beyond its threshold first; and the anomalies.
     """
-    pairs = [pair for comparison in comparisons for pair in _pairs(comparison, rules)]
     distances: dict[str, list[Distance]] = {comparison.kind: [] for comparison in comparisons}
     anomalies: list[Anomaly] = []
-    chances, independent = probabilities([pair.test for pair in pairs])
-    tested = np.array([pair.test.numerator > 0 and pair.threshold is None for pair in pairs], bool)
-    numbers = np.array([(pair.test.statistic, pair.test.numerator, pair.test.denominator) for pair in pairs], float).reshape(-1, 3)[tested]
-    adjusted, levels = holm(chances[tested], rules.false_alarms)
-    # A distance grows as the root of the statistic: at this multiple of it, in the same direction, the feature would just be an anomaly.
-    multiples = np.sqrt(f_critical(levels, numbers[:, 1], numbers[:, 2]) / np.maximum(numbers[:, 0], 1e-12))
-    outcomes = iter(zip(adjusted.tolist(), multiples.tolist(), strict=True))
-    level = rules.false_alarms / max(len(pairs), 1)
-    for pair, is_tested, sampling in zip(pairs, tested, independent, strict=True):
-        probability, multiple = next(outcomes) if is_tested else (None, None)
-        kind, part, value = pair.comparison.kind, pair.comparison.part, pair.reference.distance(pair.counts)
-        differs = probability is not None and probability <= rules.false_alarms
+    verdicts = judge([pair for comparison in comparisons for pair in pairs(comparison, rules)], label, rules)
+    tests = np.array([(each.pair.test.numerator, each.pair.test.denominator, each.level or 0.5) for each in verdicts], float).reshape(-1, 3)
+    critical = f_critical(tests[:, 2], np.maximum(tests[:, 0], 1.0), tests[:, 1])
+    for verdict, least in zip(verdicts, critical.tolist(), strict=True):
+        pair, value = verdict.pair, verdict.pair.reference.distance(verdict.pair.counts)
+        kind, part = pair.comparison.kind, pair.comparison.part
         if pair.threshold is None:
-            threshold = None if multiple is None else value * multiple
-            distances[kind].append(Distance(part, pair.feature, "total_variation", value, threshold, probability))
-        finding = Finding(pair.reference, pair.sample, pair.counts, pair.test.effect, differs, bool(sampling < level), level)
-        damage = find_damage(finding, AGAINST[kind], rules) if pair.feature != label else None
-        if damage:
-            anomalies.append(
-                Anomaly(part, pair.feature, damage.kind, "error", f"{part}: {pair.feature!r} {damage.text}; {_remedy(pair, damage.kind)}")
-            )
-        elif differs:
-            anomalies.append(Anomaly(part, pair.feature, kind.upper(), "error", _words(pair, value, probability)))
+            # A distance grows as the root of the statistic: so much of it, in the same direction, would just be an anomaly.
+            threshold = None if verdict.level is None else value * math.sqrt(least / max(pair.test.statistic, 1e-12))
+            distances[kind].append(Distance(part, pair.feature, "total_variation", value, threshold, verdict.probability))
+        if verdict.damage:
+            text = f"{part}: {pair.feature!r} {verdict.damage.text}; {_remedy(pair, verdict.damage.kind)}"
+            anomalies.append(Anomaly(part, pair.feature, verdict.damage.kind, "error", text))
+        elif verdict.differs:
+            anomalies.append(Anomaly(part, pair.feature, kind.upper(), "error", _words(pair, value, verdict.probability)))
     for found in distances.values():
         found.sort(key=lambda distance: -distance.value / max(distance.threshold or 1.0, 1e-12))
     return distances, anomalies
 
 
-def _pairs(comparison: Comparison, rules: Rules) -> Iterator[_Pair]:
+def pairs(comparison: Comparison, rules: Rules) -> Iterator[Pair]:
+    """Yield the features of a part that can be compared, each with its test."""
     for feature, sample in comparison.samples.items():
         reference = comparison.references.get(feature)
         given = rules.threshold(comparison.kind, feature)
         if reference is None or reference.numeric != isinstance(sample, Numbers) or not sample.rows or (given is not None and given >= 1):
             continue
         counts = reference.count(sample)
-        yield _Pair(comparison, feature, sample, reference, counts, compare_counts(reference, counts), given)
+        yield Pair(comparison, feature, sample, reference, counts, compare_counts(reference, counts), given)
 
 
-def _remedy(pair: _Pair, kind: str) -> str:
+@dataclass(frozen=True)
+class Verdict:
+    """What is found of a pair.
+
+    Attributes:
+        pair: The pair.
+        probability: Of so great a difference by chance, corrected for all tests of the run; None without a test.
+        level: What the probability, before the correction, had to be below; None without a test.
+        differs: Whether the difference is beyond chance.
+        damage: The damage, or None.
+    """
+
+    pair: Pair
+    probability: float | None
+    level: float | None
+    differs: bool
+    damage: Damage | None
+
+
+def judge(of_run: Sequence[Pair], label: str, rules: Rules) -> list[Verdict]:
+    """Judge all pairs of a run at one level."""
+    chances, independent = probabilities([pair.test for pair in of_run])
+    tested = np.array([pair.test.numerator > 0 and pair.threshold is None for pair in of_run], bool)
+    adjusted, levels = holm(chances[tested], rules.false_alarms * _TESTS)
+    outcomes = iter(zip(np.minimum(adjusted / _TESTS, 1.0).tolist(), levels.tolist(), strict=True))
+    level = rules.false_alarms * (1 - _TESTS) / max(len(of_run), 1)
+    found = []
+    for pair, is_tested, sampling in zip(of_run, tested, independent, strict=True):
+        probability, own_level = next(outcomes) if is_tested else (None, None)
+        differs = probability is not None and probability <= rules.false_alarms
+        finding = Finding(pair.reference, pair.sample, pair.counts, pair.test.effect, differs, bool(sampling < level), level)
+        damage = find_damage(finding, AGAINST[pair.comparison.kind], rules) if pair.feature != label else None
+        found.append(Verdict(pair, probability, own_level, differs, damage))
+    broken: dict[int, set[str]] = {}
+    others = {id(each.pair.comparison): Others(each.pair.comparison.references, each.pair.comparison.rows) for each in found}
+    for each in found:
+        if each.damage:
+            broken.setdefault(id(each.pair.comparison), set()).add(each.pair.feature)
+    searched = {at: each.pair for at, each in enumerate(found) if not each.damage and each.pair.feature != label}
+    shown = {at: _against_others(pair, others[id(pair.comparison)], broken.get(id(pair.comparison), set()), level) for at, pair in searched.items()}
+    return [replace(each, damage=shown.get(at, each.damage)) for at, each in enumerate(found)]
+
+
+def _against_others(pair: Pair, others: Others, broken: set[str], level: float) -> Damage | None:
+    """Look for damage that only the other columns show; those that are damaged themselves are not asked."""
+    if not others.known(pair.feature):
+        return None
+    find, kind = (find_reversed, "UNIT") if pair.reference.numeric else (find_exchanged, "EXCHANGED")
+    words = find(pair.feature, others, broken, level)
+    return Damage(kind, f"{words} of {AGAINST[pair.comparison.kind]}") if words else None
+
+
+def _remedy(pair: Pair, kind: str) -> str:
     key = f"feature_{pair.comparison.kind}"
     return f"correct the source, or, if this is right, allow it: {key}: {{{pair.feature}: 1}} for this feature, {kind} in `warn` for all"
 
 
-def _words(pair: _Pair, value: float, probability: float | None) -> str:
+def _words(pair: Pair, value: float, probability: float | None) -> str:
     against = AGAINST[pair.comparison.kind]
     return (
         f"{pair.comparison.part}: {pair.feature!r} is distributed differently than in {against}: {value:.1%} of its rows would have to be elsewhere;"
@@ -142,7 +206,7 @@ def _words(pair: _Pair, value: float, probability: float | None) -> str:
     )
 
 
-def _greatest(pair: _Pair) -> str:
+def _greatest(pair: Pair) -> str:
     """Say of the cell whose share has changed most what it was and is."""
     now = pair.counts / pair.counts.sum()
     was = np.array(pair.reference.counts) / pair.reference.rows

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from intermodal.components.validate_data.distributions.homogeneity import f_tail
+from intermodal.components.validate_data.distributions.homogeneity import unlikely
 from intermodal.components.validate_data.distributions.references import Reference, new_share, outside
 from intermodal.components.validate_data.distributions.samples import Array, Numbers, Sample, Texts
 from intermodal.components.validate_data.rules import Rules
@@ -29,6 +29,18 @@ _REPEATS: Final = 0.25
 
 #: A column without a value that has half of some block is worth at least so many independent rows.
 _WORTH: Final = 10.0
+
+#: Size and spread are those of at least so many values other than 0, in every block and in the sample.
+_ENOUGH: Final = 30
+
+#: Numbers with few different values: in every block at least this share of the rows has values of the other blocks; after a conversion at most the
+#: other share has.
+_STEPS: Final = 0.9
+_OFF: Final = 0.5
+_SEVERAL: Final = 5
+
+#: So much more of a sample than of any block may be out of range once it is converted back.
+_BACK: Final = 0.05
 
 #: Two values are exchanged when that leaves at most this share of their difference.
 _CROSSED: Final = 1 / 3
@@ -57,6 +69,10 @@ _FACTORS: Final = {
     1.609344: "miles and kilometres",
     1.852: "nautical miles and kilometres",
     3.6: "m/s and km/h",
+    1 / 0.44704: "m/s and miles an hour",
+    3.6 / 1.852: "m/s and knots",
+    33.86389: "inches of mercury and hPa",
+    180 / math.pi: "radians and degrees",
     1 / 0.45359237: "kilograms and pounds",
     3.785411784: "gallons and litres",
 }
@@ -130,6 +146,8 @@ def find_damage(found: Finding, against: str, rules: Rules) -> Damage | None:
         return None
     if words := _scaled(reference, sample, found.level, rules.scale):
         return Damage("SCALE", f"{words} of {against}")
+    if words := _off_steps(reference, sample, found.level):
+        return Damage("UNIT", f"{words} of {against}")
     if words := _converted(reference, sample, found.counts, found.differs) or _reversed(reference, sample, found.level):
         return Damage("UNIT", f"{words} of {against}")
     words = _outside(reference, sample, rules.outside)
@@ -148,8 +166,41 @@ def _constant(reference: Reference, sample: Sample, effect: float, level: float)
     return f"is {value} in all {rows:,.0f} rows that have a value, where no value has more than {reference.commonest:.1%} of any block"
 
 
+def _off_steps(reference: Reference, sample: Numbers, level: float) -> str | None:
+    """Judge whether numbers that have few different values have other ones now, and the known ones once they are converted back.
+
+    A season or a trend changes how often each value comes, not which values an instrument or a rounding can give.
+    """
+    if not reference.on_steps or min(reference.on_steps) < _STEPS or len(sample.values) < _SEVERAL:
+        return None
+    share = reference.on(sample)
+    if not share <= _OFF or not unlikely(share, np.array(reference.on_steps), reference.rows / len(reference.blocks) / sample.rows, level, _LEAST):
+        return None
+    explained = []
+    for factor, shift, words in _conversions(True):
+        back = sample.converted(1 / factor, -shift / factor)
+        inside = outside(back, reference.low, reference.high) <= reference.outside + _BACK
+        if inside and (found := reference.on(back)) >= _STEPS:
+            explained.append((-round(found, 2), _beyond(back.size, reference.size), words))
+    if not explained:
+        return None
+    return (
+        f"looks converted, {min(explained)[2]}: {share:.0%} of its values other than 0 are among the {len(reference.steps)} that it has had,"
+        f" {-min(explained)[0]:.0%} once they are converted back, at least {min(reference.on_steps):.0%} in every block"
+    )
+
+
+def _on_steps(reference: Reference, sample: Numbers) -> bool:
+    """Say whether a sample has the few different values that are known, so that it is in no other unit. Whole numbers may have been rounded again."""
+    if not reference.on_steps or min(reference.on_steps) < _STEPS or all(step.is_integer() for step in reference.steps):
+        return False
+    return reference.on(sample) >= _STEPS
+
+
 def _scaled(reference: Reference, sample: Numbers, level: float, scale: float) -> str | None:
     """Judge size and spread: beyond the range of the blocks by a factor, and too far from them for a t test on logarithms."""
+    if sample.nonzero < _ENOUGH or (reference.filled is not None and reference.filled < _ENOUGH):
+        return None
     factor = _known_factor(reference, sample)
     for name, value, known in (
         ("typical size (median of absolute values)", sample.size, reference.size),
@@ -175,10 +226,12 @@ def _converted(reference: Reference, sample: Numbers, counts: Array, differs: bo
     distance, own = reference.distance(counts), reference.own_distance
     if distance < _MOVED:
         return None
-    for factor, shift, words in _conversions(differs):
+    for factor, shift, words in _conversions(differs and not _on_steps(reference, sample)):
         back = sample.converted(1 / factor, -shift / factor)
         nearer = reference.distance(reference.count(back))
         explained = nearer <= min(own, distance / 2)
+        if outside(back, reference.low, reference.high) > reference.outside + _BACK:
+            continue
         beyond_blocks = distance > own and nearer <= own and _fits(back, reference)
         if factor < 0:
             beyond_blocks = beyond_blocks and _other_side(reference, sample) > 0.5
@@ -200,14 +253,16 @@ def _other_side(reference: Reference, sample: Numbers) -> float:
 
 
 def _reversed(reference: Reference, sample: Numbers, level: float) -> str | None:
-    """Judge whether a sample leans to the other side, as far as the blocks lean to theirs, and too far from them for a t test."""
+    """Judge whether a sample leans to the other side, half as far as any block leans to its own, and too far from them for a t test."""
     if reference.commonest > _REPEATS or not math.isfinite(sample.lean) or len(reference.lean) < len(reference.blocks) or abs(sample.lean) < _LEANS:
         return None
-    mirrored = min(-each for each in reference.lean) - _LEANS / 2 <= sample.lean <= max(-each for each in reference.lean) + _LEANS / 2
+    least = min(abs(each) for each in reference.lean)
+    one_side = min(reference.lean) * max(reference.lean) > 0 and least >= _LEANS
+    mirrored = one_side and sample.lean * reference.lean[0] < 0 and abs(sample.lean) >= least / 2
     if not mirrored or not _unlikely(sample.lean, reference.lean, reference, sample.rows, level):
         return None
     return (
-        f"looks converted, the sign is reversed: it leans to the other side (Kelley's skewness {sample.lean:.2f}), as far as"
+        f"looks converted, the sign is reversed: it leans to the other side (Kelley's skewness {sample.lean:.2f},"
         f" {min(reference.lean):.2f} to {max(reference.lean):.2f} in the blocks"
     )
 
@@ -221,12 +276,12 @@ def _outside(reference: Reference, sample: Numbers, most: float) -> str | None:
     return f"lies outside {ends} in {share:.1%} of its rows, where at most {reference.outside:.1%} lie outside the range of the others in any block"
 
 
-def _conversions(differs: bool) -> Sequence[tuple[float, float, str]]:
-    """Return the conversions to try; mere factors, which a season may have too, only where the difference is beyond chance."""
-    if not differs:
+def _conversions(factors: bool) -> Sequence[tuple[float, float, str]]:
+    """Return the conversions to try; mere factors, which a season may have too, only where asked for."""
+    if not factors:
         return _CONVERSIONS
-    factors = [(each, 0.0, f"by the factor {each:.4g} ({words})") for factor, words in _FACTORS.items() for each in (factor, 1 / factor)]
-    return (*_CONVERSIONS, *factors)
+    scales = [(each, 0.0, f"by the factor {each:.4g} ({words})") for factor, words in _FACTORS.items() for each in (factor, 1 / factor)]
+    return (*_CONVERSIONS, *scales)
 
 
 def _beyond(value: float, known: Sequence[float]) -> float:
@@ -238,7 +293,7 @@ def _beyond(value: float, known: Sequence[float]) -> float:
 
 def _known_factor(reference: Reference, sample: Numbers) -> float | None:
     """Return the factor between units that brings size and spread nearest to the reference's, if that is near."""
-    if reference.commonest > _REPEATS or not reference.size or not math.isfinite(sample.size) or sample.size <= 0:
+    if reference.commonest > _REPEATS or not reference.size or not math.isfinite(sample.size) or sample.size <= 0 or _on_steps(reference, sample):
         return None
     ratio = math.log(sample.size / reference.size[0])
     nearest = min(_FACTORS, key=lambda factor: abs(abs(ratio) - math.log(factor)))
@@ -254,15 +309,8 @@ def _fits(sample: Numbers, reference: Reference) -> bool:
 
 
 def _unlikely(value: float, known: Sequence[float], reference: Reference, rows: float, level: float) -> bool:
-    """Say whether a t test, with the blocks as the sample, finds a value too far from them."""
-    values = np.array(known[1:] or known)
-    blocks = len(values)
-    if blocks < 2:
-        return True
-    deviation = max(float(values.std(ddof=1)), _LEAST)
-    length = reference.rows / len(reference.blocks)
-    squared = (value - float(values.mean())) ** 2 / (deviation**2 * (1 / blocks + max(1.0, length / rows)))
-    return bool(f_tail(np.array([squared]), np.array([1.0]), np.array([blocks - 1.0]))[0] < level)
+    """Say whether a t test, with the blocks as the sample, finds a value too far from them. The first one known is that of the whole."""
+    return unlikely(value, np.array(known[1:] or known), reference.rows / len(reference.blocks) / rows, level, _LEAST)
 
 
 def _new(reference: Reference, sample: Texts, rows: float, min_domain_mass: float) -> str | None:

@@ -165,6 +165,24 @@ def f_tail(value: Array, numerator: Array, denominator: Array) -> Array:
     return np.clip(np.where(swapped, 1 - tail, tail), 0.0, 1.0)
 
 
+def unlikely(value: float, known: Array, longer: float, level: float, least: float) -> bool:
+    """Say whether a t test finds a value too far from those of blocks; true of fewer than two blocks.
+
+    Args:
+        value: The value.
+        known: Those of the blocks; of shape (blocks,).
+        longer: How many times as many rows a block has as what has the value.
+        level: Probability of a false alarm.
+        least: Standard deviation that the blocks are taken to have at least.
+    """
+    blocks = len(known)
+    if blocks < 2:
+        return True
+    deviation = max(float(known.std(ddof=1)), least)
+    squared = (value - float(known.mean())) ** 2 / (deviation**2 * (1 / blocks + max(1.0, longer)))
+    return bool(f_tail(np.array([squared]), np.array([1.0]), np.array([blocks - 1.0]))[0] < level)
+
+
 def f_critical(level: Array, numerator: Array, denominator: Array) -> Array:
     """Return the value above which an F variable lies with each probability, to one part in a thousand; by bisection of its logarithm."""
     low, high = np.full_like(level, -5.0), np.full_like(level, 60.0)

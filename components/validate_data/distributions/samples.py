@@ -1,5 +1,6 @@
 """One feature of one part, as far as comparisons need it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -66,6 +67,26 @@ class Numbers:
         reached = np.cumsum(shares)
         found: Array = values[np.searchsorted(reached, reached[-1] * levels * (1 - 1e-12))] if len(values) else values
         return found
+
+    @property
+    def values(self) -> Array:
+        """The different values that are not 0, ascending."""
+        return np.unique(self._nonzero[0])
+
+    @property
+    def nonzero(self) -> float:
+        """How many values are not 0."""
+        return float(self._nonzero[1].sum())
+
+    def near(self, steps: Array, distance: float) -> float:
+        """Return the share of the values other than 0 that are within a distance of one of some values, ascending; NaN where there are none."""
+        values, shares = self._nonzero
+        if not len(values):
+            return float("nan")
+        above = np.searchsorted(steps, values).clip(1, len(steps) - 1)
+        with np.errstate(over="ignore"):
+            away = np.minimum(np.abs(values - steps[above - 1]), np.abs(values - steps[above]))
+        return float(shares[away <= distance].sum() / shares.sum())
 
     @cached_property
     def zeros(self) -> float:
@@ -136,3 +157,20 @@ class Texts:
 
 
 Sample: TypeAlias = Numbers | Texts
+
+
+@dataclass(frozen=True)
+class Words:
+    """A column of texts in some rows.
+
+    Attributes:
+        values: The different texts.
+        codes: For each row the number of its text, -1 where it has none; of shape (rows,).
+    """
+
+    values: list[str]
+    codes: npt.NDArray[np.int64]
+
+
+#: Some rows of a part, by column: numbers, of shape (rows,), NaN where there is none, or texts.
+Rows: TypeAlias = Mapping[str, Array | Words]

@@ -121,8 +121,10 @@ def _read(group: _RowGroup, ignored: Sequence[str]) -> Iterator[tuple[tuple[str,
     with whole_parquet(group.file), FileSystems.open(group.file, compression_type="auto") as opened:
         for batch in read_batches(pq.ParquetFile(opened), ignored, group.group):
             for block, piece in divided(batch, row, group.rows, group.blocks):
-                accumulators.setdefault(block, Accumulator()).add(piece)
-            row += batch.num_rows
+                accumulator = accumulators.setdefault(block, Accumulator())
+                accumulator.add(piece)
+                accumulator.pick(piece, row, group.rows)
+                row += piece.num_rows
     for block, accumulator in accumulators.items():
         yield (group.part, block), accumulator
 

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from intermodal.components.validate_data.distributions.samples import Numbers, Sample, Texts
+from intermodal.components.validate_data.distributions.samples import Numbers, Rows, Sample, Texts
 from intermodal.components.validate_data.statistics import tfdv
+from intermodal.components.validate_data.statistics.rows import as_columns, pick
 from intermodal.runtime.datasets.parquet_files import batch_rows, file_schema, row_groups, whole_parquet
 
 #: Into how many parts of equal rows a distribution function is divided.
@@ -25,6 +26,7 @@ class Accumulator:
         self.rows = 0
         self.values = 0  # Rows times columns.
         self._partial = [generator.create_accumulator() for generator in tfdv.statistics_generators()]
+        self._picked: list[pa.RecordBatch] = []
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Add the rows of a batch as `read_batches` gives it."""
@@ -33,6 +35,20 @@ class Accumulator:
             self._partial = [g.add_input(partial, lists) for g, partial in zip(tfdv.statistics_generators(), self._partial, strict=True)]
         self.rows += batch.num_rows
         self.values += batch.num_rows * batch.num_columns
+
+    def pick(self, batch: pa.RecordBatch, first: int, rows: int) -> None:
+        """Keep those rows of a batch that are in the sample of their table; for `picked`.
+
+        Args:
+            batch: Consecutive rows, as `read_batches` gives them.
+            first: The number of the batch's first row in the table, from 0.
+            rows: The rows of the table.
+        """
+        self._picked += pick(batch, first, rows)
+
+    def picked(self) -> Rows:
+        """Return the rows that were kept, by column."""
+        return as_columns(self._picked)
 
     @classmethod
     def merged(cls, accumulators: Sequence[Self]) -> Self:
@@ -46,6 +62,7 @@ class Accumulator:
             ]
         result.rows = sum(accumulator.rows for accumulator in accumulators)
         result.values = sum(accumulator.values for accumulator in accumulators)
+        result._picked = [batch for accumulator in accumulators for batch in accumulator._picked]
         return result
 
     def statistics(self, name: str, coarse: bool = False) -> statistics_pb2.DatasetFeatureStatisticsList:
@@ -124,7 +141,8 @@ def _add_group(
         for block, piece in divided(batch, row, rows, blocks):
             if block in accumulators:
                 accumulators[block].add(piece)
-        row += batch.num_rows
+                accumulators[block].pick(piece, row, rows)
+            row += piece.num_rows
 
 
 def divided(batch: pa.RecordBatch, first: int, rows: int, blocks: int) -> Iterator[tuple[int, pa.RecordBatch]]:

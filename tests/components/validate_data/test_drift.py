@@ -29,11 +29,14 @@ def kinds(found: dict[str, Any]) -> set[tuple[str, str]]:
 
 
 def features(seed: int, width: int, latent: Any) -> dict[str, Any]:
-    """Return normal and log-normal numbers, counts and categories."""
+    """Return normal and log-normal numbers, counts and categories, four at a time correlated with each other."""
     rng = np.random.default_rng(seed)
     made = {}
+    common = latent(rng)
     for each in range(width):
-        z = latent(rng)
+        if each % 4 == 0:
+            common = latent(rng)
+        z = (common + latent(rng)) / 2**0.5
         values = (z, np.exp(2 * z), np.digitize(z, [-0.5, 0.8, 1.6]), np.array(["a", "b", "c", "d"])[np.digitize(z, [0, 0.8, 1.3])])[each % 4]
         made[f"f{each}"] = pa.array(values)
     return made
@@ -87,6 +90,69 @@ def test_damage_in_a_seasonal_column_blocks_and_is_named(run, column, damage, ki
     text = next(each["text"] for each in run.found()["anomalies"] if (each["part"], each["feature"], each["kind"]) == ("test", column, kind))
     assert words in text
     assert f"feature_skew: {{{column}: 1}}" in text
+
+
+def weather(rng: Any) -> dict[str, Any]:
+    """Return wind in whole knots, as miles an hour, 0.4 to 1.6 times 10; a place, of which four have one share, and columns that go with others."""
+    season = 1 + 0.6 * np.cos(2 * np.pi * np.arange(2000) / 1200)
+    wind = np.round(season * (10 + 2 * rng.normal(size=2000))) * 1.15078
+    place = rng.integers(0, 4, 2000)
+    swing = rng.normal(size=2000)
+    return {
+        "wind": wind,
+        "place": np.array(["ATL", "SEA", "BOS", "LAX"])[place],
+        "distance": np.array([760.0, 2420.0, 187.0, 2475.0])[place] + rng.integers(-20, 21, 2000),
+        "swing": swing,
+        "echo": swing + rng.normal(size=2000) / 2,
+    }
+
+
+def exchanged(values: Any) -> Any:
+    return np.where(values == "ATL", "SEA", np.where(values == "SEA", "ATL", values))
+
+
+HIDDEN = [
+    ("wind", lambda x: x * 1.609344, "UNIT", "miles and kilometres"),
+    ("wind", lambda x: np.round(x * 0.44704, 2), "UNIT", "m/s and miles an hour"),
+    ("place", exchanged, "EXCHANGED", "'ATL' and 'SEA': by 'distance'"),
+    ("swing", lambda x: -x, "UNIT", "the sign is reversed: its rank correlation with 'echo'"),
+]
+
+
+@pytest.mark.parametrize(("column", "damage", "kind", "words"), HIDDEN)
+@pytest.mark.parametrize("part", ["test", "train against the baseline"])
+def test_damage_that_leaves_the_distribution_within_the_blocks_is_found(run, new_run, part, column, damage, kind, words):
+    made = weather(np.random.default_rng(9))
+    write(run, {name: pa.array(values) for name, values in made.items()})
+    assert not {each for _, each in kinds(run(label=""))} & {"SKEW", *DAMAGE_KINDS}
+    baseline, at = (None, slice(1600, 2000)) if part == "test" else (run.as_baseline(), slice(0, 2000))
+    made[column] = np.concatenate([made[column][: at.start], damage(made[column][at])])
+    later = new_run("later")
+    for name in PARTS:
+        later.write(name)
+    write(later, {name: pa.array(values) for name, values in made.items()})
+    with pytest.raises(Exception, match="not fit to train on"):
+        later(label="", baseline_path=baseline)
+    text = next(each["text"] for each in later.found()["anomalies"] if (each["part"], each["kind"]) == (part.split()[0], kind))
+    assert text.startswith(f"{part.split()[0]}: {column!r}")
+    assert words in text
+
+
+def test_a_storm_is_no_other_unit(run):
+    """Wind that really blows twice as hard comes in the steps that it always came in."""
+    rng = np.random.default_rng(9)
+    force = np.where(np.arange(2000) < 1600, 3, 6)
+    write(run, {"wind": pa.array(np.round(force * rng.exponential(size=2000)) * 1.15078)})
+    assert kinds(run(label="")) == {("wind", "SKEW")}
+
+
+def test_a_damaged_column_does_not_accuse_those_that_go_with_it(run):
+    made = weather(np.random.default_rng(9))
+    made["distance"][1600:] *= -1
+    write(run, {name: pa.array(values) for name, values in made.items()})
+    with pytest.raises(Exception, match="not fit to train on"):
+        run(label="")
+    assert {feature for feature, kind in kinds(run.found()) if kind in DAMAGE_KINDS} == {"distance"}
 
 
 def test_the_baselines_own_blocks_judge_a_damaged_train(run, new_run):

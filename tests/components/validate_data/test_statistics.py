@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -162,6 +163,32 @@ def test_blocks_are_consecutive_equal_and_lose_no_row(rows, blocks, batch):
     assert [row for block in sorted(found) for row in found[block]] == list(range(rows))
     assert set(found) <= set(range(blocks))
     assert max(map(len, found.values())) - rows / blocks < 1
+
+
+@given(st.integers(9_000, 60_000), st.integers(700, 40_000), st.integers(1, 9))
+@settings(max_examples=20, deadline=None)
+def test_any_cut_of_the_rows_picks_the_same_rows(rows, batch, period):
+    whole = pa.table({"row": pa.array(range(rows)), "turn": pa.array([row % period for row in range(rows)])})
+    found: list[int] = []
+    first = 0
+    for piece in whole.to_batches(max_chunksize=batch):
+        accumulator = Accumulator()
+        accumulator.pick(piece, first, rows)
+        found += accumulator.picked().get("row", np.empty(0)).tolist()
+        first += piece.num_rows
+    at_once = Accumulator()
+    at_once.pick(whole.to_batches()[0], 0, rows)
+    assert found == at_once.picked()["row"].tolist()
+    assert len(found) == pytest.approx(min(rows, 10_000), abs=5)
+    turns = np.bincount(at_once.picked()["turn"].astype(int), minlength=period)
+    assert turns.max() - turns.min() < 0.1 * len(found) / period + 5
+
+
+def test_picked_texts_are_short_and_nulls_are_none():
+    accumulator = Accumulator()
+    accumulator.pick(pa.record_batch([pa.array([b"a", None, b"x" * 100, b"a"], pa.large_binary())], ["text"]), 0, 4)
+    column = accumulator.picked()["text"]
+    assert [column.values[code] if code >= 0 else None for code in column.codes] == ["a", None, "", "a"]
 
 
 def test_files_are_read_a_batch_at_a_time(tmp_path, monkeypatch):
