@@ -33,6 +33,7 @@ BINS: Final = 4096
 CALIBRATION_BINS: Final = 10
 #: Of a block with the one before, for which the variance of few ordered blocks is corrected; that of the flights' days is 0.47.
 CORRELATION: Final = 0.4
+_CORRELATIONS: Final = np.arange(10) / 10
 _EPSILON: Final = 1e-7
 
 
@@ -198,17 +199,24 @@ def pooled_estimates(values: Sequence[Floats], blocks: Sequence[Blocks]) -> list
     """Return the estimates of one number in several slices of the same rows.
 
     The order of few blocks says little about one slice, and with many slices the limits are far out in the tails of a t with few degrees of freedom.
-    So each slice has its own variance of independent blocks, times how much larger the long-run variance is, which is taken from all slices together
-    (the mean, at least 1). With T blocks, S slices and B cosines the degrees of freedom are 1 / (1 / (T - 1) + 1 / (S B)).
+    So each slice has its own variance of independent blocks, times how much larger the long-run variance is, which is taken from all slices together:
+    the mean, at least 1; or, where that is more, what it is for the correlation of blocks with the one before, r, that gives estimates of that mean.
+    With T blocks, S slices and B cosines the degrees of freedom are 1 / (1 / F + 1 / (S B)), where F = (T - 1) (1 - r^2) / (1 + r^2).
     """
     alone = [estimate(each, its) for each, its in zip(values, blocks, strict=True)]
-    known = [number for number, each in enumerate(alone) if each.error and blocks[number].ordered]
+    known = {number: blocks[number].count for number, each in enumerate(alone) if each.error and blocks[number].ordered}
+    if not known:
+        return alone
     independent = {number: _independent(_influence(values[number], blocks[number])) for number in known}
-    excess = max(1.0, float(np.mean([(alone[number].error or 0.0) ** 2 / independent[number] for number in known]))) if known else 1.0
+    mean = float(np.mean([(alone[number].error or 0.0) ** 2 / independent[number] for number in known]))
+    expected = np.mean([_correlated(count)[0] for count in known.values()], axis=0)
+    correlation = float(np.interp(mean, expected, _CORRELATIONS))
+    shrunk = (1 - correlation**2) / (1 + correlation**2)
     cosines = sum(alone[number].freedom for number in known)
-    for number in known:
-        freedom = 1 / (1 / (blocks[number].count - 1) + 1 / cosines)
-        alone[number] = Estimate(alone[number].value, (independent[number] * excess) ** 0.5, freedom)
+    for number, count in known.items():
+        excess = max(1.0, mean, float(np.interp(correlation, _CORRELATIONS, _correlated(count)[1])))
+        freedom = 1 / (1 / ((count - 1) * shrunk) + 1 / cosines)
+        alone[number] = Estimate(alone[number].value, math.sqrt(independent[number] * excess), freedom)
     return alone
 
 
@@ -247,6 +255,24 @@ def blocks_needed(found: Estimate, blocks: Blocks, within: float, confidence: fl
 def _freedom(count: int) -> int:
     """Return the number of cosines for as many ordered blocks."""
     return max(1, round(0.4 * math.pow(count, 2 / 3)))
+
+
+@lru_cache(maxsize=256)
+def _correlated(count: int) -> tuple[Floats, Floats]:
+    """Return what correlated blocks do to variances: as multiples of the independent blocks' estimate.
+
+    For each of `_CORRELATIONS` between a block and the one before.
+
+    Returns:
+        What the long-run estimate is on average, and what the variance is.
+    """
+    waves, found = _waves(count), []
+    for correlation in _CORRELATIONS:
+        correlations = correlation ** np.abs(np.subtract.outer(np.arange(count), np.arange(count)))
+        variance = correlations.sum() / count
+        found.append(np.array([np.mean((waves @ correlations * waves).sum(1)), variance]) * (count - 1) / (count - variance))
+    estimated, true = np.array(found).T
+    return estimated, true
 
 
 @lru_cache(maxsize=256)
