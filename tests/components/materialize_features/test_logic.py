@@ -91,6 +91,36 @@ def test_the_newest_row_of_each_entity_wins_even_when_null(place):
     assert place.read() == {"a": (None, 1), "b": (None, None), "c": (6, None)}
 
 
+COUNTED = """
+from datetime import timedelta
+from feast import BatchFeatureView, Entity, FeatureService, Field, FileSource, ValueType
+from feast.types import Int64, String
+
+shop = Entity(name="shop", join_keys=["shop"], value_type=ValueType.STRING)
+
+def count(frame):
+    return frame.assign(sold=frame.sort_values("event_timestamp").groupby("shop").cumcount(), floor=0)
+
+sales = BatchFeatureView(
+    name="sales",
+    entities=[shop],
+    ttl=timedelta(0),
+    mode="pandas",
+    udf=count,
+    schema=[Field(name="shop", dtype=String), Field(name="sold", dtype=Int64), Field(name="floor", dtype=Int64)],
+    source=FileSource(name="sales", path="sales.parquet", timestamp_field="event_timestamp"),
+    online=True,
+)
+stock = FeatureService(name="stock", features=[sales])
+"""
+
+
+def test_what_is_computed_from_several_rows_gets_them_all(place):
+    (place.folder / "repository" / "definitions.py").write_text(COUNTED)
+    place.run()
+    assert place.read() == {"a": (1, 0), "b": (0, 0), "c": (1, 0)}
+
+
 def test_it_says_what_was_loaded_from_where_into_what(place):
     assert place.run() == {
         "views": {
