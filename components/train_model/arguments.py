@@ -4,10 +4,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from intermodal.runtime.arguments import ArgumentError, in_range, not_empty, whole_number
+from intermodal.runtime.arguments import ArgumentError, in_range, not_empty, one_of, whole_number
 
 #: Hyperparameters that are parameters of the component.
 NAMED = ("hidden_units", "dropout", "learning_rate", "batch_size", "epochs", "patience")
+#: How the model is computed, in Keras' words; its variables are float32 in each.
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 def check_arguments(
@@ -21,6 +23,13 @@ def check_arguments(
     epochs: int,
     patience: int,
     hyperparameters: Mapping[str, Any],
+    workers: int,
+    restarts: int,
+    steps_per_execution: int,
+    precision: str,
+    checkpoint_steps: int,
+    checkpoint_minutes: float,
+    checkpoints_kept: int,
 ) -> None:
     """Raise ArgumentError for a hyperparameter out of its range, or one that nothing would read."""
     not_empty("label", label)
@@ -32,8 +41,19 @@ def check_arguments(
         whole_number("hidden_units", units, 1)
     in_range("dropout", dropout, 0, 1, open_high=True)
     in_range("learning_rate", learning_rate, 0, open_low=True)
-    for name, value in (("batch_size", batch_size), ("epochs", epochs), ("patience", patience)):
-        whole_number(name, value, 1)
+    one_of("precision", precision, PRECISIONS)
+    in_range("checkpoint_minutes", checkpoint_minutes, 0)
+    for name, value, low in (
+        ("batch_size", batch_size, 1),
+        ("epochs", epochs, 1),
+        ("patience", patience, 1),
+        ("workers", workers, 1),
+        ("restarts", restarts, 0),
+        ("steps_per_execution", steps_per_execution, 1),
+        ("checkpoint_steps", checkpoint_steps, 0),
+        ("checkpoints_kept", checkpoints_kept, 1),
+    ):
+        whole_number(name, value, low)
     for name in hyperparameters:
         if name in NAMED:
             raise ArgumentError(f"hyperparameters.{name}", f"it has a parameter of its own; give it as {name}")

@@ -25,6 +25,15 @@ def train_model(
     patience: int = 2,
     hyperparameters: dict = {},
     seed: int = 0,
+    workers: int = 1,
+    restarts: int = 2,
+    steps_per_execution: int = 1,
+    precision: str = "float32",
+    jit_compile: bool = False,
+    checkpoints: str = "",
+    checkpoint_steps: int = 0,
+    checkpoint_minutes: float = 10.0,
+    checkpoints_kept: int = 3,
 ):
     """Train a Keras model for a label of 0 and 1. Its preprocessing is part of the SavedModel, which takes raw rows.
 
@@ -34,10 +43,12 @@ def train_model(
             0.1 test).
         label: The label's column, 0 or 1.
         model: A SavedModel directory: signature `serving_default` takes one tensor a raw column, shape (rows,), and returns `probability`, shape
-            (rows,); `signature.json` names the columns, their types and an example. Metadata: framework, framework_version, label.
-        training: A directory: `history.json` (a list of values per epoch for each curve), `hyperparameters.json`, `logs/` (TensorBoard) and
-            `checkpoints/`.
-        metrics: The best epoch's numbers, and the seconds it took.
+            (rows,); `signature.json` names the columns, their types and an example. Metadata: framework, framework_version, label, and what a
+            repetition needs: seed, workers, hardware, precision, versions, weights_sha256.
+        training: A directory: `history.json` (a list of values per epoch for each curve), `hyperparameters.json`, `reproduction.json` (the model's
+            metadata), `logs/` (TensorBoard) and `checkpoints/best.weights.h5`.
+        metrics: The best epoch's numbers, the seconds it took, `rows_per_second` of the steps, and `input_wait`, the share of their time in which the
+            chief's steps waited for rows.
         curves: A page with the learning curves, drawn by the platforms' pages.
         schema: `schema.pbtxt`, as `validate_data` writes it: the model's inputs are its features. Default: the columns of `train` that are numbers,
             booleans or text.
@@ -49,11 +60,22 @@ def train_model(
         hidden_units: Units of each hidden layer.
         dropout: Share of units dropped after each hidden layer, from 0 to below 1.
         learning_rate: Of Adam.
-        batch_size: Rows of one step.
+        batch_size: Rows of one step, over all workers; where there are fewer rows, all of them are one step.
         epochs: Passes over the rows at most.
         patience: Epochs without a lower validation loss after which training stops; the best epoch's weights are kept.
         hyperparameters: What a `model_function` of your own reads beside these: name to value.
         seed: Makes a run repeatable on the same machine.
+        workers: Processes that train one model together, 64 at most. The platform starts them on machines of their own; where none did, this task
+            starts them on its own machine. Each step has the same rows for any number of workers.
+        restarts: How often all workers of this task's own machine are started again, from the newest checkpoint, when one has died.
+        steps_per_execution: Steps of one call of the compiled function: more save time where steps are short.
+        precision: float32, mixed_bfloat16 or mixed_float16: how the model is computed while it is trained; it is exported in float32.
+        jit_compile: Whether XLA compiles the forward and backward pass.
+        checkpoints: A folder or gs://, s3:// place that outlives the task; a training goes on from the newest checkpoint there, if it is of the same
+            model, rows and hyperparameters. Default: a folder beside `training`, removed at the end.
+        checkpoint_steps: Steps between checkpoints; 0: not by steps.
+        checkpoint_minutes: Minutes between checkpoints; 0: not by time.
+        checkpoints_kept: Checkpoints kept.
     """
     from intermodal.components.train_model.logic import train_model
 
@@ -72,6 +94,15 @@ def train_model(
         patience=patience,
         hyperparameters=hyperparameters,
         seed=seed,
+        workers=workers,
+        restarts=restarts,
+        steps_per_execution=steps_per_execution,
+        precision=precision,
+        jit_compile=jit_compile,
+        checkpoints=checkpoints,
+        checkpoint_steps=checkpoint_steps,
+        checkpoint_minutes=checkpoint_minutes,
+        checkpoints_kept=checkpoints_kept,
         model_path=model.path,
         training_path=training.path,
         metrics_path=metrics.path,

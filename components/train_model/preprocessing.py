@@ -1,5 +1,6 @@
 """From raw columns to one dense tensor; part of the exported graph."""
 
+import numpy as np
 import tensorflow as tf
 
 from intermodal.components.train_model.inputs import Input
@@ -36,6 +37,17 @@ class Preprocessing(tf.Module):  # type: ignore[misc]
             normal = tf.clip_by_value((tf.where(present, values, mean) - mean) / deviation, -FARTHEST, FARTHEST)
             parts += [tf.cast(normal, tf.float32), tf.cast(tf.logical_not(present), tf.float32)]
         return tf.concat(parts, axis=1)
+
+    def far_numbers(self, features: np.ndarray) -> dict[str, float]:
+        """Return which numbers lie at `FARTHEST` deviations in some rows, with the share of the rows where they do, most first.
+
+        Args:
+            features: Preprocessed rows, shape (rows, width).
+        """
+        start = self.width - 2 * len(self._numbers)
+        far = np.abs(features[:, start : start + len(self._numbers)]) >= FARTHEST
+        shares = {each.name: float(share) for each, share in zip(self._numbers, far.mean(axis=0), strict=True) if share}
+        return dict(sorted(shares.items(), key=lambda each: -each[1]))
 
 
 def _table(vocabulary: tuple[str, ...]) -> tf.lookup.StaticHashTable:

@@ -5,7 +5,7 @@ the time another model is compared with this one. Else by all its columns.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,7 @@ _RANGE: Final = 2.0**44
 _TELLS_APART: Final = 0.99
 
 
-def hashed_rows(read: Callable[[list[str]], Sequence[pa.Table]], columns: Sequence[str], inputs: Sequence[str]) -> pa.Table:
+def hashed_rows(read: Callable[[list[str]], Iterable[pa.Table]], columns: Sequence[str], inputs: Sequence[str]) -> pa.Table:
     """Return the hashes of the rows that a model is fitted to or chosen by.
 
     Args:

@@ -65,13 +65,18 @@ def batch_rows(parquet: pq.ParquetFile, group: int) -> int:
     return max(1, min(_BATCH_ROWS, rows))
 
 
-def file_batches(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def file_batches(file: Path, columns: Sequence[str], groups: Sequence[int] | None = None) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a Parquet file, of the given columns, in batches bounded in rows and bytes.
+
+    Args:
+        file: The file.
+        columns: The columns.
+        groups: Numbers of the row groups to read. Default: all.
 
     Raises:
         DataError: It is not whole Parquet.
     """
     with whole_parquet(str(file)):
         parquet = pq.ParquetFile(file)
-        for group in range(parquet.metadata.num_row_groups):
+        for group in range(parquet.metadata.num_row_groups) if groups is None else groups:
             yield from parquet.iter_batches(batch_size=batch_rows(parquet, group), columns=list(columns), row_groups=[group])

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,10 +97,38 @@ class Dataset:
         Raises:
             DataError: There is no such split or column, a file is damaged, or files have types that do not go together.
         """
+        for _, batch in self._batches(split, columns, None):
+            yield batch
+
+    def tables(self, split: str, columns: Sequence[str] | None = None) -> "Iterator[pa.Table]":
+        """Yield the batches of a split as tables. See `batches`."""
+        import pyarrow as pa
+
+        for batch in self.batches(split, columns):
+            yield pa.Table.from_batches([batch])
+
+    def numbered(self, split: str, columns: Sequence[str] | None, ranges: Sequence[tuple[int, int]]) -> "Iterator[tuple[int, pa.RecordBatch]]":
+        """Yield the batches of a split that hold rows of some ranges, each after the number of its first row. See `batches`.
+
+        Only the row groups with such rows are read; of a split that was cut by a hash of each row, all.
+
+        Args:
+            split: Its name.
+            columns: The columns. Default: all.
+            ranges: First row and end of each range, ascending; rows are numbered from 0, in the order of `batches`.
+
+        Raises:
+            DataError: As `batches`.
+        """
+        for first, batch in self._batches(split, columns, ranges):
+            if _touches(ranges, first, first + batch.num_rows):
+                yield first, batch
+
+    def _batches(self, split: str, columns: Sequence[str] | None, ranges: Sequence[tuple[int, int]] | None) -> "Iterator[tuple[int, pa.RecordBatch]]":
         import pyarrow as pa
 
         from intermodal.runtime.datasets.held_out import row_places
-        from intermodal.runtime.datasets.parquet_files import file_batches
+        from intermodal.runtime.datasets.parquet_files import file_batches, row_groups
 
         schema = self.schema(split)
         for name in columns or []:
@@ -107,14 +136,25 @@ class Dataset:
                 raise DataError(f"{self.path}: the split {split!r} has no column {name!r}; {nearest(name, schema.names)}")
         wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
         cut = self._cuts.get(split)
+        first = 0
         for file in self.files(split):
-            for batch in file_batches(file, schema.names if cut else wanted.names):
-                chosen = _fitted(batch, wanted, file)
-                if cut:
-                    places = row_places(batch)
-                    chosen = chosen.filter(pa.array((places >= cut.start) & (places < cut.end)))
-                if chosen.num_rows:
-                    yield chosen
+            if cut or ranges is None:
+                for batch in file_batches(file, schema.names if cut else wanted.names):
+                    chosen = _fitted(batch, wanted, file)
+                    if cut:
+                        places = row_places(batch)
+                        chosen = chosen.filter(pa.array((places >= cut.start) & (places < cut.end)))
+                    if chosen.num_rows:
+                        yield first, chosen
+                        first += chosen.num_rows
+                continue
+            for group, rows in enumerate(row_groups(file)):
+                end = first + rows
+                if _touches(ranges, first, end):
+                    for batch in file_batches(file, wanted.names, [group]):
+                        yield first, _fitted(batch, wanted, file)
+                        first += batch.num_rows
+                first = end
 
     def read(self, split: str, columns: Sequence[str] | None = None) -> "pa.Table":
         """Return the rows of a split as one table. See `batches`.
@@ -187,6 +227,12 @@ def as_parquet(parts: Mapping[str, Sequence[DataFile]], scratch: Path) -> dict[s
         scratch.mkdir(parents=True, exist_ok=True)
         written = write_parquet(csv, scratch)
     return {part: [written.get(file.path, file.path) for file in files] for part, files in parts.items()}
+
+
+def _touches(ranges: Sequence[tuple[int, int]], first: int, end: int) -> bool:
+    """Return whether rows from `first` to before `end` are in one of some ranges, which ascend."""
+    at = bisect_right(ranges, first, key=lambda each: each[1])
+    return at < len(ranges) and ranges[at][0] < end
 
 
 def _common(known: "pa.DataType | None", kind: "pa.DataType", file: Path, column: str) -> "pa.DataType":

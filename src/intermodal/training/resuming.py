@@ -1,0 +1,44 @@
+"""Where the checkpoints of a training are."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from intermodal.training.checkpoints import Checkpoints
+from intermodal.training.cluster import Cluster
+
+#: Where a launcher wants the checkpoints of workers whose own disks do not outlive them.
+PLACE_VARIABLE: Final = "INTERMODAL_CHECKPOINTS"
+
+
+@contextmanager
+def open_checkpoints(
+    where: str, training: Path, keep: int, identity: Mapping[str, Any], may_differ: Mapping[str, Any], cluster: Cluster
+) -> Iterator[Checkpoints | None]:
+    """Give the chief its checkpoints; None on the other workers. A folder that nobody named is removed when the block ends well.
+
+    Args:
+        where: A folder or a place in an object store. Default: `INTERMODAL_CHECKPOINTS`, then a folder beside `training`.
+        training: The artifact of that name.
+        keep: How many to keep.
+        identity: See `Checkpoints`.
+        may_differ: See `Checkpoints`.
+        cluster: Which worker this is.
+    """
+    if not cluster.chief:
+        yield None
+        return
+    named = where or os.environ.get(PLACE_VARIABLE, "")
+    folder = training.with_name(f".{training.name}.checkpoints")
+    try:
+        with Checkpoints(named or str(folder), keep, identity, may_differ) as checkpoints:
+            yield checkpoints
+    finally:
+        if not named:
+            with suppress(OSError):
+                folder.rmdir()  # where nothing was written
+    if not named:
+        shutil.rmtree(folder, ignore_errors=True)
