@@ -178,7 +178,8 @@ def train_model(
             except DivergedError as error:
                 raise ConfigurationError(_diverged(error, settings, preprocess)) from error
             if outcome.stopped:
-                sys.stdout.write("stopped by SIGTERM; the same task goes on from its last checkpoint\n")
+                last = f"the last checkpoint is {kept.last}" if kept else "the chief writes the last checkpoint"
+                sys.stdout.write(f"stopped by SIGTERM; {last}, and the same task goes on from there\n")
                 raise SystemExit(128 + signal.SIGTERM)
         head = backend.exportable(build)
         about = {
