@@ -43,7 +43,8 @@ def gate_model(
         confidence: Between 0.5 and 1, of one-sided tests. Of all models that the same rows judge and that are worse by the margin, any passes in at
             most 1 - confidence of the cases. And of the models that are worse in no slice, slices block at most 1 - confidence.
         judged: By window the models that were judged on it before, as `find_champion` finds them. The more of them were judged on any of these rows,
-            the surer a comparison must be. Windows with a day in common have rows in common.
+            the surer a comparison must be. Windows that have more than a day
+            in common have rows in common.
         minimum_blocks: With fewer blocks of rows (see `evaluate_model`) nothing is shown, at least 10.
         slice_margin: Metric to how much worse than the champion, and than the reference, the model may be in a slice before it is blocked, if that
             is beyond chance.

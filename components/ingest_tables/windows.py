@@ -165,5 +165,5 @@ def _time(parameter: str, text: str, name: str = "") -> int:
         ways = "write 2013-09-01T00:00:00Z, for instance" + ("" if parameter == "split_end" else ", or -90 days to count back from the data's end")
         raise ArgumentError(parameter, f"{name}{text!r} is not an ISO 8601 time; {ways}") from error
     if timestamp.tzinfo is None:
-        raise ArgumentError(parameter, f"{name}{text!r} has no time zone; write {text}Z for UTC")
+        raise ArgumentError(parameter, f"{name}{text!r} has no time zone; write {text}{'' if 'T' in text or ' ' in text else 'T00:00:00'}Z for UTC")
     return (timestamp.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)

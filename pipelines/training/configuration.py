@@ -1,9 +1,10 @@
 """The configuration of the training pipeline: a section for each component."""
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from intermodal.components.evaluate_model.component import evaluate_model
 from intermodal.components.find_champion.component import find_champion
@@ -16,6 +17,14 @@ from intermodal.components.train_model.component import train_model
 from intermodal.components.validate_data.component import validate_data
 from intermodal.configuration.sections import Configuration, Folder, SourceUri, deploy_sections, section
 from intermodal.runtime.arguments import ArgumentError
+
+
+def _plain_times(value: Any) -> Any:
+    """Return a value with its times as text: YAML reads 2013-10-01T00:00:00Z, unless it stands in quotes, as a time."""
+    if isinstance(value, dict):
+        return {name: _plain_times(each) for name, each in value.items()}
+    return value.isoformat() if isinstance(value, date) else value
+
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Metric = Literal["auc", "pr_auc", "log_loss", "brier", "accuracy", "ece"]
@@ -96,7 +105,13 @@ class TrainingConfiguration(Configuration):
     seed: int = Field(0, description="Of the training and the bootstraps")
     registry: str = Field("sqlite:///{home}/stores/mlflow.db", description="MLflow tracking and registry URI")
 
-    data = section(ingest_tables, without=("fingerprint",), sources=list[Source])
+    data = section(
+        ingest_tables,
+        without=("fingerprint",),
+        sources=list[Source],
+        split_parts=Annotated[dict[str, Any], BeforeValidator(_plain_times)],
+        split_end=Annotated[str, BeforeValidator(_plain_times)],
+    )
     features = Features
     validation = Validation
     training = Training

@@ -3,6 +3,7 @@
 import copy
 import tempfile
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,18 @@ def test_the_shipped_configuration_is_valid():
     assert isinstance(settings, TrainingConfiguration)
     assert settings.name == "flight-delay"
     assert set(settings.data.split_parts) == {"train", "validation", "test"}
+
+
+def test_times_need_no_quotes_and_are_checked_like_the_component_does(edited):
+    quoted = load_job(FLIGHTS).settings.data.split_parts
+    plain = load_job(edited('train: { end: "2013-09-01T04:00:00Z" }', "train: { end: 2013-09-01T00:00:00-04:00 }")).settings.data.split_parts
+    assert datetime.fromisoformat(plain["train"]["end"]) == datetime.fromisoformat(quoted["train"]["end"])
+    rolling = edited('test: { start: "2013-10-01T04:00:00Z" }', "test: { start: -3 days }\n  split_end: 2014-01-01T00:00:00Z\n  split_step: 1 week")
+    assert load_job(rolling).settings.data.split_parts["test"] == {"start": "-3 days"}
+    with pytest.raises(ConfigurationError, match=r"line \d+: data\.split_parts\.test: '?start -3 moons'?: there is no unit 'moons'"):
+        load_job(edited('start: "2013-10-01T04:00:00Z"', "start: -3 moons"))
+    with pytest.raises(ConfigurationError, match=r"data\.split_parts\.test: start '2013-10-01' has no time zone; write 2013-10-01T00:00:00Z for UTC"):
+        load_job(edited('start: "2013-10-01T04:00:00Z"', "start: 2013-10-01"))
 
 
 def test_a_misspelt_key_names_the_line_and_the_key_that_was_meant(edited):

@@ -23,9 +23,9 @@ def window_name(blocks: NDArray[Any], label: NDArray[np.float64], *, ordered: bo
 
 
 def share_rows(one: str, other: str) -> bool:
-    """Return whether two windows have rows in common: the same ones, or of the same days."""
+    """Return whether two windows have rows in common: the same ones, or days, beyond the one where one of them ends and the other begins."""
     (first, spanned), (second, also) = (each.split("@", 1) if "@" in each else (each, "") for each in (one, other))
     if first == second:
         return True
     (start, _, end), (begin, _, stop) = spanned.partition(".."), also.partition("..")
-    return bool(end and stop) and start <= stop and begin <= end
+    return bool(end and stop) and start < stop and begin < end

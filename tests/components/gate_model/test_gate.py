@@ -142,8 +142,8 @@ def test_a_model_that_was_judged_on_some_of_the_days_of_a_window_counts_once(jud
     judged = {
         "aaa@2024-01-01..2024-03-31": ["1" * 12, "2" * 12],
         "bbb@2024-01-02..2024-04-01": ["2" * 12, "3" * 12],
-        "ccc@2023-12-01..2024-01-02": ["4" * 12],  # a day in common
-        "ddd@2023-10-01..2024-01-01": ["5" * 12],  # none
+        "ccc@2023-12-01..2024-01-03": ["4" * 12],
+        "ddd@2023-10-01..2024-01-02": ["5" * 12],  # ends on the day on which the window begins: a neighbour
         "eee": ["6" * 12],  # rows whose days are not known
     }
     decision = judge(noise=0.5, window="abc@2024-01-02..2024-04-01", judged=judged)[1]
@@ -152,7 +152,7 @@ def test_a_model_that_was_judged_on_some_of_the_days_of_a_window_counts_once(jud
         "These rows, or some of them, judged 4 other models before: the comparison is made with 99.9% confidence."
         in (tmp_path / "summary.md").read_text()
     )
-    assert judge(noise=0.5, window="abc@2024-04-02..2024-05-01", judged=judged)[1]["window"]["use"] == 1
+    assert judge(noise=0.5, window="abc@2024-04-01..2024-05-01", judged=judged)[1]["window"]["use"] == 1
     assert judge(noise=0.5, window="eee", judged=judged)[1]["window"]["use"] == 2
 
 
