@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intermodal.components.gate_model.comparison import compare, level
-from intermodal.components.gate_model.scored_rows import ScoredRows
+from intermodal.components.gate_model.scored_rows import Compared, ScoredRows
 from intermodal.components.gate_model.slices import SliceLimits, judge_slices
+from intermodal.components.measure_gate.draws import Window
 from intermodal.evaluation.intervals import calibration_bins, estimate, group_blocks, interval, jackknifed_metrics, pooled_estimates
 from intermodal.evaluation.multiple_tests import holm
 
@@ -316,8 +317,33 @@ def calibration(generator: np.random.Generator, turns: int) -> None:
     print(f"\n### Calibration groups, {ROWS:,} rows, {DAYS} days: {hits / turns / 10:.1%} of 95 % intervals cover the true share ({turns} times ten)")
 
 
+def own_rates(generator: np.random.Generator, turns: int) -> None:
+    """Print what `measure_gate` finds on a data set, beside what is so over all data sets: how often a model that is worse by the margin passes."""
+    print(f"\n### What one data set tells of the gate's own error: {turns} data sets, 200 windows drawn from each\n")
+    print("| Days, rows a day | Days' correlation | promised | passes, over data sets | measured on one: mean | deviation |\n" + "|---" * 6 + "|")
+    for days, correlation in ((15, 0.0), (15, 0.47), (30, 0.0), (30, 0.47), (90, 0.0), (90, 0.47), (90, 0.7)):
+        world, passed, measured = World(correlation=correlation), 0, []
+        for _ in range(turns):
+            day, label, (old, new) = world.draw(generator, days, days * 200, (0.5, 0.5))
+            rows = rows_of(day, label, new, {"champion": old})
+            window = Window.of(rows, ["log_loss"], [], 200)
+            # Equal models and margin 0: what a model that is worse by the margin is to the margin.
+            drawn = [_is_shown_no_worse(window.draw(generator)) for _ in range(200)]
+            passed += _is_shown_no_worse(rows)
+            measured.append(np.mean(drawn))
+        shares = f"{1 - level(0.95, 1):.1%} | {passed / turns:.1%} | {np.mean(measured):.1%} | {np.std(measured):.1%}"
+        print(f"| {days}, 200 | {correlation} | {shares} |", flush=True)
+
+
+def _is_shown_no_worse(rows: Compared) -> bool:
+    return compare(rows, {"champion": "1"}, {"log_loss": 0.0}, level(0.95, 1), 10).outcomes[0].verdict == "passed"
+
+
 def main() -> None:
-    parts = {each.__name__: each for each in (verdicts, coverage, hard_coverage, slices, calibration, retrainings, sinking, repeated, slice_days)}
+    parts = {
+        each.__name__: each
+        for each in (verdicts, coverage, hard_coverage, slices, calibration, retrainings, sinking, repeated, slice_days, own_rates)
+    }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="five times as many simulated data sets: about twenty minutes")
     parser.add_argument("--seed", type=int, default=1)

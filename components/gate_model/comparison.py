@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from intermodal.components.gate_model.outcome import BLOCKED, PASSED, TITLES, TOO_LITTLE_DATA, Outcome, percent
-from intermodal.components.gate_model.scored_rows import ScoredRows
+from intermodal.components.gate_model.scored_rows import Compared
 from intermodal.evaluation.intervals import Estimate, blocks_needed, estimate
 
 
@@ -29,7 +29,7 @@ class Comparison:
     supersedes: bool
 
 
-def compare(rows: ScoredRows, versions: dict[str, str], margins: dict[str, float], confidence: float, minimum_blocks: int) -> Comparison:
+def compare(rows: Compared, versions: dict[str, str], margins: dict[str, float], confidence: float, minimum_blocks: int) -> Comparison:
     """Judge the model against the champion, and the reference where that is another model, metric by metric.
 
     Args:
@@ -57,7 +57,7 @@ def level(confidence: float, use: int) -> float:
     return 1 - (1 - confidence) * 6 / (math.pi * use) ** 2
 
 
-def _judged(kind: str, metric: str, worse: Estimate, margin: float, rows: ScoredRows, other: str, confidence: float, minimum_blocks: int) -> Outcome:
+def _judged(kind: str, metric: str, worse: Estimate, margin: float, rows: Compared, other: str, confidence: float, minimum_blocks: int) -> Outcome:
     blocks = rows.blocks.count
     name, title = f"{kind} {metric}", TITLES[metric]
     value, least, most = worse.value, worse.below(confidence), worse.above(confidence)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from intermodal.components.gate_model.arguments import check_arguments
 from intermodal.components.gate_model.comparison import compare, level
-from intermodal.components.gate_model.outcome import BLOCKED, PASSED, TITLES, TOO_LITTLE_DATA, Outcome, percent
+from intermodal.components.gate_model.outcome import BLOCKED, PASSED, TITLES, Outcome, percent, verdict_of
 from intermodal.components.gate_model.scored_rows import ScoredRows
 from intermodal.components.gate_model.slices import SliceLimits, judge_slices
 from intermodal.evaluation.windows import share_rows
@@ -100,7 +100,7 @@ def gate_model(
         supersedes = incomparable == "pass"
     if require_approval:
         outcomes.append(_approval(model, approved))
-    verdict = next((each for each in (BLOCKED, TOO_LITTLE_DATA) if any(outcome.verdict == each for outcome in outcomes)), PASSED)
+    verdict = verdict_of(outcomes)
     reasons = [each.text for each in outcomes if each.verdict == verdict]
     decision = {
         "verdict": verdict,

@@ -1,6 +1,7 @@
 """What one rule of the gate comes to."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -55,6 +56,11 @@ class Outcome:
             "interval": [self.low, self.high],
             "unjudged": [{"slice": name, "why": why} for name, why in self.unjudged],
         }
+
+
+def verdict_of(outcomes: Sequence[Outcome]) -> str:
+    """Return what all rules come to: blocked where any blocks, else too little data where any has too little, else passed."""
+    return next((each for each in (BLOCKED, TOO_LITTLE_DATA) if any(outcome.verdict == each for outcome in outcomes)), PASSED)
 
 
 def percent(confidence: float) -> str:

@@ -1,8 +1,9 @@
 """Rows with the probabilities that the models gave them."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,32 @@ from intermodal.runtime.errors import DataError
 
 _OTHERS = ("champion", "reference")
 _OWN = ("label", "block", "challenger", *_OTHERS)
+
+
+class Compared(Protocol):
+    """Rows on which a model is compared with others: real ones, or those that `measure_gate` draws."""
+
+    @property
+    def others(self) -> Mapping[str, Any]:
+        """The other models: `champion`, `reference` or both."""
+
+    @property
+    def blocks(self) -> Blocks:
+        """Which rows depend on each other."""
+
+    @property
+    def slices(self) -> Mapping[str, Any]:
+        """The columns of slices."""
+
+    @property
+    def metrics(self) -> Mapping[str, Floats]:
+        """The challenger's metrics, see `jackknifed_metrics`."""
+
+    def worsening(self, metrics: list[str], other: str) -> dict[str, Floats]:
+        """Return by how much the challenger is worse in some metrics than another model, of all rows and without each block."""
+
+    def parts(self, column: str, minimum_rows: int, bins: int) -> "Iterator[tuple[str, int, Compared | None]]":
+        """Yield the name of each slice of a column, how many rows it has, and these; None instead where they are fewer than the minimum."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +81,13 @@ class ScoredRows:
         label = _numbers(predictions, "label", "not 0 or 1")
         return cls(label, _numbers(predictions, "challenger"), {name: _numbers(predictions, name) for name in scored}, blocks, slices)
 
-    def part(self, rows: NDArray[np.bool_], bins: int) -> "ScoredRows":
-        """Return some of the rows, without slices."""
+    def parts(self, column: str, minimum_rows: int, bins: int) -> Iterator[tuple[str, int, "ScoredRows | None"]]:
+        """Yield the name of each slice of a column, how many rows it has, and these; None instead where they are fewer than the minimum."""
+        names, places, counts = np.unique(self.slices[column].astype(str), return_inverse=True, return_counts=True)
+        for number, (name, count) in enumerate(zip(names, counts, strict=True)):
+            yield str(name), int(count), self._part(places.reshape(-1) == number, bins) if count >= minimum_rows else None
+
+    def _part(self, rows: NDArray[np.bool_], bins: int) -> "ScoredRows":
         others = {name: scores[rows] for name, scores in self.others.items()}
         return ScoredRows(self.label[rows], self.challenger[rows], others, self.blocks.of(rows), {}, bins)
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from intermodal.components.gate_model.outcome import BLOCKED, PASSED, TITLES, Outcome
-from intermodal.components.gate_model.scored_rows import ScoredRows
+from intermodal.components.gate_model.scored_rows import Compared
 from intermodal.evaluation.intervals import Estimate, Floats, pooled_estimates
 from intermodal.evaluation.multiple_tests import holm
 
-_BINS = 512
+#: Of ranks, in a slice.
+BINS = 512
 #: How many names of slices a sentence lists.
 _LISTED = 5
 
@@ -72,7 +73,7 @@ class _Test:
         return f"{self.slice} ({TITLES[self.metric]} {number:.3f}, {words} {self.limit:g})"
 
 
-def judge_slices(rows: ScoredRows, limits: SliceLimits, confidence: float, minimum_rows: int, minimum_blocks: int) -> list[Outcome]:
+def judge_slices(rows: Compared, limits: SliceLimits, confidence: float, minimum_rows: int, minimum_blocks: int) -> list[Outcome]:
     """Judge the model in each slice; one outcome for each column.
 
     Args:
@@ -86,17 +87,15 @@ def judge_slices(rows: ScoredRows, limits: SliceLimits, confidence: float, minim
         return []
     tests: list[_Test] = []
     unjudged: dict[str, list[tuple[str, str]]] = {}
-    for column, values in rows.slices.items():
-        names, places, counts = np.unique(values.astype(str), return_inverse=True, return_counts=True)
-        parts: dict[str, ScoredRows] = {}
-        for number, (name, count) in enumerate(zip(names, counts, strict=True)):
-            part = rows.part(places.reshape(-1) == number, _BINS)
-            if count < minimum_rows:
-                unjudged.setdefault(column, []).append((str(name), f"{count} rows, fewer than {minimum_rows}"))
+    for column in rows.slices:
+        parts: dict[str, Compared] = {}
+        for name, count, part in rows.parts(column, minimum_rows, BINS):
+            if part is None:
+                unjudged.setdefault(column, []).append((name, f"{count} rows, fewer than {minimum_rows}"))
             elif part.blocks.count < minimum_blocks:
-                unjudged.setdefault(column, []).append((str(name), f"{part.blocks.count} blocks, fewer than {minimum_blocks}"))
+                unjudged.setdefault(column, []).append((name, f"{part.blocks.count} blocks, fewer than {minimum_blocks}"))
             else:
-                parts[str(name)] = part
+                parts[name] = part
         found = list(_tests(column, parts, limits))
         tests += [each for each in found if each.excess.error is not None]
         for name in parts:
@@ -109,7 +108,7 @@ def judge_slices(rows: ScoredRows, limits: SliceLimits, confidence: float, minim
     return [_outcome(column, [each for each in tests if each.column == column], broken, unjudged.get(column, [])) for column in rows.slices]
 
 
-def _tests(column: str, parts: dict[str, ScoredRows], limits: SliceLimits) -> Iterator[_Test]:
+def _tests(column: str, parts: dict[str, Compared], limits: SliceLimits) -> Iterator[_Test]:
     """Yield a test for each limit in each slice of a column."""
     excesses = {name: _excesses(part, limits) for name, part in parts.items()}
     for kind, metric, limit in next(iter(excesses.values()), {}):
@@ -117,7 +116,7 @@ def _tests(column: str, parts: dict[str, ScoredRows], limits: SliceLimits) -> It
         yield from (_Test(column, name, kind, metric, each, limit) for name, each in zip(parts, found, strict=True))
 
 
-def _excesses(part: ScoredRows, limits: SliceLimits) -> dict[tuple[str, str, float], Floats]:
+def _excesses(part: Compared, limits: SliceLimits) -> dict[tuple[str, str, float], Floats]:
     """Return how far a part is beyond each limit, by its kind, metric and number: of all rows, and without each block."""
     worse = {
         (other, metric, limits.margin[metric]): values
