@@ -752,6 +752,28 @@ def _custom_job(documents):
         yield Edit(((place[:-1], {"customJob": {"customJob": {}}}),), (place[:-1],))
 
 
+_MACHINE = {"machine_spec": {"machine_type": "n1-standard-4"}, "container_spec": {"image_uri": "registry.example/train:1"}}
+
+
+def _pools(name: str, fault: str, pools: Any, *, harmless: bool = False) -> None:
+    """Register the worker pools of a CustomJob, put into every component that runs a container."""
+
+    @mutation(f"worker pools: {name}", fault, VERTEX, harmless=harmless)
+    def edits(documents):
+        for place, _ in _of(documents, "components", "*", "inputDefinitions", "parameters"):
+            if value_at(documents, (*place[:-2], "executorLabel")):
+                at = (*place, "worker_pool_specs")
+                yield Edit(((at, {"parameterType": "LIST", "isOptional": True, "defaultValue": pools}),), (at,))
+
+
+_pools("a chief and two workers", "nothing is", [_MACHINE | {"replica_count": 1}, _MACHINE | {"replica_count": 2}], harmless=True)
+_pools("two chiefs", "Vertex AI has one", [_MACHINE | {"replica_count": 2}])
+_pools("an empty second one", "Google's launcher leaves it out, and the third takes its place", [_MACHINE | {"replica_count": 1}, {}, _MACHINE])
+_pools("a misspelled key", "the launcher fails", [_MACHINE | {"replica_cuont": 1}])
+_pools("no machine", "a job cannot do without", [{"replica_count": 1, "container_spec": _MACHINE["container_spec"]}])
+_pools("no image", "there is nothing to run", [{"replica_count": 1, "machine_spec": _MACHINE["machine_spec"]}])
+
+
 @mutation("executor: without a command", "the launcher has nothing to start", KUBEFLOW)
 def _no_command(documents):
     for place, _ in _containers(documents):
