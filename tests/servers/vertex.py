@@ -49,10 +49,10 @@ _ACCELERATORS = {name for name in types.AcceleratorType.__members__ if name != "
 Route = tuple[str, "re.Pattern[str]", str, str]
 
 
-def _routes() -> list[Route]:
-    """Return (HTTP method, path pattern, RPC name, name of the body's field) of every call the client can make."""
+def _routes_of(*services: type) -> list[Route]:
+    """Return (HTTP method, path pattern, RPC name, name of the body's field) of every call that the client can make."""
     found = []
-    for service in _SERVICES:
+    for service in services:
         for name, inner in vars(service).items():
             if name.startswith("_Base") and hasattr(inner, "_get_http_options"):
                 for option in inner._get_http_options():
@@ -94,7 +94,7 @@ class VertexServer(FaultyServer):
                 "count": 0,
             }
         )
-        self._routes = _routes()
+        self._routes = _routes_of(*_SERVICES)
 
     def error(self, refusal: Refusal) -> Any:
         words = {

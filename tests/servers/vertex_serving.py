@@ -159,13 +159,20 @@ def job_service(folder: Path, port: int) -> Iterator[list[Any]]:
         "CreateBatchPredictionJob": grpc.unary_unary_rpc_method_handler(create, types.CreateBatchPredictionJobRequest.deserialize, answer),
         "GetBatchPredictionJob": grpc.unary_unary_rpc_method_handler(get, types.GetBatchPredictionJobRequest.deserialize, answer),
     }
-    server = grpc.server(ThreadPoolExecutor(2))
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("google.cloud.aiplatform.v1.JobService", methods),))
+    with grpc_service("google.cloud.aiplatform.v1.JobService", methods, folder, port):
+        yield jobs
+
+
+@contextmanager
+def grpc_service(name: str, methods: dict[str, Any], folder: Path, port: int) -> Iterator[None]:
+    """Serve the handlers of a gRPC service with the certificate of `https_proxy`."""
+    server = grpc.server(ThreadPoolExecutor(4))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
     pair = ((folder / "key.pem").read_bytes(), (folder / "certificate.pem").read_bytes())
     server.add_secure_port(f"127.0.0.1:{port}", grpc.ssl_server_credentials([pair]))
     server.start()
     try:
-        yield jobs
+        yield
     finally:
         server.stop(0).wait(5)
 
@@ -178,7 +185,7 @@ def https_proxy(server: FaultyServer, host: str, folder: Path, tunnel: int = 0) 
         server: Is running.
         host: The name, for which there is a certificate in `folder` then.
         folder: For `certificate.pem`, `key.pem` and a service account's key, whose tokens the server's `/token` gives.
-        tunnel: A port of this machine that takes the calls instead, TLS included.
+        tunnel: A port of this machine that takes the calls over gRPC instead, TLS included.
     """
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -218,7 +225,7 @@ class _Proxy(_Handler):
             return
         self.send_response_only(200)
         self.end_headers()
-        if self.tunnel:
+        if self.tunnel and b"\x02h2" in self.connection.recv(4096, socket.MSG_PEEK):  # the protocol that the client's greeting names
             self._pass_on()
             return
         self.connection = self.context.wrap_socket(self.connection, server_side=True)

@@ -60,8 +60,13 @@ class VertexClient:
         """The client of schedules."""
         return self._client(aiplatform.ScheduleServiceClient)
 
-    def entries(self, job: str, since: datetime) -> Iterator[str]:
-        """Yield the lines that Cloud Logging has of a custom job, oldest first.
+    @property
+    def jobs(self) -> Any:
+        """The client of custom jobs."""
+        return self._client(aiplatform.JobServiceClient)
+
+    def entries(self, job: str, since: datetime) -> Iterator[tuple[str, str]]:
+        """Yield (machine, line) as Cloud Logging has them of a custom job, oldest first; the machine is `workerpool0-0` and so on, or empty.
 
         Args:
             job: Its number.
@@ -76,7 +81,8 @@ class VertexClient:
             lambda: list(client.list_entries(filter_=text, order_by=cloud_logging.ASCENDING, page_size=1000)), role="roles/logging.viewer"
         ):
             payload = entry.payload if isinstance(entry.payload, str) else (entry.payload or {}).get("message", "")
-            yield from str(payload).splitlines()
+            machine = str(((entry.resource.labels if entry.resource else None) or {}).get("task_name", ""))
+            yield from ((machine, line) for line in str(payload).splitlines())
 
     def call(self, request: Callable[[], T], *, acts_on: tuple[type[Exception], ...] = (), role: str = "roles/aiplatform.user") -> T:
         """Send a request, and repeat it on errors that pass by themselves; any other error becomes one sentence.

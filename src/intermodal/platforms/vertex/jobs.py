@@ -33,7 +33,8 @@ def distribute(specification: Specification, component: str, settings: VertexSet
         given = (settings.tasks if settings else {}).get(name) or VertexTaskSettings()
         workers = _workers(specification, name)
         if workers > 1 or given.job_keys:
-            _replace(specification, component, _pools(specification, component, name, workers, given), name, given)
+            pools = _pools(specification, component, name, workers, given)
+            _replace(specification, component, pools, name, given, settings.labels if settings else {})
             task.pop("retryPolicy", None)
 
 
@@ -67,7 +68,9 @@ def _pools(specification: Specification, component: str, task: str, workers: int
     return pools
 
 
-def _replace(specification: Specification, component: str, pools: list[dict[str, Any]], task: str, given: VertexTaskSettings) -> None:
+def _replace(
+    specification: Specification, component: str, pools: list[dict[str, Any]], task: str, given: VertexTaskSettings, labels: dict[str, str]
+) -> None:
     """Put Google's launcher in the place of what a component runs, which becomes what the job's machines run."""
     try:
         from google.protobuf import json_format
@@ -88,6 +91,10 @@ def _replace(specification: Specification, component: str, pools: list[dict[str,
         network=_NETWORK,
         encryption_spec_key_name=_KEY,
         env=container.get("env"),
+        labels=labels,
+        # Left out, they have no default, and stand in the launcher's JSON as written.
+        reserved_ip_ranges=[],
+        psc_interface_config={},
     )
     theirs = json_format.MessageToDict(made.pipeline_spec)
     (job,), (launcher,) = theirs["components"].values(), theirs["deploymentSpec"]["executors"].values()

@@ -18,6 +18,7 @@ from intermodal.compiler.specification import forbid_caching
 from intermodal.platforms.interface import RemoteRun, RemoteSchedule, RemoteTask, State, Submission, TaskInputs, refuse_retry
 from intermodal.platforms.vertex.client import TIMEOUT, VertexClient, timestamp, word
 from intermodal.platforms.vertex.inputs import inputs
+from intermodal.platforms.vertex.replicas import BILLING, CustomJobs
 from intermodal.platforms.vertex.schedules import DIGEST, KEY, VertexSchedules
 from intermodal.platforms.vertex.settings import VertexSettings
 from intermodal.runner.runs import last_error
@@ -27,8 +28,6 @@ from intermodal.storage.staging import Staging
 _READS = 4  # of what exists and is not seen
 _JOB_ID = re.compile(r"[a-z][-a-z0-9]{0,127}")
 _RETRY = re.compile(r"(.+)-retry-(\d+)")
-# The service's own label, a job's number.
-_BILLING = "vertex-ai-pipelines-run-billing-id"
 # Members of a job that its retry has too.
 _KEPT = ("display_name", "pipeline_spec", "runtime_config", "encryption_spec", "service_account", "network", "reserved_ip_ranges")
 _RUN_STATES: dict[str, State] = {
@@ -76,6 +75,7 @@ class VertexTarget:
         self._errors: dict[str, str] = {}  # a custom job's number to the last error in its log
         self._client = VertexClient(settings, pause, patience, credentials)
         self._schedules = VertexSchedules(self._client)
+        self._custom = CustomJobs(self._client, settings)
 
     def submit(self, submission: Submission) -> RemoteRun:
         """Start a run, or return the one that the key already started."""
@@ -100,12 +100,9 @@ class VertexTarget:
     def run(self, run_id: str) -> RemoteRun:
         """Return a run with its tasks; the service's own words about a failed one say only that it failed, so its log's last error is read."""
         job = self._get(run_id)
-        details = {each.task_name: each for each in job.job_detail.task_details if _attempts(each)}
+        details = {each.task_name: each for each in job.job_detail.task_details}
         run = self._run(job)
-        explained = (
-            replace(each, error=self._last_error(details[each.name], job) or each.error) if _broke(each, details) else each for each in run.tasks
-        )
-        return replace(run, tasks=tuple(explained))
+        return replace(run, tasks=tuple(self._explained(each, details[each.name], job) for each in run.tasks))
 
     def runs(self, limit: int = 20) -> list[RemoteRun]:
         """Return the newest runs that this command submitted, without tasks."""
@@ -127,10 +124,12 @@ class VertexTarget:
             )
         for detail in details:
             attempts, said = _attempts(detail), False
-            for attempt in attempts:
-                for line in self._client.entries(attempt, job.create_time):
-                    said = True
-                    yield detail.task_name, line
+            custom = self._custom.of(detail.task_name, detail, job)
+            if custom is not None:  # its machines' words, not the launcher's, which says every 20 seconds that it waits
+                attempts = [custom.name.rpartition("/")[2]]
+            for line in self._custom.lines(custom, job.create_time) if custom is not None else self._lines(attempts, job):
+                said = True
+                yield detail.task_name, line
             if not said and (attempts or task):
                 yield detail.task_name, "(Cloud Logging has no lines of it yet)" if attempts else f"(no container ran for it: {_task(detail).state})"
 
@@ -152,9 +151,9 @@ class VertexTarget:
 
         job = self._get(run_id)
         refuse_retry(self._run(job, tasks=False), self.name)
-        billing = job.labels.get(_BILLING, "")
+        billing = job.labels.get(BILLING, "")
         if not billing.isdigit():
-            raise PlatformError(f"{run_id}: Vertex AI gave it no label {_BILLING!r}, by which a rerun names it; submit it again with another --key")
+            raise PlatformError(f"{run_id}: Vertex AI gave it no label {BILLING!r}, by which a rerun names it; submit it again with another --key")
         match = _RETRY.fullmatch(job.name.rpartition("/")[2])
         identifier = f"{match[1]}-retry-{int(match[2]) + 1}" if match else f"{job.name.rpartition('/')[2]}-retry-1"
         if not _JOB_ID.fullmatch(identifier):
@@ -166,7 +165,7 @@ class VertexTarget:
         kept = json_format.MessageToDict(original, preserving_proto_field_name=True)
         json_format.ParseDict({field: kept[field] for field in _KEPT if field in kept}, message)
         for key, value in job.labels.items():
-            if key != _BILLING:
+            if key != BILLING:
                 message.labels[key] = value
         create = partial(self._client.previews.create_pipeline_job, parent=self._client.parent, pipeline_job=again, pipeline_job_id=identifier)
         with suppress(api.Conflict):  # retried before, or an attempt whose answer was lost
@@ -252,13 +251,30 @@ class VertexTarget:
             f"{self._client.parent}: the run {identifier!r} exists (409) and is not shown (404), as one that is being deleted: choose another --key"
         )
 
+    def _lines(self, attempts: list[str], job: Any) -> Iterator[str]:
+        for attempt in attempts:
+            yield from (line for _, line in self._client.entries(attempt, job.create_time))
+
+    def _explained(self, task: RemoteTask, detail: Any, job: Any) -> RemoteTask:
+        """Return a task that has not ended well with more of why."""
+        if task.group or task.state not in ("pending", "running", "failed"):
+            return task
+        custom = None
+        with suppress(PlatformError):  # then as the pipeline has it
+            custom = self._custom.of(task.name, detail, job)
+        if custom is not None:
+            return self._custom.described(task, custom, job.create_time)
+        if task.state == "failed" and _attempts(detail):
+            return replace(task, error=self._last_error(detail, job) or task.error)
+        return task
+
     def _last_error(self, detail: Any, job: Any) -> str:
         """Return the last error in the log of a task's last attempt; empty without a log, or without the right to read it."""
         last = _attempts(detail)[-1]
         if last not in self._errors:
             self._errors[last] = ""  # asked once: whoever follows a run would wait for it each time
             with suppress(PlatformError):
-                self._errors[last] = last_error(list(self._client.entries(last, job.create_time)))
+                self._errors[last] = last_error(list(self._lines([last], job)))
         return self._errors[last]
 
     def _job_name(self, run_id: str) -> str:
@@ -285,10 +301,6 @@ def _tasks(details: Any) -> tuple[RemoteTask, ...]:
     parents = {each.parent_task_id for each in details}
     tasks = [replace(_task(each), group=each.task_id in parents) for each in details if each.parent_task_id]
     return tuple(sorted(tasks, key=lambda task: (task.started is None, task.started.timestamp() if task.started else 0.0)))
-
-
-def _broke(task: RemoteTask, details: dict[str, Any]) -> bool:
-    return task.state == "failed" and not task.group and task.name in details
 
 
 def _attempts(detail: Any) -> list[str]:
