@@ -69,7 +69,7 @@ class Backend(Protocol):
         """Return the sum of an array (float64 or int64) over all workers, which all give one of equal shape."""
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return copies of all that the steps change: the model's variables (`MODEL` before their names), the optimizer's, generators' states."""
+        """Return copies of all that the steps change: the model's variables (`MODEL` before their places), the optimizer's, generators' states."""
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Set the variables that are named; others stay."""

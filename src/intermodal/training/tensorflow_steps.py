@@ -87,16 +87,16 @@ class TensorFlowSteps:
         keras.config.set_dtype_policy(self._precision)
         try:
             with self._strategy.scope():
-                self._model = build()
-                self._check_strategy()
+                self._model = self._built(build)
                 self._optimizer = _Adam(self._learning_rate, name="adam")
                 if self._precision == "mixed_float16":
                     self._optimizer = _LossScale(self._optimizer, name="loss_scale")
                 self._optimizer.build(self._model.trainable_variables)
         finally:
             keras.config.set_dtype_policy(before)
-        named = {f"{MODEL}{place} {each.path}": each for place, each in enumerate(self._model.variables)}
-        named |= {f"{_OPTIMIZER}{place} {each.path}": each for place, each in enumerate(self._optimizer.variables)}
+        # By place: Keras numbers the models of a process, so that variables' names may differ from one attempt to another.
+        named = {f"{MODEL}{place}": each for place, each in enumerate(self._model.variables)}
+        named |= {f"{_OPTIMIZER}{place}": each for place, each in enumerate(self._optimizer.variables)}
         self._variables: dict[str, Any] = named
 
     def train(self, batches: Sequence[Batch], stop: bool) -> Callable[[], Sums]:
@@ -138,14 +138,20 @@ class TensorFlowSteps:
         for name, value in state.items():
             self._variables[name].assign(value)
 
-    def _check_strategy(self) -> None:
-        for variable in self._model.variables:
-            if not self._strategy.extended.variable_created_in_scope(variable.value):
-                owner = getattr(variable.value, "distribute_strategy", None)
-                raise ConfigurationError(
-                    f"the model's variable {variable.path} was made under {_name(owner) if owner else 'no strategy'}, and the training runs under "
-                    f"{_name(self._strategy)}; let the model function build the model anew, and leave the strategy to train_model"
-                )
+    def _built(self, build: Callable[[], keras.Model]) -> keras.Model:
+        remedy = (
+            f"the training runs under {_name(self._strategy)}; let the model function build the model anew, and leave the strategy to train_model"
+        )
+        try:
+            model = build()
+        except RuntimeError as error:
+            if "Mixing different tf.distribute.Strategy" not in str(error):
+                raise
+            raise ConfigurationError(f"the model function enters the scope of a tf.distribute strategy of its own, and {remedy}") from error
+        foreign = [each.path for each in model.variables if not self._strategy.extended.variable_created_in_scope(each.value)]
+        if foreign:
+            raise ConfigurationError(f"the model's variable {foreign[0]} was made under another tf.distribute strategy, and {remedy}")
+        return model
 
     def _split(self, values: np.ndarray, axis: int) -> Any:
         """Return an array as a tensor, or a part of it for each device of this worker."""
