@@ -1,70 +1,22 @@
 """The calls to a cluster that a deployment needs, with a time limit each and the server's refusal in words."""
 
 import json
-import os
-import socket
-import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from kubernetes import client, config
-from kubernetes.client.exceptions import ApiException
+from kubernetes import client
 from urllib3 import PoolManager, Timeout
 from urllib3.exceptions import HTTPError
 
+from intermodal.cluster.calls import Calls, NotFound
+from intermodal.cluster.connection import in_pod, own_namespace, own_pod_name
 from intermodal.runtime.errors import ConfigurationError, DeploymentError, StoreError
 
 FIELD_MANAGER: Final = "intermodal"
-_CALL_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 3
-_ATTEMPTS: Final = 4
 #: While a task is being ended: there are 30 seconds until it is killed.
 _CANCELLED_SECONDS: Final = 3.0
 _CANCELLED_ATTEMPTS: Final = 2
-#: Statuses that mean "later", never "no".
-_TRANSIENT: Final = frozenset({429, 500, 502, 503, 504})
-
-T = TypeVar("T")
-
-
-class NotFound(DeploymentError):  # noqa: N818
-    """What was asked for is not there, or its kind is not known to the cluster."""
-
-
-class Conflict(DeploymentError):  # noqa: N818
-    """Somebody else changed it since it was read, or made it first."""
-
-
-def connect() -> client.ApiClient:
-    """Return a client of the cluster the task runs in, or of the current context of `KUBECONFIG`.
-
-    Raises:
-        StoreError: There is neither.
-    """
-    inside = client.Configuration()
-    try:
-        config.load_incluster_config(client_configuration=inside)
-        return client.ApiClient(inside)
-    except config.ConfigException:
-        pass
-    try:
-        # The library looks at KUBECONFIG when it is imported, once.
-        return config.new_client_from_config(config_file=os.environ.get("KUBECONFIG"))
-    except config.ConfigException as error:
-        raise StoreError(f"no cluster to deploy to: not in a pod, and no kubeconfig ({error}); set KUBECONFIG") from error
-
-
-def own_namespace() -> str:
-    """Return the namespace of the pod that this runs in; outside a pod that of the kubeconfig's context, or `default`."""
-    file = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-    if file.is_file():
-        return file.read_text(encoding="utf-8").strip()
-    try:
-        _, context = config.list_kube_config_contexts(os.environ.get("KUBECONFIG"))
-    except config.ConfigException:
-        return "default"
-    return str((context.get("context") or {}).get("namespace") or "default")
 
 
 def own_image(api: client.ApiClient) -> str:
@@ -74,10 +26,9 @@ def own_image(api: client.ApiClient) -> str:
         ConfigurationError: This runs in no pod, or the pod cannot be read.
     """
     remedy = "image: name the predictor's image (docs/how-to/images.md says how it is built)"
-    if not os.environ.get("KUBERNETES_SERVICE_HOST"):
+    if not in_pod():
         raise ConfigurationError(f"{remedy}; only a task in a cluster can take its own")
-    # A pipeline's backend may give its pods their name in a variable; a pod on the host's network has another host name.
-    host, space = os.environ.get("KFP_POD_NAME") or socket.gethostname(), Namespace(api, own_namespace())
+    host, space = own_pod_name(), Namespace(api, own_namespace())
     pods = space.named_pods(host)
     containers = {each.name: each.image for pod in pods for each in pod.spec.containers}
     if "main" not in containers and len(containers) != 1:
@@ -95,7 +46,7 @@ class Namespace:
         self._core = client.CoreV1Api(api)
         self._leases = client.CoordinationV1Api(api)
         self._api = api
-        self._seconds, self._attempts = _CALL_SECONDS, _ATTEMPTS
+        self._calls = Calls("components/deploy_kserve/role.yaml")
 
     def hurried(self) -> "Namespace":
         """Return the same namespace with short time limits."""
@@ -105,7 +56,7 @@ class Namespace:
 
     def hurry(self) -> None:
         """From now on wait for no call longer than a task that is being ended can."""
-        self._seconds, self._attempts = _CANCELLED_SECONDS, _CANCELLED_ATTEMPTS
+        self._calls.seconds, self._calls.attempts = _CANCELLED_SECONDS, _CANCELLED_ATTEMPTS
 
     def _service(self, name: str) -> dict[str, str]:
         return {"group": "serving.kserve.io", "version": "v1beta1", "namespace": self.name, "plural": "inferenceservices", "name": name}
@@ -113,8 +64,8 @@ class Namespace:
     def service(self, name: str) -> dict[str, Any] | None:
         """Return the InferenceService, or None where there is none."""
         try:
-            found: dict[str, Any] = self._call(
-                lambda: self._custom.get_namespaced_custom_object(**self._service(name), _request_timeout=self._seconds),
+            found: dict[str, Any] = self._calls.call(
+                lambda: self._custom.get_namespaced_custom_object(**self._service(name), _request_timeout=self._calls.seconds),
                 f"reading InferenceService {self.name}/{name}",
             )
         except NotFound:
@@ -132,7 +83,7 @@ class Namespace:
         """
         name = manifest["metadata"]["name"]
         try:
-            raw = self._call(
+            raw = self._calls.call(
                 lambda: self._custom.patch_namespaced_custom_object(
                     **self._service(name),
                     body=manifest,
@@ -141,7 +92,7 @@ class Namespace:
                     **({"dry_run": "All"} if dry_run else {}),
                     _content_type="application/apply-patch+yaml",
                     _preload_content=False,  # the client decodes 200 alone: for 201, a new object, it returns None
-                    _request_timeout=self._seconds,
+                    _request_timeout=self._calls.seconds,
                 ),
                 f"applying InferenceService {self.name}/{name}",
             )
@@ -153,9 +104,9 @@ class Namespace:
     def delete(self, name: str) -> None:
         """Delete an InferenceService; it is gone when all that was made for it is gone. One that is gone already is fine."""
         try:
-            self._call(
+            self._calls.call(
                 lambda: self._custom.delete_namespaced_custom_object(
-                    **self._service(name), propagation_policy="Foreground", _request_timeout=self._seconds
+                    **self._service(name), propagation_policy="Foreground", _request_timeout=self._calls.seconds
                 ),
                 f"deleting InferenceService {self.name}/{name}",
             )
@@ -201,14 +152,14 @@ class Namespace:
 
     def _plain(self, request: Callable[..., Any], what: str) -> dict[str, Any]:
         """Return an answer as it came: the client's own classes neither keep a time's form nor all fields."""
-        found: dict[str, Any] = json.loads(self._call(lambda: request(_preload_content=False, _request_timeout=self._seconds), what).data)
+        found: dict[str, Any] = json.loads(self._calls.call(lambda: request(_preload_content=False, _request_timeout=self._calls.seconds), what).data)
         return found
 
     def pods(self, service: str) -> list[Any]:
         """Return the predictor's pods, newest first."""
-        found = self._call(
+        found = self._calls.call(
             lambda: self._core.list_namespaced_pod(
-                self.name, label_selector=f"serving.kserve.io/inferenceservice={service}", _request_timeout=self._seconds
+                self.name, label_selector=f"serving.kserve.io/inferenceservice={service}", _request_timeout=self._calls.seconds
             ),
             f"listing the pods of {self.name}/{service}",
         )
@@ -216,8 +167,8 @@ class Namespace:
 
     def named_pods(self, name: str) -> list[Any]:
         """Return the pods of a name: one or none. By listing, which the Role allows."""
-        found = self._call(
-            lambda: self._core.list_namespaced_pod(self.name, field_selector=f"metadata.name={name}", _request_timeout=self._seconds),
+        found = self._calls.call(
+            lambda: self._core.list_namespaced_pod(self.name, field_selector=f"metadata.name={name}", _request_timeout=self._calls.seconds),
             f"reading pod {self.name}/{name}",
         )
         return list(found.items)
@@ -226,7 +177,7 @@ class Namespace:
         """Return the end of a container's log: of the run that ended, if it was restarted; empty where there is none."""
         for previous in (True, False):
             try:
-                raw = self._call(
+                raw = self._calls.call(
                     lambda previous=previous: self._core.read_namespaced_pod_log(  # type: ignore[misc]
                         pod,
                         self.name,
@@ -234,7 +185,7 @@ class Namespace:
                         previous=previous,
                         tail_lines=lines,
                         _preload_content=False,  # the client makes "b'...'" of what it decodes itself
-                        _request_timeout=self._seconds,
+                        _request_timeout=self._calls.seconds,
                     ),
                     f"reading the log of pod {self.name}/{pod}",
                 )
@@ -254,7 +205,7 @@ class Namespace:
         method = "GET" if body is None else "POST"
         try:
             answer = PoolManager(retries=False).request(
-                method, f"http://{pod.status.pod_ip}:{port}/{path}", json=body, timeout=Timeout(connect=_CONNECT_SECONDS, read=self._seconds)
+                method, f"http://{pod.status.pod_ip}:{port}/{path}", json=body, timeout=Timeout(connect=_CONNECT_SECONDS, read=self._calls.seconds)
             )
         except HTTPError:
             status, data = 200, self._ask_by_proxy(method, pod.metadata.name, port, path, body)
@@ -268,7 +219,7 @@ class Namespace:
             raise DeploymentError(f"{name} answers {path} with no JSON ({error}): {data[:200]!r}") from error
 
     def _ask_by_proxy(self, method: str, pod: str, port: int, path: str, body: Any) -> bytes:
-        raw = self._call(
+        raw = self._calls.call(
             lambda: self._api.call_api(
                 f"/api/v1/namespaces/{self.name}/pods/{pod}:{port}/proxy/{path}",
                 method,
@@ -277,47 +228,9 @@ class Namespace:
                 auth_settings=["BearerToken"],
                 _preload_content=False,
                 _return_http_data_only=True,
-                _request_timeout=self._seconds,
+                _request_timeout=self._calls.seconds,
             ),
             f"asking pod {self.name}/{pod} for a prediction",
         )
         data: bytes = raw.data
         return data
-
-    def _call(self, request: Callable[[], T], what: str) -> T:
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                return request()
-            except ApiException as error:
-                if error.status not in _TRANSIENT or _refused_by_webhook(error) or attempt >= self._attempts:
-                    raise _in_words(error, what) from error
-            except HTTPError as error:
-                if attempt >= self._attempts:
-                    raise StoreError(f"{what}: the cluster does not answer ({error}); check the kubeconfig's server and the network") from error
-            time.sleep(2**attempt / 8)
-
-
-def _message(error: ApiException) -> str:
-    try:
-        return str(json.loads(error.body)["message"])
-    except (TypeError, ValueError, KeyError):
-        return str(error.body or error.reason)
-
-
-def _refused_by_webhook(error: ApiException) -> bool:
-    return "denied the request" in _message(error)
-
-
-def _in_words(error: ApiException, what: str) -> Exception:
-    message = _message(error)
-    if error.status == 404:
-        return NotFound(f"{what}: {message}")
-    if error.status == 409:
-        return Conflict(f"{what}: {message}")
-    if error.status == 401:
-        return StoreError(f"{what}: the cluster does not know these credentials; renew the kubeconfig or the service account")
-    if error.status == 403 and "quota" not in message and not _refused_by_webhook(error):
-        return StoreError(f"{what}: {message}; bind the Role in components/deploy_kserve/role.yaml to the task's service account")
-    return DeploymentError(f"{what}: refused: {message}")

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final
 
-from intermodal.components.deploy_kserve.cluster import Conflict, Namespace, NotFound
+from intermodal.cluster.calls import Conflict, NotFound
+from intermodal.components.deploy_kserve.cluster import Namespace
 from intermodal.runtime.errors import DeploymentError, StoreError
 
 #: Seconds without a sign of life after which an attempt counts as dead.

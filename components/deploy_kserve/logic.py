@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from intermodal.cluster.cancellation import cancellable
+from intermodal.cluster.connection import connect, own_namespace
 from intermodal.components.deploy_kserve.arguments import PREDICTOR, check_arguments
-from intermodal.components.deploy_kserve.cancellation import cancellable
-from intermodal.components.deploy_kserve.cluster import Namespace, connect, own_image, own_namespace
+from intermodal.components.deploy_kserve.cluster import Namespace, own_image
 from intermodal.components.deploy_kserve.formats import format_of, protocol_of
 from intermodal.components.deploy_kserve.lock import Lock
 from intermodal.components.deploy_kserve.manifest import inference_service

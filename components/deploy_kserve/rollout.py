@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from intermodal.components.deploy_kserve.cancellation import Cancelled
+from intermodal.cluster.cancellation import Cancelled
 from intermodal.components.deploy_kserve.cluster import Namespace
 from intermodal.components.deploy_kserve.lock import Lock, Superseded
 from intermodal.components.deploy_kserve.manifest import (

@@ -2,11 +2,10 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from intermodal.runtime.artifacts import whole_directory, whole_file
-from intermodal.runtime.errors import ConfigurationError, PlatformError
-from intermodal.storage.object_store import open_object_store
+from intermodal.runtime.errors import PlatformError
+from intermodal.storage.object_store import place_of
 
 #: Schemes of URIs that can be fetched; minio:// is Kubeflow's name for an S3 server of its own.
 REMOTE = ("gs", "s3", "minio")
@@ -25,12 +24,7 @@ def fetch(uri: str, path: Path, endpoint: str | None = None) -> None:
         ConfigurationError: The scheme is none of `REMOTE`, or minio:// without an endpoint.
         PlatformError: There is nothing at `uri`, or the store cannot be reached or refuses.
     """
-    parts = urlsplit(uri)
-    if parts.scheme == "minio" and not endpoint:
-        raise ConfigurationError(f"{uri}: the address of its store is not known; set `storage_endpoint` in targets.toml")
-    scheme = "s3" if parts.scheme == "minio" else parts.scheme
-    store = open_object_store(f"{scheme}://{parts.netloc}", endpoint if scheme == "s3" else None)
-    key = unquote(parts.path).strip("/")
+    store, key = place_of(uri, endpoint)
     found = store.keys(key)
     if key in found:
         with whole_file(path) as scratch:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from intermodal.runtime.errors import ConfigurationError, PlatformError
 
@@ -88,6 +88,24 @@ def open_object_store(root: str, endpoint: str | None = None) -> ObjectStore:
             f"{root}: the client for {parts.scheme}:// is not installed ({error.name}); pip install 'intermodal[{extra}]'"
         ) from error
     raise ConfigurationError(f"{root}: an artifact root starts with gs:// or s3://")
+
+
+def place_of(uri: str, endpoint: str | None = None) -> tuple[ObjectStore, str]:
+    """Return the bucket of a URI, and the key in it.
+
+    Args:
+        uri: For instance ``s3://pipelines/dev/run/task/examples``; minio:// is Kubeflow's name for an S3 server of its own.
+        endpoint: URL of an S3-compatible store that is not AWS.
+
+    Raises:
+        ConfigurationError: The scheme is not known, or minio:// without an endpoint.
+        PlatformError: There are no credentials.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme == "minio" and not endpoint:
+        raise ConfigurationError(f"{uri}: the address of its store is not known; set `storage_endpoint` in targets.toml")
+    scheme = "s3" if parts.scheme == "minio" else parts.scheme
+    return open_object_store(f"{scheme}://{parts.netloc}", endpoint if scheme == "s3" else None), unquote(parts.path).strip("/")
 
 
 class _CloudStorage:

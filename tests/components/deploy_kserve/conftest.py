@@ -20,7 +20,8 @@ import pytest
 import yaml
 from kubernetes import client, config
 
-from intermodal.components.deploy_kserve.cluster import Namespace, connect
+from intermodal.cluster.connection import connect
+from intermodal.components.deploy_kserve.cluster import Namespace
 from intermodal.components.deploy_kserve.manifest import candidate_name
 from tests.ports import free_port
 
@@ -186,7 +187,7 @@ def space():
     if not os.environ.get("KUBECONFIG"):
         pytest.skip("needs a cluster with KServe: set KUBECONFIG")
     if not IMAGE:
-        pytest.skip("needs the predictor's image on the cluster: set INTERMODAL_TEST_PREDICTOR_IMAGE (tests/cluster/predictor_image makes it)")
+        pytest.skip("needs the predictor's image on the cluster: set INTERMODAL_TEST_PREDICTOR_IMAGE (tests/cluster/image makes it)")
     config.load_kube_config()
     core, name = client.CoreV1Api(), f"deploy-{uuid.uuid4().hex[:8]}"
     # The volume is a folder of this machine, which must be the cluster's node; predictors run as another user.

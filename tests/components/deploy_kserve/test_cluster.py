@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from kubernetes import client
 
-from intermodal.components.deploy_kserve.cancellation import cancellable
-from intermodal.components.deploy_kserve.cluster import Namespace, connect
+from intermodal.cluster.cancellation import cancellable
+from intermodal.cluster.connection import connect
+from intermodal.components.deploy_kserve.cluster import Namespace
 from intermodal.components.deploy_kserve.lock import RECORD_ANNOTATION, Lock
 from intermodal.components.deploy_kserve.logic import deploy_kserve
 from intermodal.components.deploy_kserve.manifest import VERSION_ANNOTATION, candidate_name, revision_of

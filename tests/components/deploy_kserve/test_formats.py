@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from kubernetes import client
 
-from intermodal.components.deploy_kserve.cluster import Namespace, connect
+from intermodal.cluster.connection import connect
+from intermodal.components.deploy_kserve.cluster import Namespace
 from intermodal.components.deploy_kserve.formats import protocol_of
 from intermodal.components.deploy_kserve.logic import deploy_kserve
 from intermodal.components.deploy_kserve.manifest import inference_service

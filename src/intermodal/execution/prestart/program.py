@@ -10,6 +10,8 @@ _SCRIPT = re.compile(
     r'\s*program_path=\$\(mktemp -d\)\s+printf "%s" "\$0" > "\$program_path/ephemeral_component\.py"\s+'
     r'_KFP_RUNTIME=true python3 -m kfp\.dsl\.executor_main\s+--component_module_path\s+"\$program_path/ephemeral_component\.py"\s+"\$@"\s*'
 )
+#: How `platforms/kubeflow/workers.py` begins the command of a task that may have several workers.
+_WRAPPER = ["python3", "-m", "intermodal.workers.trainjob"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Program:
 
 def program(command: list[str]) -> Program | None:
     """Return what a command runs, or None when it is anything else than kfp's executor on one source text."""
+    if command[:3] == _WRAPPER and "--" in command:  # compiled for Kubeflow; on this machine it would become what it wraps
+        command = command[command.index("--") + 1 :]
     if len(command) < 4 or command[0] != "sh" or command[1] not in ("-c", "-ec") or not _SCRIPT.fullmatch(command[2]):
         return None
     return Program(command[3], tuple(command[4:]), _modules(command[3]))

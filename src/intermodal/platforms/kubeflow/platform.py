@@ -8,6 +8,7 @@ from intermodal.components.deploy_kserve.component import deploy_kserve
 from intermodal.platforms.kubeflow.options import platform_document
 from intermodal.platforms.kubeflow.resources import resources
 from intermodal.platforms.kubeflow.settings import KubeflowSettings
+from intermodal.platforms.kubeflow.workers import distribute
 
 
 def _known(settings: KubeflowSettings, digests: dict[str, str]) -> dict[str, Any]:
@@ -30,6 +31,7 @@ platform = Platform(
     known=_known,
     resources=resources,
     document=platform_document,
+    distribute=distribute,
     rules="intermodal.platforms.kubeflow.rules",
     uploads=True,
 )

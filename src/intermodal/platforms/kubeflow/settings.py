@@ -82,6 +82,13 @@ class KubeflowSettings(RemoteSettings):
     token: TokenSource | None = None
     ca_certificate: Path | None = None
     experiment: str = "intermodal"
+    training_runtime: str = Field(
+        "TrainingRuntime/intermodal-workers",
+        pattern=r"^(Cluster)?TrainingRuntime/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        description="Kubeflow Trainer's runtime for tasks with several workers: KIND/NAME",
+    )
+    training_queue: str = Field("", pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", description="Kueue's queue for tasks with several workers")
+    training_timeout: int = Field(0, ge=0, description="Seconds after which several workers are ended; 0: no limit. A queue's time does not count")
 
     @field_validator("root", mode="before")
     @classmethod

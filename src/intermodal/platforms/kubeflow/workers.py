@@ -1,0 +1,20 @@
+"""Several workers on Kubeflow: the command of their task creates a TrainJob, whose pods run what was the task's own command."""
+
+from typing import Any
+
+from intermodal.compiler.specification import Specification
+from intermodal.platforms.kubeflow.settings import KubeflowSettings
+
+
+def distribute(specification: Specification, component: str, settings: KubeflowSettings | None) -> None:
+    """Wrap the command of a component; see `Platform.distribute` and `intermodal.workers.trainjob`."""
+    found = specification["components"][component]
+    container: dict[str, Any] = specification["deploymentSpec"]["executors"][found["executorLabel"]]["container"]
+    options: dict[str, Any] = {"workers": int(found["inputDefinitions"]["parameters"]["workers"].get("defaultValue", 1))}
+    fields = KubeflowSettings.model_fields
+    options["runtime"] = settings.training_runtime if settings else fields["training_runtime"].default
+    options["start-timeout"] = int(settings.start_timeout if settings else fields["start_timeout"].default)
+    if settings:
+        options |= {"queue": settings.training_queue, "timeout": settings.training_timeout, "endpoint": settings.storage_endpoint}
+    words = [word for key, value in options.items() if value for word in (f"--{key}", str(value))]
+    container["command"] = ["python3", "-m", "intermodal.workers.trainjob", *words, "--", *container.get("command", [])]

@@ -1,0 +1,1 @@
+"""Workers as pods of a TrainJob of Kubeflow Trainer (v2)."""
