@@ -23,13 +23,13 @@ GPU = {"cpu": 8, "memory": "32G", "accelerator": "t4"}
 def compiled(tmp_path):
     """Compile the pipeline for a number of workers, with keys of its task's settings, and a shape."""
 
-    def compile_it(workers=2, shape=None, entry="pipeline", retries=0, training="", **keys):
+    def compile_it(workers=2, shape=None, entry="pipeline", retries=0, task="say-place", **keys):
         path = tmp_path / "spread.yaml"
         pipeline = Path(__file__).with_name("spreading.py")
-        path.write_text(f"name: spread\npipeline: {pipeline}:{entry}\ntraining: {{workers: {workers}{training}}}\n")
-        task = {"say-place": keys | ({"shape": "wide"} if shape else {})}
+        path.write_text(f"name: spread\npipeline: {pipeline}:{entry}\ntraining: {{workers: {workers}}}\n")
+        tasks = {task: keys | ({"shape": "wide"} if shape else {})}
         settings = VertexSettings(
-            project="my-project", region="europe-west4", root="gs://b/r", image_repository=REPOSITORY, tasks=task, retries=retries
+            project="my-project", region="europe-west4", root="gs://b/r", image_repository=REPOSITORY, tasks=tasks, retries=retries
         )
         shapes = {"wide": Shape(**shape)} if shape else {}
         return ClusterTarget("vertex", image_repository=REPOSITORY, settings=settings, shapes=shapes).compile(load_job(path))
@@ -192,6 +192,11 @@ def test_keys_of_a_job_for_a_task_without_workers_are_refused(tmp_path):
     )
     with pytest.raises(ConfigurationError, match=r"tasks\.evaluate-model: spot: only a task of a component with a parameter `workers`"):
         ClusterTarget("vertex", settings=settings).compile(load_job(Path("pipelines/flights.yaml")))
+
+
+def test_keys_of_a_job_for_a_task_that_is_not_there_name_the_nearest(compiled):
+    with pytest.raises(ConfigurationError, match="there is no task 'say-plaice' that runs a container in this pipeline; did you mean 'say-place'"):
+        compiled(task="say-plaice", spot=True)
 
 
 @pytest.mark.parametrize(

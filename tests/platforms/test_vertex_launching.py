@@ -54,15 +54,14 @@ def vertex(tmp_path):
 
 
 @pytest.fixture
-def launch(specification, vertex, tmp_path):
-    """Start the launcher with the command line that Vertex AI would make of the compiled file; again for the same task after the first."""
+def begin(vertex, tmp_path):
+    """Start the launcher with the command line that Vertex AI would make of a compiled file; a second time for the same task."""
     started = []
 
-    def start(**parameters):
-        component = specification["components"]["comp-say-place"]
-        container = specification["deploymentSpec"]["executors"]["exec-say-place"]["container"]
-        defaults = {name: each["defaultValue"] for name, each in component["inputDefinitions"]["parameters"].items()}
-        inputs = typed(Values(resolved(defaults | {"workers": 3} | parameters, PLACEHOLDERS), {}), component)
+    def start(specification, task, parameters, artifacts):
+        component, container = specification["components"][f"comp-{task}"], specification["deploymentSpec"]["executors"][f"exec-{task}"]["container"]
+        inputs = typed(Values(parameters, artifacts), component)
+        inputs = Values(resolved(inputs.parameters, PLACEHOLDERS), artifacts)
         given = executor_input(component, inputs, str(tmp_path / "task"))
         escaped = json.dumps(json.dumps(given))[1:-1]  # {{$.json_escape[1]}}: the executor's input inside a text of a JSON text
         words = command_line([*container["command"], *container["args"]], given, PLACEHOLDERS)
@@ -74,6 +73,12 @@ def launch(specification, vertex, tmp_path):
     yield start
     for each in started:
         each.kill()
+
+
+@pytest.fixture
+def launch(begin, specification):
+    """Start the launcher of the task that says its workers' places."""
+    return lambda **parameters: begin(specification, "say-place", {"workers": 3} | parameters, {})
 
 
 def ended(process):
@@ -275,3 +280,23 @@ def test_a_task_under_way_shows_its_job_and_waits_while_that_waits(vertex, targe
 
 def test_before_there_is_a_job_a_task_is_as_its_pipeline_has_it(target):
     assert (task_of(target).state, task_of(target).reason) == ("running", "")
+
+
+def test_the_flights_configuration_trains_on_two_machines_by_one_more_word(begin, vertex, tmp_path):
+    server, _ = vertex
+    flights = ClusterTarget("vertex", settings=SETTINGS.model_copy(update={"tasks": {}})).compile(
+        load_job(Path("pipelines/flights.yaml"), ["training.workers=2"])
+    )
+    rows = [f"{number % 7},{number % 5},{int(number % 7 > 3)}" for number in range(400)]
+    (tmp_path / "examples.csv").write_text("\n".join(["a,b,late", *rows]) + "\n")
+    examples = {"name": "examples", "uri": str(tmp_path / "examples.csv"), "type": {"schemaTitle": "system.Dataset"}}
+    chosen = {"label": "late", "workers": 2, "epochs": 3, "batch_size": 64, "hidden_units": [8], "seed": 3}
+    process = begin(flights, "train-model", chosen, {"examples": examples})
+    assert ended(process) == 0, [each["textPayload"] for each in server.state["entries"]][-20:]
+    assert server.seen[-1] == "JOB_STATE_SUCCEEDED"
+    folder = tmp_path / "task"
+    assert (folder / "model" / "saved_model.pb").exists()
+    assert len(json.loads((folder / "training" / "history.json").read_text())["loss"]) == 3
+    output = json.loads(next(folder.rglob("*output*.json")).read_text())["artifacts"]
+    assert output["model"]["artifacts"][0]["metadata"]["workers"] == "2"
+    assert output["metrics"]["artifacts"][0]["metadata"]["auc"] > 0.9

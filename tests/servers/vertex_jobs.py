@@ -20,6 +20,7 @@ from google.protobuf import json_format
 from intermodal.authoring.images import image_of
 from intermodal.execution.environments import environment
 from tests.servers.faults import Refusal, Request
+from tests.servers.storage import free_port
 from tests.servers.vertex import VertexServer, _found, _json, _page, _routes_of
 from tests.servers.vertex_serving import grpc_service
 
@@ -164,9 +165,8 @@ class JobVertex(VertexServer):
     def _started(self, job: dict[str, Any]) -> list[tuple[str, "subprocess.Popen[bytes]"]]:
         pools = job["jobSpec"]["workerPoolSpecs"]
         places = [(pool, index) for pool, spec in enumerate(pools) for index in range(int(spec["replicaCount"]))]
-        by_pool = {
-            f"workerpool{pool}": [f"127.0.0.1:{2222 + pool * 10 + index}" for other, index in places if other == pool] for pool in range(len(pools))
-        }
+        addresses = {place: f"127.0.0.1:{free_port()}" for place in places}
+        by_pool = {f"workerpool{pool}": [addresses[place] for place in places if place[0] == pool] for pool in range(len(pools))}
         by_task = {_TASKS[int(name[-1])]: addresses for name, addresses in by_pool.items()}
         return [(f"workerpool{pool}-{index}", self._replica(job, pool, index, by_pool, by_task)) for pool, index in places]
 

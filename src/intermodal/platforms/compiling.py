@@ -51,6 +51,7 @@ class ClusterTarget:
         if self.settings:
             for task, settings in self._tasks(specification).items():
                 if unusable := settings.unusable(distributable=task in spread):
+                    container_of(specification, task)  # says where there is no such task
                     raise ConfigurationError(
                         f"tasks.{task}: {', '.join(unusable)}: only a task of a component with a parameter `workers` has "
                         f"{'it' if len(unusable) == 1 else 'them'} on {self.name}; remove {'it' if len(unusable) == 1 else 'them'} from targets.toml"
