@@ -138,6 +138,12 @@ def test_the_newest_is_what_was_saved_last_and_the_oldest_go(store):
     assert last == f"{store.where.rstrip('/')}/{names[2]}"
 
 
+def test_what_a_killed_process_did_not_remove_goes_when_training_goes_on(store):
+    save(store.where, 100, 200, 300, 400, keep=4)
+    assert step_of(opened(store.where, keep=2).newest()) == 400
+    assert [name[:13] for name in store.names()] == ["step-00000300", "step-00000400"]
+
+
 @pytest.mark.fault("training", "the newest checkpoint is damaged", "it is named and passed over, and training goes on from the one before")
 @pytest.mark.parametrize("damage", [lambda content: content[:-1], lambda content: content[:50] + b"\xff" + content[51:], lambda content: b""])
 def test_a_damaged_newest_is_said_and_passed_over(store, damage, capsys):

@@ -156,6 +156,8 @@ class Checkpoints:
                 if (damage := _damage(path, name)) is None:
                     header, arrays = _read(path, place)
                     self._check(header, place)
+                    for note in self._remove_older(name):  # what a process left that was killed before it did
+                        _say(note)
                     return arrays, header["state"]
             self._broken.add(name)
             _say(f"{place}: this checkpoint is passed over, for {damage}; the one before is taken")
@@ -184,10 +186,10 @@ class Checkpoints:
         self._broken.discard(name)
         return name, self._remove_older(name)
 
-    def _remove_older(self, written: Name) -> list[str]:
+    def _remove_older(self, whole_one: Name) -> list[str]:
         # Only what is older than a checkpoint known to be whole: a later one, of another attempt, may be broken.
         try:
-            older = sorted((each for each in self._place.names() - {written} if each.step <= written.step), reverse=True)
+            older = sorted((each for each in self._place.names() - {whole_one} if each.step <= whole_one.step), reverse=True)
             whole = [each for each in older if each not in self._broken]
             for each in {*older} - {*whole[: self._keep - 1]}:
                 self._place.delete(each)
