@@ -203,21 +203,21 @@ def pooled_estimates(values: Sequence[Floats], blocks: Sequence[Blocks]) -> list
     the mean, at least 1; or, where that is more, what it is for the correlation of blocks with the one before, r, that gives estimates of that mean.
     With T blocks, S slices and B cosines the degrees of freedom are 1 / (1 / F + 1 / (S B)), where F = (T - 1) (1 - r^2) / (1 + r^2).
     """
-    alone = [estimate(each, its) for each, its in zip(values, blocks, strict=True)]
-    known = {number: blocks[number].count for number, each in enumerate(alone) if each.error and blocks[number].ordered}
+    found = [estimate(each, its) for each, its in zip(values, blocks, strict=True)]
+    known = {number: blocks[number].count for number, each in enumerate(found) if each.error and blocks[number].ordered}
     if not known:
-        return alone
+        return found
     independent = {number: _independent(_influence(values[number], blocks[number])) for number in known}
-    mean = float(np.mean([(alone[number].error or 0.0) ** 2 / independent[number] for number in known]))
+    mean = float(np.mean([(found[number].error or 0.0) ** 2 / independent[number] for number in known]))
     expected = np.mean([_correlated(count)[0] for count in known.values()], axis=0)
     correlation = float(np.interp(mean, expected, _CORRELATIONS))
     shrunk = (1 - correlation**2) / (1 + correlation**2)
-    cosines = sum(alone[number].freedom for number in known)
+    cosines = sum(found[number].freedom for number in known)
     for number, count in known.items():
         excess = max(1.0, mean, float(np.interp(correlation, _CORRELATIONS, _correlated(count)[1])))
         freedom = 1 / (1 / ((count - 1) * shrunk) + 1 / cosines)
-        alone[number] = Estimate(alone[number].value, math.sqrt(independent[number] * excess), freedom)
-    return alone
+        found[number] = Estimate(found[number].value, math.sqrt(independent[number] * excess), freedom)
+    return found
 
 
 def _influence(values: Floats, blocks: Blocks) -> Floats:
