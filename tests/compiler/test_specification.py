@@ -5,7 +5,7 @@ from kfp import dsl
 
 from intermodal.authoring.decorator import component
 from intermodal.compiler.build import compile_specification
-from intermodal.compiler.specification import compiled_value, executor_of, graphs, images_of, separate
+from intermodal.compiler.specification import compiled_value, executor_of, graphs, image_run, separate
 
 
 @component(image="train")
@@ -41,7 +41,7 @@ def test_a_task_that_gets_a_component_of_its_own_changes_no_other(specification)
     name = separate(specification, "spread-2")
     assert separate(specification, "spread-2") == name
     executor_of(specification, tasks["spread-2"])["container"]["image"] = "other"
-    assert images_of(specification, tasks["spread-2"]) == ["other"]
+    assert image_run(specification, tasks["spread-2"]) == "other"
     assert {each: executor_of(specification, task) for each, task in tasks.items() if each != "spread-2"} == {
         each: executor for each, executor in before.items() if each != "spread-2"
     }

@@ -7,13 +7,18 @@ from google.cloud.aiplatform_v1 import types
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from intermodal import __version__
 from intermodal.authoring.pipeline import load_job
+from intermodal.compiler.build import write_specification
+from intermodal.compiler.specification import forbid_caching_by_tag
 from intermodal.configuration.targets import Shape, load_targets
 from intermodal.linting import lint_documents
 from intermodal.platforms.compiling import ClusterTarget
+from intermodal.platforms.vertex.jobs import restore
 from intermodal.platforms.vertex.settings import VertexSettings
 from intermodal.runtime.errors import ConfigurationError
 from intermodal.submission.parameters import check_fixed
+from intermodal.submission.prepare import find_destination, prepare
 
 REPOSITORY = "europe-west4-docker.pkg.dev/my-project/intermodal"
 GPU = {"cpu": 8, "memory": "32G", "accelerator": "t4"}
@@ -23,7 +28,7 @@ GPU = {"cpu": 8, "memory": "32G", "accelerator": "t4"}
 def compiled(tmp_path):
     """Compile the pipeline for a number of workers, with keys of its task's settings, and a shape."""
 
-    def compile_it(workers=2, shape=None, entry="pipeline", retries=0, task="say-place", **keys):
+    def compile_it(workers=2, shape=None, entry="pipeline", retries=0, task="say-place", digests=None, **keys):
         path = tmp_path / "spread.yaml"
         pipeline = Path(__file__).with_name("spreading.py")
         path.write_text(f"name: spread\npipeline: {pipeline}:{entry}\ntraining: {{workers: {workers}}}\n")
@@ -32,7 +37,7 @@ def compiled(tmp_path):
             project="my-project", region="europe-west4", root="gs://b/r", image_repository=REPOSITORY, tasks=tasks, retries=retries
         )
         shapes = {"wide": Shape(**shape)} if shape else {}
-        return ClusterTarget("vertex", image_repository=REPOSITORY, settings=settings, shapes=shapes).compile(load_job(path))
+        return ClusterTarget("vertex", image_repository=REPOSITORY, settings=settings, shapes=shapes, digests=digests or {}).compile(load_job(path))
 
     return compile_it
 
@@ -144,6 +149,23 @@ def test_a_job_is_not_started_twice_by_the_targets_retries(compiled):
     assert policies[1] is None
 
 
+def test_a_job_is_cached_by_the_digest_of_its_machines_image(compiled):
+    for digest, by_tag in ((None, [f"{REPOSITORY}/intermodal-train:{__version__}-gpu"]), ("sha256:" + "a" * 64, [])):
+        specification = compiled(workers=3, shape=GPU, reduction_server={"replicas": 2}, digests={"train-gpu": digest} if digest else {})
+        assert list(forbid_caching_by_tag(specification)) == by_tag
+        assert bool(specification["root"]["dag"]["tasks"]["say-place"]["cachingOptions"]) is not bool(by_tag)
+
+
+def test_a_replay_runs_the_task_itself_and_no_launcher(compiled):
+    ordinary, job = compiled(workers=1), compiled(workers=2)
+    restore(job, "comp-say-place")
+    assert job["components"]["comp-say-place"]["inputDefinitions"] == ordinary["components"]["comp-say-place"]["inputDefinitions"]
+    assert job["components"]["comp-say-place"]["outputDefinitions"] == ordinary["components"]["comp-say-place"]["outputDefinitions"]
+    assert job["deploymentSpec"] == ordinary["deploymentSpec"]
+    restore(job, "comp-say-place")
+    assert job["deploymentSpec"] == ordinary["deploymentSpec"]
+
+
 @pytest.mark.fault(
     "distributed training",
     "settings of a CustomJob that no machine has, or that exclude each other",
@@ -226,6 +248,21 @@ def test_a_file_compiled_for_one_number_of_workers_is_refused_with_another(compi
         f"the parameter 'training_workers' is 3 (int), and spread.yaml was compiled for {workers}: on this target workers of say-place is part of "
         "the compiled file; compile it again with training.workers=3, or submit the configuration, which is compiled on the way"
     )
+
+
+def test_a_submission_refuses_another_number_and_compiles_a_configuration_for_it(compiled, tmp_path):
+    write_specification(compiled(workers=2), tmp_path / "compiled.yaml")
+    profile = "project = 'my-project'\nregion = 'europe-west4'\nroot = 'gs://b'\nimage_repository = 'r'\n"
+    (tmp_path / "targets.toml").write_text(f"[profiles.dev.vertex]\n{profile}")
+    destination = find_destination(load_targets(tmp_path / "targets.toml"), "vertex", "dev")
+    assert prepare(tmp_path / "compiled.yaml", destination, parameters={"training_workers": 2}, key="k").parameters == {"training_workers": 2}
+    with pytest.raises(ConfigurationError, match=r"'training_workers' is 3 .* was compiled for 2"):
+        prepare(tmp_path / "compiled.yaml", destination, parameters={"training_workers": 3}, key="k")
+    with pytest.raises(ConfigurationError, match=r"'training_workers' is 3 .* was compiled for 2"):
+        prepare(tmp_path / "spread.yaml", destination, parameters={"training_workers": 3}, key="k")
+    made = prepare(tmp_path / "spread.yaml", destination, overrides=["training.workers=3"], key="k")
+    assert [each[0] for each in machines(made.specification)] == [1, 2]
+    assert made.parameters["training_workers"] == 3
 
 
 @pytest.mark.parametrize(

@@ -49,16 +49,12 @@ def distributable(specification: Specification) -> list[str]:
     ]
 
 
-def runs_ours(specification: Specification, task: dict[str, Any]) -> bool:
-    """Return whether a task's code runs in an image of ours, as the task itself or as a managed job."""
-    return any(image_of(each) for each in images_of(specification, task))
-
-
-def images_of(specification: Specification, task: dict[str, Any]) -> list[str]:
-    """Return the images that a task's code runs in: its container's, or those of the machines that a managed job starts (`worker_pool_specs`)."""
-    pools = parameters_of(specification, task["componentRef"]["name"]).get("worker_pool_specs", {}).get("defaultValue", [])
-    found = [each.get("container_spec", {}).get("image_uri", "") for each in pools]
-    return found or [image for image in [(executor_of(specification, task) or {}).get("container", {}).get("image", "")] if image]
+def image_run(specification: Specification, task: dict[str, Any]) -> str:
+    """Return the image that a task's code runs in: its container's, or that of a managed job's machines; empty for a graph or an importer."""
+    pools = parameters_of(specification, task["componentRef"]["name"]).get("worker_pool_specs", {}).get("defaultValue") or []
+    if pools and (image := pools[0].get("container_spec", {}).get("image_uri", "")):
+        return str(image)
+    return str((executor_of(specification, task) or {}).get("container", {}).get("image", ""))
 
 
 def parameters_of(specification: Specification, component: str) -> dict[str, Any]:
@@ -171,8 +167,8 @@ def forbid_caching_by_tag(specification: Specification) -> tuple[str, ...]:
     found = set()
     for graph in graphs(specification):
         for task in graph["tasks"].values():
-            by_tag = [image for image in images_of(specification, task) if "@sha256:" not in image]
-            if by_tag and task.get("cachingOptions", {}).get("enableCache"):
+            image = image_run(specification, task)
+            if image and "@sha256:" not in image and task.get("cachingOptions", {}).get("enableCache"):
                 task["cachingOptions"] = {}
-                found.update(by_tag)
+                found.add(image)
     return tuple(sorted(found))

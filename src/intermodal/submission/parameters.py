@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from intermodal.compiler.specification import PARAMETER_TYPES, Specification, compiled_value, graphs, runs_ours
+from intermodal.authoring.images import image_of
+from intermodal.compiler.specification import PARAMETER_TYPES, Specification, compiled_value, graphs, image_run
 from intermodal.runtime.errors import ConfigurationError, nearest
 from intermodal.runtime.safe_yaml import parse_value, read_text
 from intermodal.runtime.secret_values import refuse_secrets
@@ -68,7 +69,7 @@ def check_fixed(specification: Specification, fixed: tuple[str, ...], parameters
     Raises:
         ConfigurationError: The number of workers, for instance, is not the file's.
     """
-    for task in [name for graph in graphs(specification) for name, each in graph["tasks"].items() if runs_ours(specification, each)]:
+    for task in [name for graph in graphs(specification) for name, each in graph["tasks"].items() if image_of(image_run(specification, each))]:
         for name in fixed:
             value, origin = compiled_value(specification, task, name)
             value = int(value) if isinstance(value, float) and value.is_integer() else value  # numbers of the specification are floats

@@ -8,6 +8,7 @@ from google.protobuf import json_format
 
 from intermodal.compiler.specification import graphs
 from intermodal.platforms.interface import TaskInputs, task_inputs
+from intermodal.platforms.vertex.jobs import restore
 from intermodal.runtime.errors import PlatformError, nearest
 
 _PARAMETER = "input:"  # before a parameter's name in the metadata (google.cloud.aiplatform.metadata.constants)
@@ -42,6 +43,7 @@ def inputs(job: Any, task: str) -> TaskInputs:
     graph, declared = found[0]
     root = {**_defaults(specification["root"]), **_values(job.runtime_config)} if graph is specification["root"].get("dag") else {}
     component = declared["componentRef"]["name"]
+    restore(specification, component)  # here the task runs itself, and not Google's launcher of a job there
     values = {
         "parameterValues": _parameters(task, details[task], declared, specification["components"][component], root),
         "artifacts": {key: {"artifacts": [_artifact(each) for each in given.artifacts]} for key, given in details[task].inputs.items()},

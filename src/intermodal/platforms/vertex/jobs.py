@@ -5,15 +5,19 @@ Each machine runs the task's own command, with the same executor input; Vertex A
 """
 
 import copy
+import re
 from typing import Any
 
 import yaml
 
+from intermodal.authoring.images import image_of
 from intermodal.compiler.specification import Specification, compiled_value, graphs, parameters_of
 from intermodal.platforms.vertex.machines import machine_spec
 from intermodal.platforms.vertex.settings import VertexSettings, VertexTaskSettings
 from intermodal.runtime.errors import ConfigurationError, MachineError
 
+# The executor's input, and the same inside a text of a JSON text.
+_INPUT, _ESCAPED = "{{$}}", "{{$.json_escape[1]}}"
 #: Filled in by Vertex AI when the task starts: what the pipeline's job has.
 _ACCOUNT, _NETWORK, _KEY = "{{$.pipeline_service_account}}", "{{$.pipeline_network}}", "{{$.pipeline_encryption_key_name}}"
 
@@ -104,6 +108,25 @@ def _replace(
     label = definition["executorLabel"]
     specification["components"][component] = job | {"executorLabel": label}
     specification["deploymentSpec"]["executors"][label] = launcher
+
+
+def restore(specification: Specification, component: str) -> None:
+    """Put back, in place, what a component ran before `distribute`: it runs on any machine then, and starts its workers itself.
+
+    A component that is no job of ours stays.
+    """
+    definition = specification["components"][component]
+    pools = parameters_of(specification, component).get("worker_pool_specs", {}).get("defaultValue") or []
+    replica = pools[0].get("container_spec", {}) if pools else {}
+    if not image_of(replica.get("image_uri", "")):
+        return
+    theirs = set(re.findall(r"\$\.inputs\.parameters\['(\w+)'\]", " ".join(_container(specification, component)["args"])))
+    for kind, names in (("inputDefinitions", theirs), ("outputDefinitions", {"gcp_resources"})):
+        parameters = definition[kind]["parameters"]
+        definition[kind] = definition[kind] | {"parameters": {name: each for name, each in parameters.items() if name not in names}}
+    words = {kind: [_INPUT if each == _ESCAPED else each for each in replica.get(kind, [])] for kind in ("command", "args")}
+    env = {"env": replica["env"]} if replica.get("env") else {}
+    specification["deploymentSpec"]["executors"][definition["executorLabel"]] = {"container": {"image": replica["image_uri"]} | words | env}
 
 
 def _container(specification: Specification, component: str) -> dict[str, Any]:
