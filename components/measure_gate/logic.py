@@ -59,7 +59,7 @@ def measure_gate(
     check_arguments(draws=draws)
     file = Path(decision_path) / DECISION
     decision, evaluation = read_json(file), read_json(Path(evaluation_path) / EVALUATION)
-    if not isinstance(decision, dict) or not {"arguments", "window"} <= decision.keys():
+    if not isinstance(decision, dict) or "arguments" not in decision or "confidence" not in decision.get("window", {}):
         raise DataError(f"{file}: not what gate_model writes; give its output `decision`, of this version of intermodal")
     if decision["uncompared"] or not decision["arguments"]["margin"]:
         why = decision["uncompared"] or "its margin is empty"

@@ -11,7 +11,6 @@ import pytest
 from intermodal.components.gate_model import comparison
 from intermodal.components.gate_model.comparison import level
 from intermodal.components.gate_model.logic import gate_model
-from intermodal.components.measure_gate import logic
 from intermodal.components.measure_gate.logic import measure_gate
 from intermodal.evaluation.intervals import Estimate
 from intermodal.runtime.errors import ConfigurationError, DataError
@@ -179,4 +178,8 @@ def test_what_cannot_be_measured_is_refused_with_the_reason(decided, tmp_path):
     with pytest.raises(ConfigurationError, match="draws: 99 must be a whole number, at least 100"):
         decided(draws=99)
     assert not (tmp_path / "rates").exists()
-    assert logic.RATES == "rates.json"
+    file = tmp_path / "decision" / "decision.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"window": {"name": "w1", "use": 1}}))
+    paths = {f"{name}_path": str(tmp_path) for name in ("evaluation", "predictions", "rates", "summary")}
+    with pytest.raises(DataError, match="not what gate_model writes; give its output `decision`, of this version of intermodal"):
+        measure_gate(decision_path=str(file.parent), **paths, draws=100, seed=0)
