@@ -13,7 +13,7 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from intermodal.components.train_model.inputs import Input, derive_inputs, inputs_of_table, usable
+from intermodal.components.train_model.inputs import Input, derive_inputs, inputs_of_rows, usable
 from intermodal.components.train_model.preprocessing import Preprocessing, tensor_specs
 from intermodal.inference.raw_rows import binary_labels, raw_columns
 from intermodal.runtime.datasets import Dataset
@@ -50,8 +50,8 @@ def _inputs(schema_path: str | None, statistics_path: str | None, label: str) ->
 
 def _inputs_of(examples: Dataset, label: str) -> list[Input]:
     """Return the inputs that the rows of `train` describe, and print which columns are left out."""
-    columns = [field.name for field in examples.schema(TRAIN) if field.name != label and usable(field.type)]
-    inputs = inputs_of_table(examples.read(TRAIN, columns)) if columns else []
+    fields = [field for field in examples.schema(TRAIN) if field.name != label and usable(field.type)]
+    inputs = inputs_of_rows(pa.schema(fields), examples.tables(TRAIN, [field.name for field in fields])) if fields else []
     names = {each.name for each in inputs}
     unused = [field.name for field in examples.schema(TRAIN) if field.name not in names and field.name != label]
     if not inputs:

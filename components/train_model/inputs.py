@@ -1,5 +1,6 @@
 """The model's inputs: raw columns, and what preprocessing knows of each, from a schema and statistics or from the rows themselves."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,24 +90,48 @@ def _type(kind: pa.DataType) -> str | None:
     return "number" if pa.types.is_floating(kind) or pa.types.is_decimal(kind) else None
 
 
-def inputs_of_table(table: pa.Table) -> list[Input]:
+def inputs_of_rows(schema: pa.Schema, batches: Iterable[pa.Table]) -> list[Input]:
     """Return an input for each column of usable type that has a value, with its vocabulary, or its mean and deviation (population), in these rows.
 
     A column without nulls is not thereby required: rows to come may lack a value.
+
+    Args:
+        schema: The columns.
+        batches: The rows, read once; in memory are one batch and the distinct texts.
     """
-    tensors = tensor_names(table.column_names)
+    kinds = {field.name: kind for field in schema if (kind := _type(field.type))}
+    texts = {name: pa.table({"value": pa.array([], pa.string()), "count": pa.array([], pa.int64())}) for name in kinds if kinds[name] == "string"}
+    numbers = {name: (0, 0.0, 0.0) for name in kinds if kinds[name] != "string"}
+    for batch in batches:
+        for name, known in texts.items():
+            counts = pc.value_counts(batch.column(name).cast(pa.string()).combine_chunks().drop_null())
+            new = pa.table({"value": counts.field(0), "count": counts.field(1)})
+            merged = pa.concat_tables([known, new]).group_by("value").aggregate([("count", "sum")])
+            texts[name] = pa.table({"value": merged.column("value"), "count": merged.column("count_sum")})
+        for name, sums in numbers.items():
+            numbers[name] = _with(sums, raw_columns(batch.select([name]), [{"name": name, "type": kinds[name]}])[name])
+    tensors = tensor_names(schema.names)
     inputs = []
-    for name in table.column_names:
-        kind = _type(table.schema.field(name).type)
+    for name, kind in kinds.items():
         if kind == "string":
-            counts = pc.value_counts(table.column(name).combine_chunks().drop_null())
-            ranked = sorted(zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True), key=lambda each: (-each[1], each[0]))
-            vocabulary = tuple(value for value, _ in ranked if value)[:LARGEST_VOCABULARY]
+            values, counted = (texts[name].column(each).to_pylist() for each in ("value", "count"))
+            ranked = sorted(zip(counted, values, strict=True), key=lambda each: (-each[0], each[1]))[: LARGEST_VOCABULARY + 1]
+            vocabulary = tuple(value for _, value in ranked if value)[:LARGEST_VOCABULARY]
             if vocabulary:
                 inputs.append(Input(name, tensors[name], kind, False, vocabulary=vocabulary))
-        elif kind is not None:
-            values = raw_columns(table.select([name]), [{"name": name, "type": kind}])[name]
-            finite = values[np.isfinite(values)]
-            if finite.size:
-                inputs.append(Input(name, tensors[name], kind, False, mean=float(finite.mean()), deviation=float(finite.std()) or 1.0))
+        else:
+            count, mean, squares = numbers[name]
+            if count:
+                inputs.append(Input(name, tensors[name], kind, False, mean=mean, deviation=float(np.sqrt(squares / count)) or 1.0))
     return inputs
+
+
+def _with(sums: tuple[int, float, float], values: np.ndarray) -> tuple[int, float, float]:
+    """Return count, mean and summed squares about the mean with more values, those that are no finite number left out (Chan, Golub, LeVeque 1979)."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return sums
+    count, mean, squares = sums
+    more = float(finite.mean())
+    whole, apart = count + finite.size, more - mean
+    return whole, mean + apart * finite.size / whole, squares + float(np.square(finite - more).sum()) + apart**2 * count * finite.size / whole

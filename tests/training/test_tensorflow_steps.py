@@ -128,9 +128,7 @@ def test_a_model_built_under_another_strategy_is_refused():
         with tf.distribute.OneDeviceStrategy("cpu:0").scope():
             return network()
 
-    with pytest.raises(
-        ConfigurationError, match=r"enters the scope of a tf\.distribute strategy of its own, and the training runs under no strategy; let"
-    ):
+    with pytest.raises(ConfigurationError, match=r"scope of a tf\.distribute strategy of its own, and the training runs under no strategy"):
         steps(build)
 
 

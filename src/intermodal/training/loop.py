@@ -210,7 +210,7 @@ class Loop:
         """
         waiting: tuple[Callable[[], Sums], list[Batch]] | None = None
         stop = False
-        for group in _groups(batches, self._settings.steps_per_execution):
+        for group in grouped(batches, self._settings.steps_per_execution):
             started = self._backend.train(group, asked())
             if waiting:
                 stop = self._count(*waiting)
@@ -320,7 +320,8 @@ def _added(first: Sums, second: Sums) -> Sums:
     return Sums(np.append(first.loss, second.loss), np.append(first.rows, second.rows), first.scores + second.scores)
 
 
-def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """Yield groups of so many batches; the last may have fewer."""
     group: list[Batch] = []
     for batch in batches:
         group.append(batch)

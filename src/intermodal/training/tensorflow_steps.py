@@ -139,9 +139,7 @@ class TensorFlowSteps:
             self._variables[name].assign(value)
 
     def _built(self, build: Callable[[], keras.Model]) -> keras.Model:
-        remedy = (
-            f"the training runs under {_name(self._strategy)}; let the model function build the model anew, and leave the strategy to train_model"
-        )
+        remedy = f"the training runs under {_name(self._strategy)}; let the model function build the model anew, and enter no strategy"
         try:
             model = build()
         except RuntimeError as error:

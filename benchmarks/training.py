@@ -1,0 +1,244 @@
+"""Training: rows a second against hand-written loops, memory by rows, two workers against one.
+
+    .venv/bin/python benchmarks/training.py [--part throughput,memory,workers] [--rounds 3]
+
+Seconds are of the wall and of the processors: only the latter mean something while other programs run.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ROWS, WIDTH, BATCH, EPOCHS = 245_000, 190, 2048, 4
+PARTS = ("throughput", "memory", "workers")
+
+
+def dense(rows=ROWS, width=WIDTH):
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(rows, width)).astype(np.float32)
+    return features, (generator.random(rows) < 1 / (1 + np.exp(-features[:, 0]))).astype(np.float32)
+
+
+def network():
+    from tensorflow import keras
+
+    keras.utils.set_random_seed(1)
+    layers = [keras.Input((WIDTH,)), keras.layers.Dense(64, activation="relu"), keras.layers.Dropout(0.1), keras.layers.Dense(1)]
+    return keras.Sequential(layers)
+
+
+def keras_fit(features, labels):
+    from tensorflow import keras
+
+    model = network()
+    metrics = [keras.metrics.AUC(from_logits=True)]
+    model.compile(keras.optimizers.Adam(0.003), keras.losses.BinaryCrossentropy(from_logits=True), metrics=metrics)
+    return lambda: model.fit(features, labels, batch_size=BATCH, epochs=1, verbose=0)
+
+
+def keras_loop(features, labels):
+    """The loop of Keras's own guide: a compiled step over a tf.data pipeline that shuffles, gathers and prefetches."""
+    import tensorflow as tf
+    from tensorflow import keras
+
+    model, optimizer, loss = network(), keras.optimizers.Adam(0.003), keras.losses.BinaryCrossentropy(from_logits=True)
+    optimizer.build(model.trainable_variables)
+    metric, x, y = keras.metrics.AUC(from_logits=True), tf.constant(features), tf.constant(labels[:, None])
+
+    @tf.function
+    def step(given, wanted):
+        with tf.GradientTape() as tape:
+            logits = model(given, training=True)
+            value = loss(wanted, logits)
+        optimizer.apply(tape.gradient(value, model.trainable_variables), model.trainable_variables)
+        metric.update_state(wanted, logits)
+        return value
+
+    rows = tf.data.Dataset.range(len(labels)).shuffle(len(labels)).batch(BATCH)
+    rows = rows.map(lambda index: (tf.gather(x, index), tf.gather(y, index)), num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+    def epoch():
+        for given, wanted in rows:
+            step(given, wanted)
+
+    return epoch
+
+
+def ours(features, labels, several=1):
+    import numpy as np
+    import pyarrow as pa
+
+    from intermodal.training.cluster import Cluster
+    from intermodal.training.rows import Part, Source
+    from intermodal.training.tensorflow_steps import TensorFlowSteps
+
+    class Numbered:
+        def numbered(self, part, columns, ranges):
+            yield 0, pa.record_batch([pa.array(np.arange(len(labels)))], names=["row"])
+
+    def convert(table):
+        rows = table["row"].to_numpy()
+        return features[rows], labels[rows]
+
+    backend = TensorFlowSteps(Cluster(0, 1), learning_rate=0.003, steps_per_execution=several, precision="float32", jit_compile=False)
+    backend.begin(network)
+    part = Part(Source(Numbered(), "train", len(labels), ["row"], convert, WIDTH), Cluster(0, 1), BATCH, Path(tempfile.gettempdir()), seed=1)
+    number = iter(range(1000))
+
+    def epoch():
+        from intermodal.training.loop import grouped
+
+        waiting = None
+        with part.ahead(next(number)) as ahead:
+            for group in grouped(ahead, several):
+                started = backend.train(group, False)
+                if waiting:
+                    waiting()
+                waiting = started
+        waiting()
+
+    return epoch
+
+
+def throughput(rounds):
+    """Print the seconds of an epoch of each way, in turns; the first epochs, which compile, do not count."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    features, labels = dense()
+    ways = {
+        "a hand-written Keras loop": keras_loop(features, labels),
+        "Keras's fit": keras_fit(features, labels),
+        "ours": ours(features, labels),
+        "ours, 8 steps a call": ours(features, labels, 8),
+    }
+    for epoch in ways.values():
+        epoch()
+    taken = {name: [] for name in ways}
+    for _ in range(rounds * EPOCHS):
+        for name, epoch in ways.items():
+            wall, processors = time.perf_counter(), time.process_time()
+            epoch()
+            taken[name].append((time.perf_counter() - wall, time.process_time() - processors))
+    first = [statistics.median(column) for column in zip(*taken["a hand-written Keras loop"], strict=True)]
+    for name, found in taken.items():
+        wall, processors = (statistics.median(column) for column in zip(*found, strict=True))
+        print(
+            f"{name:26} {ROWS / wall:10,.0f} rows/s, {ROWS / processors:10,.0f} rows a processor's second: "
+            f"{first[0] / wall:.2f} and {first[1] / processors:.2f} of the hand-written loop"
+        )
+
+
+def written(folder, copies, width=20, rows=ROWS):
+    """Write examples: `copies` files of the same rows to train on, and a tenth of one to validate on."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    features, labels = dense(rows, width)
+    color = np.random.default_rng(1).choice(["red", "green", "blue"], rows)
+    table = pa.table({**{f"x{index}": features[:, index] for index in range(width)}, "color": color, "y": labels.astype(np.int64)})
+    for part in ("train", "validation"):
+        (folder / part).mkdir(parents=True)
+    pq.write_table(table, folder / "train" / "0.parquet", row_group_size=50_000)
+    for copy in range(1, copies):
+        os.link(folder / "train" / "0.parquet", folder / "train" / f"{copy}.parquet")
+    pq.write_table(table.slice(0, rows // 10), folder / "validation" / "0.parquet")
+
+
+def trained(folder, **given):
+    from intermodal.authoring.catalog import load_component
+
+    known = load_component("train_model").component_spec.inputs
+    defaults = {name: each.default for name, each in known.items() if each.optional and name not in ("schema", "statistics", "code")}
+    paths = {f"{each}_path": str(folder / "out" / each) for each in ("model", "training", "metrics", "curves")}
+    none = dict.fromkeys(("schema_path", "statistics_path", "code_path"))
+    return {**defaults, **none, **paths, "examples_path": str(folder / "examples"), "label": "y", **given}
+
+
+def run_training(arguments, **variables):
+    """Train in a process of the image; return its metrics, its peak memory in MB and its processors' seconds, with those of its workers."""
+    from intermodal.execution.environments import environment
+
+    environment_variables = os.environ | {"PYTHONPATH": str(ROOT / "src"), "TF_CPP_MIN_LOG_LEVEL": "2"} | variables
+    command = [str(environment("train")), str(Path(__file__)), "--child", json.dumps(arguments)]
+    done = subprocess.run(command, env=environment_variables, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stdout[-2000:] + done.stderr[-4000:])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def child(arguments):
+    from intermodal.components.train_model.logic import train_model
+
+    metrics = train_model(**arguments).metrics
+    own, workers = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = sum(each.ru_utime + each.ru_stime for each in (own, workers))
+    print(json.dumps({"metrics": metrics, "memory": max(own.ru_maxrss, workers.ru_maxrss) / 1024, "processors": seconds}))
+
+
+def memory():
+    """Print the peak memory of a training by rows, of one epoch."""
+    for copies in (1, 10, 30):
+        with tempfile.TemporaryDirectory() as temporary:
+            written(Path(temporary) / "examples", copies)
+            found = run_training(trained(Path(temporary), epochs=1, batch_size=BATCH, hidden_units=[64]))
+        peak, seconds, wait = found["memory"], found["processors"], found["metrics"]["input_wait"]
+        print(f"{copies * ROWS:10,} rows: peak {peak:6,.0f} MB, {seconds:.0f} processors' seconds, steps waited {wait:.0%}", flush=True)
+
+
+def workers(rounds):
+    """Print the seconds of a large network's epoch: one worker of one thread, one of all threads, two of one thread each."""
+    ways = {"one worker, one thread": (1, "1"), "one worker, all threads": (1, ""), "two workers, one thread each": (2, "1")}
+    rows, found = 60_000, {name: [] for name in ways}
+    with tempfile.TemporaryDirectory() as temporary:
+        written(Path(temporary) / "examples", 1, rows=rows)
+        for _ in range(rounds):
+            for name, (count, threads) in ways.items():
+                variables = {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads} if threads else {}
+                large = {"hidden_units": [2048, 2048], "dropout": 0.0, "batch_size": 4096, "patience": 9, "workers": count}
+                few, many = (run_training(trained(Path(temporary), epochs=epochs, **large), **variables) for epochs in (1, 3))
+                wall = (many["metrics"]["seconds"] - few["metrics"]["seconds"]) / 2
+                found[name].append((wall, (many["processors"] - few["processors"]) / 2))
+    one = [statistics.median(column) for column in zip(*found["one worker, one thread"], strict=True)]
+    for name, taken in found.items():
+        wall, processors = (statistics.median(column) for column in zip(*taken, strict=True))
+        print(f"{name:28} {rows / wall:8,.0f} rows/s: {one[0] / wall:.2f} of one; {processors / one[1]:.2f} times its processors' seconds")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", default=",".join(PARTS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--throughput", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        child(json.loads(options.child))
+    elif options.throughput:
+        throughput(options.rounds)
+    else:
+        if "throughput" in options.part:
+            from intermodal.execution.environments import environment
+
+            variables = os.environ | {"PYTHONPATH": str(ROOT / "src"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+            command = [str(environment("train")), str(Path(__file__)), "--throughput", "--rounds", str(options.rounds)]
+            subprocess.run(command, env=variables, check=True)
+        if "memory" in options.part:
+            memory()
+        if "workers" in options.part:
+            workers(options.rounds)
+
+
+if __name__ == "__main__":
+    main()
