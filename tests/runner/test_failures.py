@@ -102,6 +102,23 @@ def serve(folder: str):
         file.write(f"{server.pid} {helper.pid}")
 
 
+@component(image="data")
+def count_to(last: int, killed: str, counted: dsl.Output[dsl.Dataset]):
+    """Count on from where an earlier attempt was killed, which it is at 2 for as often as a file has bytes."""
+    import os
+    from pathlib import Path
+
+    folder, left = Path(os.environ["INTERMODAL_CHECKPOINTS"]), Path(killed)
+    folder.mkdir(parents=True, exist_ok=True)
+    first = max((int(each.name) for each in folder.iterdir()), default=0)
+    for number in range(first + 1, int(last) + 1):
+        (folder / str(number)).touch()
+        if number == first + 2 and left.stat().st_size:
+            left.write_bytes(left.read_bytes()[1:])
+            os.kill(os.getpid(), 9)
+    Path(counted.path).write_text(f"from {first} to {number}")
+
+
 @pytest.fixture
 def target(tmp_path):
     return LocalTarget(tmp_path / "home", console=Console(file=io.StringIO(), width=100))
@@ -122,6 +139,24 @@ def test_the_sentence_of_an_error_raised_on_purpose_is_the_message(target):
 
 def test_any_other_error_is_named_with_its_type(target):
     assert failure(target, divide).sentence == "ZeroDivisionError: division by zero"
+
+
+@pytest.mark.fault("local run", "kill -9 of a task that writes checkpoints", "its next attempt goes on from them, within the run and in the next run")
+def test_a_killed_task_finds_its_checkpoints_in_its_next_attempt_and_in_the_next_run(target, tmp_path):
+    killed = tmp_path / "killed"
+
+    @dsl.pipeline(name="counting")
+    def counting(last: int):
+        count_to(last=last, killed=str(killed)).set_retry(1, backoff_duration="0s")
+
+    killed.write_bytes(b"..")
+    failure(target, counting, {"last": 6})
+    killed.write_bytes(b".")
+    run = target.run(counting, {"last": 9})  # another task: it does not find them
+    assert (run.directory / "count-to" / "counted").read_text() == "from 2 to 9"
+    run = target.run(counting, {"last": 6})
+    assert (run.directory / "count-to" / "counted").read_text() == "from 4 to 6"
+    assert not [path for path in (tmp_path / "home" / "checkpoints").rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])

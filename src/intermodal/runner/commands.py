@@ -15,6 +15,7 @@ from intermodal.execution.environments import disposable_environment, environmen
 from intermodal.execution.processes import Processes, passed_on
 from intermodal.runner.runs import LOG
 from intermodal.runtime.errors import MachineError
+from intermodal.training import CHECKPOINTS_VARIABLE
 
 
 class Commands:
@@ -67,7 +68,15 @@ class Commands:
             self._processes.prepare(command, python=programs / "python3", variables=self._variables(programs), next_one=next_one, whole=whole)
 
     def run(
-        self, image: str, command: list[str], variables: dict[str, str], *, folder: Path, attempt: tuple[str, str, int], whole: bool = True
+        self,
+        image: str,
+        command: list[str],
+        variables: dict[str, str],
+        *,
+        folder: Path,
+        checkpoints: Path,
+        attempt: tuple[str, str, int],
+        whole: bool = True,
     ) -> int:
         """Run a task's command once; its output is appended to the log in the task's folder.
 
@@ -76,6 +85,7 @@ class Commands:
             command: Program and arguments.
             variables: What the component sets in its environment.
             folder: The task's folder.
+            checkpoints: A folder below `home` that outlives the attempt, for what a later one goes on from; it need not exist.
             attempt: The run's id, the task's name and the attempt's number.
             whole: See `expect`.
 
@@ -92,6 +102,7 @@ class Commands:
             temporary.mkdir()
             stop_command: list[str] = []
             python: Path | None = None
+            place = {CHECKPOINTS_VARIABLE: str(checkpoints)}
             if self._mounts is None:
                 programs = self._programs(image)
                 installer: dict[str, str] = {}
@@ -99,13 +110,13 @@ class Commands:
                     programs, installer = self._disposable(image, scratch), _environment_of("PIP_", "UV_")
                 elif not variables:
                     python = programs / "python3"
-                passed = self._named | installer | self._variables(programs) | {"TMPDIR": str(temporary)} | variables
+                passed = self._named | installer | self._variables(programs) | {"TMPDIR": str(temporary)} | place | variables
             else:
                 container = containers.container_name(*attempt)
                 stop_command = ["docker", "kill", container]
                 passed = passed_on(os.environ) | self._named
                 command = containers.run_command(
-                    image, command, name=container, home=self._home, mounts=self._mounts, variables=variables, passed=sorted(passed)
+                    image, command, name=container, home=self._home, mounts=self._mounts, variables=place | variables, passed=sorted(passed)
                 )
                 passed |= {"PATH": os.environ.get("PATH", os.defpath)} | _environment_of("DOCKER_")
             return self._processes.run(

@@ -24,6 +24,7 @@ from intermodal.runtime.errors import IntermodalError, TaskError
 from intermodal.runtime.redaction import redact_file, redacted
 
 _LONGEST_BACKOFF = "3600s"
+_CHECKPOINTS_KEPT_SECONDS = 7 * 24 * 3600
 
 
 class Tasks:
@@ -95,12 +96,17 @@ class Tasks:
                 return found[0], "cached", found[1]
         command = command_line(words, given, placeholders)
         variables = {name: replaced(value, given, placeholders) for name, value in variables.items()}
-        outputs = self._attempts(instance, folder, given, command, variables)
+        # The same task of a later run goes on from what this one leaves when it is killed.
+        checkpoints = self._run.directory.parent.parent / "checkpoints" / (key or f"{self._run.id}.{instance.place.replace('/', '.')}")
+        outputs = self._attempts(instance, folder, given, command, variables, checkpoints)
+        _forget(checkpoints)
         if key:
             self._cache.put(key, outputs, folder)
         return outputs, "done", folder
 
-    def _attempts(self, instance: Instance, folder: Path, given: dict[str, Any], command: list[str], variables: dict[str, str]) -> Values:
+    def _attempts(
+        self, instance: Instance, folder: Path, given: dict[str, Any], command: list[str], variables: dict[str, str], checkpoints: Path
+    ) -> Values:
         policy = instance.task.get("retryPolicy", {})
         retries, factor = int(policy.get("maxRetryCount", 0)), float(policy.get("backoffFactor") or 2.0)
         first, longest = _seconds(policy.get("backoffDuration", "0s")), _seconds(policy.get("backoffMaxDuration", _LONGEST_BACKOFF))
@@ -111,7 +117,7 @@ class Tasks:
                 try:
                     attempt = (self._run.id, instance.name, number)
                     image = instance.executor["container"]["image"]
-                    status = self._commands.run(image, command, variables, folder=folder, attempt=attempt, whole=whole)
+                    status = self._commands.run(image, command, variables, folder=folder, checkpoints=checkpoints, attempt=attempt, whole=whole)
                 finally:
                     redact_file(folder / LOG)
                 if status:
@@ -145,6 +151,15 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(each)
         elif each.name not in (LOG, TASK):
             each.unlink()
+
+
+def _forget(checkpoints: Path) -> None:
+    """Remove the checkpoints of a finished task, and old ones of tasks that were never run again."""
+    for each in checkpoints.glob("*"):
+        each.unlink(missing_ok=True)  # the folder stays: the same task of another run may be writing there
+    for other in checkpoints.parent.glob("*"):
+        if time.time() - other.stat().st_mtime > _CHECKPOINTS_KEPT_SECONDS:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _seconds(duration: str) -> float:

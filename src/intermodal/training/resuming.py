@@ -5,13 +5,11 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from intermodal.training import CHECKPOINTS_VARIABLE
 from intermodal.training.checkpoints import Checkpoints
 from intermodal.training.cluster import Cluster
-
-#: Where a launcher wants the checkpoints of workers whose own disks do not outlive them.
-PLACE_VARIABLE: Final = "INTERMODAL_CHECKPOINTS"
 
 
 @contextmanager
@@ -31,7 +29,7 @@ def open_checkpoints(
     if not cluster.chief:
         yield None
         return
-    named = where or os.environ.get(PLACE_VARIABLE, "")
+    named = where or os.environ.get(CHECKPOINTS_VARIABLE, "")
     folder = training.with_name(f".{training.name}.checkpoints")
     try:
         with Checkpoints(named or str(folder), keep, identity, may_differ) as checkpoints:
