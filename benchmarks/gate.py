@@ -324,7 +324,7 @@ def own_rates(generator: np.random.Generator, turns: int) -> None:
     """Print what `measure_gate` finds on a data set, beside what is so over all data sets: how often a model that is worse by the margin passes."""
     print(f"\n### What one data set tells of the gate's own error: {turns} data sets, 200 windows drawn from each\n")
     print("| Days, rows a day | Days' correlation | promised | passes, over data sets | measured on one: mean | deviation |\n" + "|---" * 6 + "|")
-    for days, correlation in ((15, 0.0), (15, 0.47), (30, 0.0), (30, 0.47), (90, 0.0), (90, 0.47), (90, 0.7)):
+    for days, correlation in ((15, 0.0), (15, 0.47), (30, 0.0), (30, 0.47), (90, 0.0), (90, 0.47)):
         world, passed, measured = World(correlation=correlation), 0, []
         for _ in range(turns):
             day, label, (old, new) = world.draw(generator, days, days * 200, (0.5, 0.5))
