@@ -167,7 +167,7 @@ def test_a_replay_runs_the_task_itself_and_no_launcher(compiled):
 
 
 @pytest.mark.fault(
-    "distributed training",
+    "Wrong input",
     "settings of a CustomJob that no machine has, or that exclude each other",
     "refused when compiling, with the task, the value and the remedy",
 )
