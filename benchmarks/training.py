@@ -166,22 +166,27 @@ def trained(folder, **given):
     return {**defaults, **none, **paths, "examples_path": str(folder / "examples"), "label": "y", **given}
 
 
-def run_training(arguments, **variables):
-    """Train in a process of the image; return its metrics, its peak memory in MB and its processors' seconds, with those of its workers."""
+def in_image(task, **variables):
+    """Do a task, `write` or `train`, in a process of the image; return what it printed last, as JSON."""
     from intermodal.execution.environments import environment
 
-    environment_variables = os.environ | {"PYTHONPATH": str(ROOT / "src"), "TF_CPP_MIN_LOG_LEVEL": "2"} | variables
-    command = [str(environment("train")), str(Path(__file__)), "--child", json.dumps(arguments)]
-    done = subprocess.run(command, env=environment_variables, capture_output=True, text=True, check=False)
+    given = os.environ | {"PYTHONPATH": str(ROOT / "src"), "TF_CPP_MIN_LOG_LEVEL": "2"} | variables
+    command = [str(environment("train")), str(Path(__file__)), "--child", json.dumps(task)]
+    done = subprocess.run(command, env=given, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stdout[-2000:] + done.stderr[-4000:])
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def child(arguments):
+def child(task):
+    """Do a task here; print the metrics of a training, its peak memory in MB and its processors' seconds, with those of its workers."""
+    if "write" in task:
+        written(Path(task["write"]), task["copies"], rows=task["rows"])
+        print("{}")
+        return
     from intermodal.components.train_model.logic import train_model
 
-    metrics = train_model(**arguments).metrics
+    metrics = train_model(**task["train"]).metrics
     own, workers = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = sum(each.ru_utime + each.ru_stime for each in (own, workers))
     print(json.dumps({"metrics": metrics, "memory": max(own.ru_maxrss, workers.ru_maxrss) / 1024, "processors": seconds}))
@@ -191,8 +196,8 @@ def memory():
     """Print the peak memory of a training by rows, of one epoch."""
     for copies in (1, 10, 30):
         with tempfile.TemporaryDirectory() as temporary:
-            written(Path(temporary) / "examples", copies)
-            found = run_training(trained(Path(temporary), epochs=1, batch_size=BATCH, hidden_units=[64]))
+            in_image({"write": str(Path(temporary) / "examples"), "copies": copies, "rows": ROWS})
+            found = in_image({"train": trained(Path(temporary), epochs=1, batch_size=BATCH, hidden_units=[64])})
         peak, seconds, wait = found["memory"], found["processors"], found["metrics"]["input_wait"]
         print(f"{copies * ROWS:10,} rows: peak {peak:6,.0f} MB, {seconds:.0f} processors' seconds, steps waited {wait:.0%}", flush=True)
 
@@ -200,14 +205,14 @@ def memory():
 def workers(rounds):
     """Print the seconds of a large network's epoch: one worker of one thread, one of all threads, two of one thread each."""
     ways = {"one worker, one thread": (1, "1"), "one worker, all threads": (1, ""), "two workers, one thread each": (2, "1")}
-    rows, found = 60_000, {name: [] for name in ways}
+    rows, found = 20_480, {name: [] for name in ways}
     with tempfile.TemporaryDirectory() as temporary:
-        written(Path(temporary) / "examples", 1, rows=rows)
+        in_image({"write": str(Path(temporary) / "examples"), "copies": 1, "rows": rows})
         for _ in range(rounds):
             for name, (count, threads) in ways.items():
                 variables = {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads} if threads else {}
-                large = {"hidden_units": [2048, 2048], "dropout": 0.0, "batch_size": 4096, "patience": 9, "workers": count}
-                few, many = (run_training(trained(Path(temporary), epochs=epochs, **large), **variables) for epochs in (1, 3))
+                large = {"hidden_units": [2048, 2048], "dropout": 0.0, "batch_size": 2048, "patience": 9, "workers": count}
+                few, many = (in_image({"train": trained(Path(temporary), epochs=epochs, **large)}, **variables) for epochs in (1, 3))
                 wall = (many["metrics"]["seconds"] - few["metrics"]["seconds"]) / 2
                 found[name].append((wall, (many["processors"] - few["processors"]) / 2))
     one = [statistics.median(column) for column in zip(*found["one worker, one thread"], strict=True)]

@@ -3,7 +3,9 @@
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -109,22 +111,37 @@ class Part:
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yield the worker's part of the batches of an epoch, from a step on."""
-        order, loaded, window = self.order, -1, None
-        for step in range(first, order.steps):
-            shards, positions = order.places(step, self._worker, self._workers)
-            features = np.empty((self.padded, self._width), np.float32)
-            labels = np.zeros(self.padded, np.float32)
-            weights = np.zeros(self.padded, np.float32)
-            count = len(positions)
-            weights[:count] = 1
-            features[count:] = 0
-            numbers = positions // order.window
-            for start, end in _runs(numbers):
-                if window is None or loaded != numbers[start]:
-                    loaded = int(numbers[start])
-                    window = self._load(epoch, loaded)
-                window.take(shards[start:end], positions[start:end] - loaded * order.window, features[start:end], labels[start:end])
-            yield Batch(features, labels, weights, order.rows_of(step))
+        order = self.order
+        with closing(self._windows(epoch, first * order.batch // (order.shards * order.window))) as windows:
+            loaded, window = -1, _NOTHING
+            for step in range(first, order.steps):
+                shards, positions = order.places(step, self._worker, self._workers)
+                features = np.empty((self.padded, self._width), np.float32)
+                labels = np.zeros(self.padded, np.float32)
+                weights = np.zeros(self.padded, np.float32)
+                count = len(positions)
+                weights[:count] = 1
+                features[count:] = 0
+                numbers = positions // order.window
+                for start, end in _runs(numbers):
+                    while loaded < numbers[start]:
+                        loaded, window = next(windows)
+                    window.take(shards[start:end], positions[start:end] - loaded * order.window, features[start:end], labels[start:end])
+                yield Batch(features, labels, weights, order.rows_of(step))
+
+    def _windows(self, epoch: int, first: int) -> Generator[tuple[int, "_Window"]]:
+        """Yield the windows of an epoch from one on, each with its number; the next is read while one is used."""
+        count = -(-self.order.rows // (self.order.shards * self.order.window))
+        if self._fits:
+            yield from ((number, self._load(epoch, number)) for number in range(first, count))
+            return
+        with ThreadPoolExecutor(1, "windows") as reader:
+            ahead = reader.submit(self._load, epoch, first)
+            for number in range(first, count):
+                window = ahead.result()
+                if number + 1 < count:
+                    ahead = reader.submit(self._load, epoch, number + 1)
+                yield number, window
 
     def _load(self, epoch: int, window: int) -> "_Window":
         rows = self.order.window_rows(epoch, window, self._worker, self._workers)
@@ -157,6 +174,9 @@ class _Window:
         places = self.places[shards, positions]
         np.take(self.features, places, axis=0, out=features, mode="clip")  # without `clip` NumPy would copy once more
         np.take(self.labels, places, out=labels, mode="clip")
+
+
+_NOTHING: Final = _Window(np.empty((0, 0), np.float32), np.empty(0, np.float32), np.empty((0, 0), np.int64))
 
 
 class _Memory:
