@@ -296,7 +296,7 @@ def test_the_flights_configuration_trains_on_two_machines_by_one_more_word_and_l
     rows = [f"{number % 7},{number % 5},{int(number % 7 > 3)}" for number in range(400)]
     (tmp_path / "examples.csv").write_text("\n".join(["a,b,late", *rows]) + "\n")
     examples = {"name": "examples", "uri": str(tmp_path / "examples.csv"), "type": {"schemaTitle": "system.Dataset"}}
-    chosen = {"label": "late", "workers": 2, "epochs": 30, "patience": 30, "batch_size": 64, "hidden_units": [8], "checkpoint_steps": 10}
+    chosen = {"label": "late", "workers": 2, "epochs": 60, "patience": 60, "batch_size": 64, "hidden_units": [8], "checkpoint_steps": 10}
     process, folder = begin(flights, "train-model", chosen, {"examples": examples}), tmp_path / "task"
     until(lambda: list(folder.glob(".training.checkpoints/step-*.npz")) or process.exitcode is not None)
     assert process.exitcode is None, [each["textPayload"] for each in server.state["entries"]][-20:]
@@ -306,7 +306,7 @@ def test_the_flights_configuration_trains_on_two_machines_by_one_more_word_and_l
     said = [each["textPayload"] for each in server.state["entries"] if each["resource"]["labels"]["task_name"] == "workerpool0-0"]
     assert [line for line in said if re.search(r"training goes on after step \d+, from ", line)]
     assert (folder / "model" / "saved_model.pb").exists()
-    assert len(json.loads((folder / "training" / "history.json").read_text())["loss"]) == 30
+    assert len(json.loads((folder / "training" / "history.json").read_text())["loss"]) == 60
     assert not (folder / ".training.checkpoints").exists()
     output = json.loads(next(folder.rglob("*output*.json")).read_text())["artifacts"]
     assert output["model"]["artifacts"][0]["metadata"]["workers"] == "2"
