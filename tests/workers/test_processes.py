@@ -31,6 +31,7 @@ def quick(folder):
 def lost_once(folder):
     number, index = attempt(folder), place()["task"]["index"]
     if index == 1 and number == 0:
+        print("I0000 00:00:1795307844.696533   27039 port.cc:153] custom operations are on", flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     if number == 0:
         time.sleep(60)
@@ -101,7 +102,7 @@ def test_each_worker_has_its_place_and_the_chief_is_heard(folder, capsys):
 @pytest.mark.fault("Killed workers", "one of two worker processes is killed by SIGKILL", "both start again, at most `restarts` times")
 def test_all_start_again_when_one_is_killed(folder, capsys):
     assert run("lost_once", folder) == 1
-    assert "worker 1 of 2 was killed by SIGKILL; all 2 start again (restarts: 0 of 1)" in capsys.readouterr().out
+    assert "worker 1 of 2 was killed by SIGKILL; all 2 start again (restart 1 of 1)" in capsys.readouterr().out
     assert all(map(gone, pids(folder)))
 
 

@@ -26,6 +26,8 @@ _GRACE_SECONDS: Final = 30.0
 _SETTLE_SECONDS: Final = 1.0
 _LAST_LINES: Final = 40
 _STOPPED: Final = 128 + signal.SIGTERM
+#: TensorFlow's information and warnings: no last words.
+_INFORMATION: Final = re.compile(r"[IW]\d{4} \d\d:\d\d|WARNING: All log messages")
 #: What the others say when one is lost: not the cause.
 _CONSEQUENCE: Final = re.compile(
     r"UnavailableError|Collective ops is aborted|heartbeat|Connection (reset|refused)|CancelledError|is not responding", re.I
@@ -62,9 +64,9 @@ def run_processes(function: str, arguments: dict[str, Any], workers: int, restar
                 raise SystemExit(_STOPPED)
             if died is None:
                 return group.value()
-            again = f"all {workers} start again" if attempt < restarts else "they are not started again"
-            sys.stdout.write(f"{died}; {again} (restarts: {attempt} of {restarts})\n")
-            sys.stdout.flush()
+            if attempt < restarts:
+                sys.stdout.write(f"{died}; all {workers} start again (restart {attempt + 1} of {restarts})\n")
+                sys.stdout.flush()
         raise MachineError(f"{died}; the workers were started {restarts + 1} times (`restarts` is {restarts}): correct the cause and run again")
 
 
@@ -163,7 +165,7 @@ class _Group:
     def _said(self, index: int) -> str:
         """Return the last line of a worker's output that names an error, or its last line."""
         lines = self._logs[index].read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
-        lines = [line.strip() for line in lines if line.strip()]
+        lines = [line.strip() for line in lines if line.strip() and not _INFORMATION.match(line)]
         named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Exit|Interrupt)\b", line)]
         return (named or lines or [""])[-1][:500]
 
