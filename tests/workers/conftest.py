@@ -172,7 +172,7 @@ class Space:
         (name,) = [each for each in specification["components"] if each != "comp-root"]
         defined = specification["components"][name]
         given = {"endpoint": "http://unused.example", "root": f"s3://{BUCKET}/root", "image_repository": "unused.example", "start_timeout": 60}
-        given |= {"storage_endpoint": self.endpoint} | (settings or {})
+        given |= settings or {}
         distribute(specification, name, KubeflowSettings.model_validate(given))
         container = specification["deploymentSpec"]["executors"][defined["executorLabel"]]["container"]
         assert image_of(container["image"]) == "train"
@@ -195,12 +195,9 @@ class Space:
             each.chmod(0o777)
         pod = f"task-{folder.name}"
         env = [{"name": variable, "valueFrom": {"secretKeyRef": {"name": "store", "key": key}}} for variable, key in KEYS.items()]
-        env += [
-            {"name": "AWS_DEFAULT_REGION", "value": "us-east-1"},
-            {"name": "KFP_POD_NAME", "value": pod},
-            {"name": "ARGO_TEMPLATE", "value": "{}"},
-        ]
-        env += [{"name": "PYTHONUNBUFFERED", "value": "1"}, {"name": "HOME", "value": "/tmp"}, {"name": "TF_CPP_MIN_LOG_LEVEL", "value": "2"}]
+        plain = {"KFP_POD_NAME": pod, "ARGO_TEMPLATE": "{}", "AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": self.endpoint}
+        plain |= {"PYTHONUNBUFFERED": "1", "HOME": "/tmp", "TF_CPP_MIN_LOG_LEVEL": "2", "OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
+        env += [{"name": variable, "value": value} for variable, value in plain.items()]
         if after:
             env[len(KEYS)]["value"] = other = f"{pod}-other"
             main = {"name": "main", "image": after.get("image", IMAGE), "command": ["sleep", "600"], "resources": after.get("resources", {})}
@@ -273,3 +270,11 @@ def space(tmp_path_factory) -> Iterator[Space]:
         yield made
         core.delete_namespace(name, propagation_policy="Background")
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def examples(space, tmp_path_factory):
+    """A hundred rows in the store."""
+    path = tmp_path_factory.mktemp("examples") / "rows.txt"
+    path.write_text(" ".join(f"row{number:03}" for number in range(100)))
+    return {"examples": space.put(path)}

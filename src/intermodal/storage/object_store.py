@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -103,9 +104,16 @@ def place_of(uri: str, endpoint: str | None = None) -> tuple[ObjectStore, str]:
     """
     parts = urlsplit(uri)
     if parts.scheme == "minio" and not endpoint:
-        raise ConfigurationError(f"{uri}: the address of its store is not known; set `storage_endpoint` in targets.toml")
+        raise ConfigurationError(
+            f"{uri}: the address of its store is not known; set `storage_endpoint` in targets.toml (in a task: the variable AWS_ENDPOINT_URL)"
+        )
     scheme = "s3" if parts.scheme == "minio" else parts.scheme
     return open_object_store(f"{scheme}://{parts.netloc}", endpoint if scheme == "s3" else None), unquote(parts.path).strip("/")
+
+
+def endpoint_here() -> str | None:
+    """Return the URL of the S3-compatible store that the environment of a task names; None where it is AWS."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
 
 
 class _CloudStorage:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from intermodal.runtime.artifacts import whole_file
 from intermodal.runtime.errors import MachineError, PlatformError
 from intermodal.storage.fetching import fetch
-from intermodal.storage.object_store import Content, place_of
+from intermodal.storage.object_store import Content, endpoint_here, place_of
 from intermodal.storage.sending import remove, send
 from intermodal.workers.executor_input import Stored, Task
 
@@ -22,12 +22,11 @@ class Exchange:
     """The folder of one TrainJob.
 
     Args:
-        uri: Where it is: ``s3://``, ``gs://`` or ``minio://``.
-        endpoint: URL of an S3-compatible store that is not AWS.
+        uri: Where it is: ``s3://``, ``gs://`` or ``minio://``; an S3-compatible store that is not AWS is named by ``AWS_ENDPOINT_URL``.
     """
 
-    def __init__(self, uri: str, endpoint: str | None = None) -> None:
-        self._uri, self._endpoint = uri.rstrip("/"), endpoint or None
+    def __init__(self, uri: str) -> None:
+        self._uri, self._endpoint = uri.rstrip("/"), endpoint_here()
         self._store, self._key = place_of(self._uri, self._endpoint)
 
     def check(self) -> None:

@@ -30,12 +30,10 @@ class Task:
     Attributes:
         name: The component's name.
         content: The executor input, as kfp writes it.
-        scratch: Folder in place of ``/`` for the paths of artifacts. Default: kfp's own, which is ``/``.
     """
 
     name: str
     content: dict[str, Any]
-    scratch: Path = Path("/")
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -74,7 +72,7 @@ class Task:
                         f"{', '.join(_FOLDERS)}, or workers=1"
                     )
                 path = each.get("customPath") or each.get("custom_path") or _FOLDERS[scheme] + each["uri"].removeprefix(scheme)
-                yield Stored(name, each["uri"], self.scratch / path.lstrip("/"))
+                yield Stored(name, each["uri"], Path(path))
 
 
 def task_of(command: list[str]) -> Task | None:

@@ -4,8 +4,8 @@ It fetches the task's inputs, waits until it knows where all workers listen, and
 worker 0, then uploads what the command wrote. Its standard output is the command's.
 
 Variables that it reads: `JOB_COMPLETION_INDEX` (which worker it is; Kubernetes sets it), `INTERMODAL_ATTEMPT` (changes when all workers start
-again) and `INTERMODAL_HOST` (its address). Variables that it sets for the command: `TF_CONFIG`, `INTERMODAL_CHECKPOINTS`, and `AWS_ENDPOINT_URL`
-where the store has an endpoint. Where `JAX_COORDINATOR_ADDRESS` is set, as Kubeflow Trainer's JAX runtime does, the place is known already.
+again) and `INTERMODAL_HOST` (its address). Variables that it sets for the command: `TF_CONFIG` and `INTERMODAL_CHECKPOINTS`. Where
+`JAX_COORDINATOR_ADDRESS` is set, as Kubeflow Trainer's JAX runtime does, the place is known already.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from typing import Final
 
 from intermodal.runtime.errors import ConfigurationError, IntermodalError
 from intermodal.storage.fetching import fetch
+from intermodal.storage.object_store import endpoint_here
 from intermodal.workers.exchange import Exchange
 from intermodal.workers.executor_input import Task, task_of
 from intermodal.workers.words import LastWords, say
@@ -64,11 +65,9 @@ def main(arguments: list[str]) -> int:
     )
     stopped = _Stopped()
     try:
-        exchange = Exchange(options.exchange, options.endpoint)
-        _fetch_inputs(task, options.endpoint)
+        exchange = Exchange(options.exchange)
+        _fetch_inputs(task)
         settings = {"INTERMODAL_CHECKPOINTS": options.checkpoints} if options.checkpoints else {}
-        if options.endpoint:
-            settings["AWS_ENDPOINT_URL"] = variables.get("AWS_ENDPOINT_URL", options.endpoint)
         if "JAX_COORDINATOR_ADDRESS" not in variables:
             settings["TF_CONFIG"] = _meet(exchange, place, options.patience)
         words = LastWords()
@@ -86,7 +85,6 @@ def main(arguments: list[str]) -> int:
 def _parse(arguments: list[str]) -> tuple[argparse.Namespace, Task, list[str]]:
     parser = argparse.ArgumentParser(prog="intermodal.workers.member")
     parser.add_argument("--exchange", required=True, help="URI of the folder that all workers share")
-    parser.add_argument("--endpoint", default="", help="URL of an S3-compatible store that is not AWS")
     parser.add_argument("--checkpoints", default="", help="URI of the folder for checkpoints")
     parser.add_argument("--workers", type=int, required=True)
     parser.add_argument("--patience", type=float, required=True, help="seconds to wait for the others")
@@ -97,11 +95,11 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, Task, list[str]]:
     return options, task, command
 
 
-def _fetch_inputs(task: Task, endpoint: str) -> None:
+def _fetch_inputs(task: Task) -> None:
     for each in task.inputs:
         if not each.path.exists():
             started = time.monotonic()
-            fetch(each.uri, each.path, endpoint or None)
+            fetch(each.uri, each.path, endpoint_here())
             say(f"input {each.name} fetched in {time.monotonic() - started:.1f} s")
     for output in task.outputs:
         output.path.parent.mkdir(parents=True, exist_ok=True)

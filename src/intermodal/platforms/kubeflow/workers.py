@@ -15,6 +15,6 @@ def distribute(specification: Specification, component: str, settings: KubeflowS
     options["runtime"] = settings.training_runtime if settings else fields["training_runtime"].default
     options["start-timeout"] = int(settings.start_timeout if settings else fields["start_timeout"].default)
     if settings:
-        options |= {"queue": settings.training_queue, "timeout": settings.training_timeout, "endpoint": settings.storage_endpoint}
+        options |= {"queue": settings.training_queue, "timeout": settings.training_timeout}
     words = [word for key, value in options.items() if value for word in (f"--{key}", str(value))]
     container["command"] = ["python3", "-m", "intermodal.workers.trainjob", *words, "--", *container.get("command", [])]

@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     from intermodal.workers.trainjob.manifest import Settings
     from intermodal.workers.trainjob.running import run
 
-    settings = Settings(options.runtime, options.queue, options.timeout, options.start_timeout, options.endpoint)
+    settings = Settings(options.runtime, options.queue, options.timeout, options.start_timeout)
     try:
         with cancellable():
             run(task, command, workers, settings)
@@ -42,7 +42,6 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--queue", default="", help="Kueue's queue")
     parser.add_argument("--timeout", type=int, default=0, help="seconds until all pods are ended; 0: no limit")
     parser.add_argument("--start-timeout", type=int, default=0, help="seconds for which pods may wait for images and machines; 0: no limit")
-    parser.add_argument("--endpoint", default="", help="URL of an S3-compatible store that is not AWS")
     return parser.parse_args(arguments)
 
 

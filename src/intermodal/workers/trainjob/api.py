@@ -80,7 +80,9 @@ class Jobs:
             PlatformError: The cluster refuses it: a webhook, a quota.
         """
         what = f"creating TrainJob {self.namespace}/{manifest['metadata']['name']}"
-        return self._plain(lambda **more: self._custom.create_namespaced_custom_object(**self._place, body=manifest, **more), what)
+        return self._plain(
+            lambda **more: self._custom.create_namespaced_custom_object(**self._place, body=manifest, field_validation="Strict", **more), what
+        )
 
     def own(self, name: str, uid: str, owner: dict[str, Any]) -> None:
         """Make a pod the owner of a TrainJob, in place of another."""

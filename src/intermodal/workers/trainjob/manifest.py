@@ -16,7 +16,7 @@ EXCHANGE: Final = "intermodal/exchange"
 #: The replicated job, and its container, that a runtime has for the workers: Trainer's own runtimes call both so.
 NODE: Final = "node"
 _MANAGER: Final = "intermodal/launcher"
-#: Where a patch of the runtime's pods goes, by version of Trainer: 2.2, 2.1, 2.0.
+#: Where a patch of the runtime's pods goes, by version of Trainer: from 2.2 on, 2.1, 2.0.
 _PATCHES: Final = ("runtimePatches", "podTemplateOverrides", "podSpecOverrides")
 #: Variables that the backend gives to the pod of a task, and that say nothing to its workers.
 _BACKENDS: Final = ("ARGO_", "KFP_", "KUBERNETES_", "METADATA_", "ML_PIPELINE_", "MLMD_")
@@ -34,14 +34,12 @@ class Settings:
         queue: Kueue's queue. Empty: none.
         timeout: Seconds after which all pods are ended. 0: no limit.
         start_timeout: Seconds for which pods may wait for images and machines. 0: no limit.
-        endpoint: URL of an S3-compatible store that is not AWS. Empty: none.
     """
 
     runtime: str
     queue: str
     timeout: int
     start_timeout: int
-    endpoint: str
 
 
 def job_name(task: Task, run: str) -> str:
@@ -68,6 +66,12 @@ def folder_of(task: Task) -> str:
     return task.outputs[0].uri.rstrip("/").rpartition("/")[0]
 
 
+def checkpoints_of(task: Task) -> str:
+    """Return the URI of the folder for a task's checkpoints: that of every attempt."""
+    # As any client of S3 calls it; its address goes with it.
+    return f"{folder_of(task)}/.checkpoints".replace("minio://", "s3://", 1)
+
+
 def make(
     *, name: str, exchange: str, task: Task, command: list[str], workers: int, settings: Settings, pod: dict[str, Any], fields: Collection[str]
 ) -> dict[str, Any]:
@@ -89,8 +93,7 @@ def make(
     container = own_container(pod)
     kind, _, runtime = settings.runtime.rpartition("/")
     member = ["python3", "-m", "intermodal.workers.member", "--exchange", exchange, "--workers", str(workers)]
-    member += ["--checkpoints", f"{folder_of(task)}/checkpoints", "--patience", str(settings.start_timeout or 24 * 3600)]
-    member += ["--endpoint", settings.endpoint] if settings.endpoint else []
+    member += ["--checkpoints", checkpoints_of(task), "--patience", str(settings.start_timeout or 24 * 3600)]
     trainer = {
         "numNodes": workers,
         "image": container["image"],
@@ -106,7 +109,7 @@ def make(
         spec |= _patch(patched, fields)
     if settings.timeout:
         if "activeDeadlineSeconds" not in fields:
-            raise PlatformError("the installed Kubeflow Trainer cannot end a TrainJob after a time; install 2.3, or set no training_timeout")
+            raise PlatformError("the installed Kubeflow Trainer cannot end a TrainJob after a time; install 2.2 or later, or set no training_timeout")
         spec["activeDeadlineSeconds"] = settings.timeout
     labels = {"app.kubernetes.io/managed-by": "intermodal"} | ({"kueue.x-k8s.io/queue-name": settings.queue} if settings.queue else {})
     compared = json.dumps(spec, sort_keys=True).replace(exchange, "")
@@ -180,5 +183,6 @@ def _patch(pod: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
     if field == "podTemplateOverrides":
         return {field: [{"targetJobs": [{"name": NODE}], "spec": pod}]}
     if field == "podSpecOverrides":
-        return {field: [{"targetJobs": [{"name": NODE}], **pod}]}
+        # It knows no imagePullSecrets; the pods get those of their service account, which is the task's own.
+        return {field: [{"targetJobs": [{"name": NODE}], **{key: each for key, each in pod.items() if key != "imagePullSecrets"}}]}
     raise PlatformError(f"the installed Kubeflow Trainer takes no patch of its pods ({', '.join(_PATCHES)}); install a version from 2.0 to 2.3")

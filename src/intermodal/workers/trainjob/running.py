@@ -8,11 +8,13 @@ from intermodal.cluster.calls import Conflict
 from intermodal.cluster.cancellation import Cancelled
 from intermodal.cluster.connection import connect, own_namespace
 from intermodal.runtime.errors import IntermodalError, PlatformError
+from intermodal.storage.object_store import endpoint_here
+from intermodal.storage.sending import remove
 from intermodal.workers.exchange import Exchange
 from intermodal.workers.executor_input import Task
 from intermodal.workers.trainjob.api import Jobs
 from intermodal.workers.trainjob.following import Follower, JobFailedError
-from intermodal.workers.trainjob.manifest import EXCHANGE, SPECIFICATION, Settings, folder_of, job_name, make, owner_reference
+from intermodal.workers.trainjob.manifest import EXCHANGE, SPECIFICATION, Settings, checkpoints_of, folder_of, job_name, make, owner_reference
 from intermodal.workers.words import say
 
 _GONE_SECONDS: Final = 300.0
@@ -41,7 +43,7 @@ def run(task: Task, command: list[str], workers: int, settings: Settings) -> Non
     name = job_name(task, pod["metadata"].get("labels", {}).get(_RUN_LABEL, ""))
     exchange = f"{folder_of(task)}/.workers/{uuid.uuid4().hex[:12]}"
     wanted = make(name=name, exchange=exchange, task=task, command=command, workers=workers, settings=settings, pod=pod, fields=fields)
-    Exchange(exchange, settings.endpoint).check()
+    Exchange(exchange).check()
     job = wanted
     try:
         job = _create(jobs, wanted, pod)
@@ -54,9 +56,10 @@ def run(task: Task, command: list[str], workers: int, settings: Settings) -> Non
     except IntermodalError:
         _end(jobs, job, 0.0)
         raise
-    place = Exchange(job["metadata"]["annotations"][EXCHANGE], settings.endpoint)
+    place = Exchange(job["metadata"]["annotations"][EXCHANGE])
     place.collect(task)
     place.remove()
+    remove(checkpoints_of(task), endpoint_here())
 
 
 def _create(jobs: Jobs, wanted: dict[str, Any], pod: dict[str, Any]) -> dict[str, Any]:
