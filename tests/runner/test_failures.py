@@ -141,7 +141,9 @@ def test_any_other_error_is_named_with_its_type(target):
     assert failure(target, divide).sentence == "ZeroDivisionError: division by zero"
 
 
-@pytest.mark.fault("local run", "kill -9 of a task that writes checkpoints", "its next attempt goes on from them, within the run and in the next run")
+@pytest.mark.fault(
+    "Local runs", "kill -9 of a task that writes checkpoints", "its next attempt goes on from them, within the run and in the next run"
+)
 def test_a_killed_task_finds_its_checkpoints_in_its_next_attempt_and_in_the_next_run(target, tmp_path):
     killed = tmp_path / "killed"
 

@@ -144,7 +144,7 @@ def test_what_a_killed_process_did_not_remove_goes_when_training_goes_on(store):
     assert [name[:13] for name in store.names()] == ["step-00000300", "step-00000400"]
 
 
-@pytest.mark.fault("training", "the newest checkpoint is damaged", "it is named and passed over, and training goes on from the one before")
+@pytest.mark.fault("Training", "the newest checkpoint is damaged", "it is named and passed over, and training goes on from the one before")
 @pytest.mark.parametrize("damage", [lambda content: content[:-1], lambda content: content[:50] + b"\xff" + content[51:], lambda content: b""])
 def test_a_damaged_newest_is_said_and_passed_over(store, damage, capsys):
     save(store.where, 100, 200, 300)
@@ -299,7 +299,7 @@ def test_minio_is_s3_at_the_endpoint_of_the_environment(s3_bucket):
     assert step_of(opened(f"s3://{bucket}/run").newest()) == 5
 
 
-@pytest.mark.fault("training", "the disk of the checkpoints fills up", "the next call names the disk; those written before stay and are resumed from")
+@pytest.mark.fault("Training", "the disk of the checkpoints fills up", "the next call names the disk; those written before stay and are resumed from")
 def test_a_full_disk_is_said_at_the_next_call_and_the_one_before_stays(small_disk, capsys):
     folder = small_disk("disk", 2)
     checkpoints = opened(folder)
@@ -313,7 +313,7 @@ def test_a_full_disk_is_said_at_the_next_call_and_the_one_before_stays(small_dis
     assert step_of(checkpoints.newest()) == 4
 
 
-@pytest.mark.fault("training", "the folder of the checkpoints is read-only", "said before the first step; when it becomes so, at the next call")
+@pytest.mark.fault("Training", "the folder of the checkpoints is read-only", "said before the first step; when it becomes so, at the next call")
 def test_a_folder_that_cannot_be_written_to_is_said_before_training(small_disk):
     folder = small_disk("disk", 2)
     checkpoints = opened(folder)
@@ -343,7 +343,7 @@ def test_a_folder_that_disappears_is_said_at_the_next_call(tmp_path):
         checkpoints.save(2, weights(2), {})
 
 
-@pytest.mark.fault("training", "the bucket of the checkpoints is not there", "an error that names it; never a start from the first step")
+@pytest.mark.fault("Training", "the bucket of the checkpoints is not there", "an error that names it; never a start from the first step")
 @pytest.mark.parametrize("scheme", ["s3", "gs"])
 def test_a_bucket_that_is_gone_is_an_error_and_not_an_empty_place(scheme, request):
     request.getfixturevalue(f"{'s3' if scheme == 's3' else 'gcs'}_bucket")
@@ -361,7 +361,7 @@ def test_a_store_that_does_not_answer_is_an_error_and_not_an_empty_place(s3_buck
         opened("s3://bucket/run").newest()
 
 
-@pytest.mark.fault("training", "the store refuses the credentials", "said before the first step")
+@pytest.mark.fault("Training", "the store refuses the credentials", "said before the first step")
 def test_refused_credentials_are_said(tmp_path, monkeypatch):
     for name, value in {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "none", "AWS_DEFAULT_REGION": "us-east-1"}.items():
         monkeypatch.setenv(name, value)
@@ -384,7 +384,7 @@ def _check_credentials(url):
     urllib.request.urlopen(request, timeout=5).close()
 
 
-@pytest.mark.fault("training", "writing takes longer than the interval", "training waits, nothing piles up, and a line says so once")
+@pytest.mark.fault("Training", "writing takes longer than the interval", "training waits, nothing piles up, and a line says so once")
 def test_a_slow_store_is_waited_for_and_said_once(s3, s3_bucket, monkeypatch, capsys):
     _, bucket = s3_bucket
     with slow_uploads(s3, 1.2) as url:
@@ -455,7 +455,7 @@ def test_an_interpreter_that_ends_finishes_the_write(tmp_path):
     assert whole(tmp_path) == 3
 
 
-@pytest.mark.fault("training", "kill -9 while a checkpoint is written", "the newest whole one is that one or the one before; never half of one")
+@pytest.mark.fault("Training", "kill -9 while a checkpoint is written", "the newest whole one is that one or the one before; never half of one")
 def test_a_kill_at_any_time_leaves_a_whole_newest(tmp_path, fault_random, capsys):
     newest = 0
     for _ in range(8):
@@ -473,7 +473,7 @@ def test_a_kill_at_any_time_leaves_a_whole_newest(tmp_path, fault_random, capsys
     assert "passed over" not in capsys.readouterr().out
 
 
-@pytest.mark.fault("training", "two attempts write at once and remove old ones", "whoever resumes finds a whole one, none older than before")
+@pytest.mark.fault("Training", "two attempts write at once and remove old ones", "whoever resumes finds a whole one, none older than before")
 def test_a_reader_beside_two_writers_always_finds_a_whole_one(tmp_path):
     save_one = writing(tmp_path, 1, 1, 2, 1000)
     assert save_one.wait(60) == 0

@@ -93,7 +93,7 @@ def checkpoints_in(folder):
 
 
 @pytest.mark.fault(
-    "training", "kill -9 of the only worker at random steps", "the final model is the undisturbed one's, bit by bit; no row is seen twice or left out"
+    "Training", "kill -9 of the only worker at random steps", "the final model is the undisturbed one's, bit by bit; no row is seen twice or left out"
 )
 @pytest.mark.parametrize("steps_per_execution", [3])
 def test_one_worker_that_is_killed_at_random_steps_ends_with_the_undisturbed_model(
@@ -120,7 +120,7 @@ def test_one_worker_that_is_killed_at_random_steps_ends_with_the_undisturbed_mod
     assert len(checkpoints_in(tmp_path)) == given["checkpoints_kept"]
 
 
-@pytest.mark.fault("training", "kill -9 of any of two workers or of both, SIGTERM of one", "the final model is the undisturbed one's, bit by bit")
+@pytest.mark.fault("Training", "kill -9 of any of two workers or of both, SIGTERM of one", "the final model is the undisturbed one's, bit by bit")
 def test_two_workers_that_are_lost_one_by_one_or_together_end_with_the_undisturbed_model(arguments, undisturbed, tmp_path, fault_random):
     whole = undisturbed(2, dropout=0.0)
     given = arguments(tmp_path, dropout=0.0)
@@ -145,7 +145,7 @@ def test_two_workers_that_are_lost_one_by_one_or_together_end_with_the_undisturb
 
 
 @pytest.mark.fault(
-    "training", "SIGTERM of a spot node, then its last checkpoint is damaged", "one last checkpoint, status 143; the one before is taken"
+    "Training", "SIGTERM of a spot node, then its last checkpoint is damaged", "one last checkpoint, status 143; the one before is taken"
 )
 def test_sigterm_writes_one_last_checkpoint_to_the_store_and_a_damaged_one_is_passed_over(arguments, undisturbed, tmp_path, fault_random):
     whole = undisturbed(1, steps_per_execution=3, dropout=0.2)

@@ -121,7 +121,7 @@ def test_another_job_of_the_same_name_is_not_followed(space, examples):
     space.core.delete_namespaced_pod(started.pod, space.name, grace_period_seconds=0)
 
 
-@pytest.mark.fault("training", "the cluster has no Kubeflow Trainer", "the task says so, with the remedy, before anything is made")
+@pytest.mark.fault("Training", "the cluster has no Kubeflow Trainer", "the task says so, with the remedy, before anything is made")
 def test_a_cluster_without_trainer_is_named(space, monkeypatch):
     assert "runtimePatches" in Jobs(client.ApiClient(), space.name).fields()
     monkeypatch.setattr(api, "API_VERSION", "trainer.kubeflow.org/v9")

@@ -117,7 +117,7 @@ def test_every_attempt_of_a_task_gives_one_name_and_other_tasks_and_runs_give_ot
     assert len(others) == 2
 
 
-@pytest.mark.fault("training", "a task's artifacts are where other machines cannot read them", "it says so before anything starts")
+@pytest.mark.fault("Training", "a task's artifacts are where other machines cannot read them", "it says so before anything starts")
 @pytest.mark.parametrize("uri", ["/tmp/model", "", "oci://registry/model"])
 def test_artifacts_must_be_in_an_object_store(uri):
     with pytest.raises(ConfigurationError, match="workers=1"):

@@ -33,7 +33,7 @@ def test_one_worker_is_the_tasks_own_process(space, examples):
     assert "worker 0 of 1 of workers=1 in attempt none: finish" in done.log
 
 
-@pytest.mark.fault("training", "the command of a worker fails", "the task fails with the worker's own last words, after three more attempts")
+@pytest.mark.fault("Training", "the command of a worker fails", "the task fails with the worker's own last words, after three more attempts")
 def test_a_worker_that_fails_is_named_with_its_last_words(space, examples):
     done = space.launch(share, examples, workers=2, what="raise").wait(180)
     assert done.status == 1, done.log
@@ -43,7 +43,7 @@ def test_a_worker_that_fails_is_named_with_its_last_words(space, examples):
     assert not done.output("model").exists()
 
 
-@pytest.mark.fault("training", "a worker finds its data wrong", "no second attempt is made: it would find the same")
+@pytest.mark.fault("Training", "a worker finds its data wrong", "no second attempt is made: it would find the same")
 def test_wrong_data_is_not_tried_again(space, examples):
     done = space.launch(share, examples, workers=2, what="wrong data", wait=True)
     assert done.status == 1, done.log
@@ -59,7 +59,7 @@ def test_wrong_data_is_not_tried_again(space, examples):
     assert again.job["metadata"]["uid"] != failed["metadata"]["uid"]
 
 
-@pytest.mark.fault("training", "a worker takes more memory than its limit", "the task fails at once, and says the limit and what to change")
+@pytest.mark.fault("Training", "a worker takes more memory than its limit", "the task fails at once, and says the limit and what to change")
 def test_out_of_memory_is_said_in_words(space, examples):
     limits = {"requests": {"cpu": "10m"}, "limits": {"memory": "256Mi"}}
     done = space.launch(share, examples, workers=2, what="eat", resources=limits, wait=True)
@@ -68,7 +68,7 @@ def test_out_of_memory_is_said_in_words(space, examples):
     assert "attempt 2" not in done.log
 
 
-@pytest.mark.fault("training", "the workers' image cannot be pulled", "the task fails within a minute and names the image")
+@pytest.mark.fault("Training", "the workers' image cannot be pulled", "the task fails within a minute and names the image")
 def test_an_image_that_cannot_be_pulled_is_named(space, examples):
     done = space.launch(share, examples, workers=2, after={"image": "registry.example/team/intermodal-train:0"}, wait=True)
     assert done.status == 1, done.log
@@ -76,7 +76,7 @@ def test_an_image_that_cannot_be_pulled_is_named(space, examples):
     space.until(lambda: done.job is None)
 
 
-@pytest.mark.fault("training", "no node can take the workers", "the task says why, waits for the start timeout, and leaves nothing behind")
+@pytest.mark.fault("Training", "no node can take the workers", "the task says why, waits for the start timeout, and leaves nothing behind")
 def test_pods_that_no_node_takes_end_with_the_start_timeout(space, examples):
     done = space.launch(share, examples, workers=2, after={"nodeSelector": {"disk": "none"}}, settings={"start_timeout": 8}, wait=True)
     assert done.status == 1, done.log
@@ -84,7 +84,7 @@ def test_pods_that_no_node_takes_end_with_the_start_timeout(space, examples):
     space.until(lambda: done.job is None)
 
 
-@pytest.mark.fault("training", "the TrainJob waits in a queue", "the task says so, and goes on when it is let go; the start timeout does not count")
+@pytest.mark.fault("Training", "the TrainJob waits in a queue", "the task says so, and goes on when it is let go; the start timeout does not count")
 def test_a_suspended_job_is_said_to_be_queued(space, examples):
     started = space.launch(share, examples, workers=2, settings={"training_queue": "somebody", "start_timeout": 8}, what="wait once")
     job = space.until(lambda: started.job)
@@ -100,21 +100,21 @@ def test_a_suspended_job_is_said_to_be_queued(space, examples):
     assert started.wait().status == 0, started.log
 
 
-@pytest.mark.fault("training", "a webhook of the cluster refuses the TrainJob", "its words are the task's error, at once")
+@pytest.mark.fault("Training", "a webhook of the cluster refuses the TrainJob", "its words are the task's error, at once")
 def test_a_refusal_is_passed_on(space, examples):
     done = space.launch(share, examples, workers=2, settings={"training_runtime": "TrainingRuntime/unknown"}, wait=True)
     assert done.status == 1, done.log
     assert re.search(r"PlatformError: creating TrainJob .* refused: .*denied the request.*unknown", done.log)
 
 
-@pytest.mark.fault("training", "the task's account may not create a TrainJob", "the task names the permission and the file with the Role")
+@pytest.mark.fault("Training", "the task's account may not create a TrainJob", "the task names the permission and the file with the Role")
 def test_an_account_without_the_role_is_told_what_it_lacks(space, examples):
     done = space.launch(share, examples, workers=2, account="default", wait=True)
     assert done.status == 1, done.log
     assert re.search(r"DeniedError: .*cannot list resource .pods.*infra/kubernetes/workers\.yaml", done.log)
 
 
-@pytest.mark.fault("training", "the pod of a worker is lost, the chief's or another", "all start again, and the task ends as if nothing had happened")
+@pytest.mark.fault("Training", "the pod of a worker is lost, the chief's or another", "all start again, and the task ends as if nothing had happened")
 @pytest.mark.parametrize("victim", [0, 1])
 def test_the_loss_of_a_pod_starts_all_workers_again(space, examples, victim):
     started = space.launch(share, examples, workers=2, what="wait once")
@@ -129,7 +129,7 @@ def test_the_loss_of_a_pod_starts_all_workers_again(space, examples, victim):
     assert done.executor_output["parameterValues"] == {"rows": 100}
 
 
-@pytest.mark.fault("training", "a node is drained", "workers get SIGTERM and the time for a last checkpoint; the restart counts as no failure")
+@pytest.mark.fault("Training", "a node is drained", "workers get SIGTERM and the time for a last checkpoint; the restart counts as no failure")
 def test_an_eviction_lets_the_worker_write_a_last_checkpoint(space, examples):
     started = space.launch(share, examples, workers=2, what="wait once")
     name = started.running(0).metadata.name
@@ -140,7 +140,7 @@ def test_an_eviction_lets_the_worker_write_a_last_checkpoint(space, examples):
     assert "all workers start again (attempt 2)" in done.log
 
 
-@pytest.mark.fault("training", "training goes on for longer than training_timeout", "all its pods are ended, and the task fails and says so")
+@pytest.mark.fault("Training", "training goes on for longer than training_timeout", "all its pods are ended, and the task fails and says so")
 def test_a_timeout_ends_the_job(space, examples):
     done = space.launch(share, examples, workers=2, what="wait", settings={"training_timeout": 12}, wait=True)
     assert done.status == 1, done.log
@@ -148,7 +148,7 @@ def test_a_timeout_ends_the_job(space, examples):
     space.until(lambda: not done.workers())
 
 
-@pytest.mark.fault("training", "the run is cancelled: SIGTERM", "the TrainJob and its pods are deleted before the task ends")
+@pytest.mark.fault("Training", "the run is cancelled: SIGTERM", "the TrainJob and its pods are deleted before the task ends")
 def test_a_cancelled_task_deletes_its_job(space, examples):
     started = space.launch(share, examples, workers=2, what="wait")
     started.running(1)
@@ -159,7 +159,7 @@ def test_a_cancelled_task_deletes_its_job(space, examples):
     space.until(lambda: done.job is None and not done.workers())
 
 
-@pytest.mark.fault("training", "the task's pod is deleted and has no time to clean up", "Kubernetes deletes its TrainJob: the pod owns it")
+@pytest.mark.fault("Training", "the task's pod is deleted and has no time to clean up", "Kubernetes deletes its TrainJob: the pod owns it")
 def test_a_job_goes_with_the_pod_of_its_task(space, examples):
     started = space.launch(share, examples, workers=2, what="wait")
     started.running(1)
@@ -167,7 +167,7 @@ def test_a_job_goes_with_the_pod_of_its_task(space, examples):
     space.until(lambda: started.job is None)
 
 
-@pytest.mark.fault("training", "the task's process is killed while its workers train", "its next attempt takes over the running TrainJob")
+@pytest.mark.fault("Training", "the task's process is killed while its workers train", "its next attempt takes over the running TrainJob")
 def test_a_task_that_is_started_again_follows_its_own_running_job(space, examples):
     first = space.launch(share, examples, workers=2, what="wait once")
     victim = first.running(1)
