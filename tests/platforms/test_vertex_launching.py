@@ -128,7 +128,7 @@ def task_of(target):
 
 
 @pytest.mark.fault(
-    "training",
+    "Training",
     "Vertex AI takes a machine of a CustomJob away while it trains",
     "all workers start again, the launcher goes on following the same job, the chief's outputs are the task's",
 )
@@ -168,7 +168,7 @@ def test_a_job_goes_through_its_states_loses_a_machine_and_ends_with_the_chiefs_
 
 
 @pytest.mark.fault(
-    "training",
+    "Training",
     "a worker of a CustomJob fails; Google's launcher says only that the job failed",
     "status shows that worker's own last words, which worker it was and the job; the machines of the others are given back",
 )
@@ -194,7 +194,7 @@ def test_a_worker_that_fails_is_named_with_its_own_last_words(launch, vertex, ta
 
 
 @pytest.mark.fault(
-    "training",
+    "Training",
     "the launcher of a CustomJob is killed while the job runs, and started again",
     "the second follows the job that the first one created; there is one job",
 )
@@ -284,7 +284,7 @@ def test_before_there_is_a_job_a_task_is_as_its_pipeline_has_it(target):
 
 
 @pytest.mark.fault(
-    "training",
+    "Training",
     "Vertex AI takes a machine of train_model's CustomJob away after its first checkpoint",
     "all workers start again and go on from the newest checkpoint, which lies beside the task's outputs",
 )
