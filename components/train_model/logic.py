@@ -6,6 +6,7 @@ import platform
 import signal
 import sys
 import tempfile
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -159,7 +160,7 @@ def train_model(
             "hyperparameters": {name: value for name, value in settings.items() if name not in ("epochs", "patience")},
             "model_function": f"{model_function} {tree_hash(code_path)}" if model_function and code_path else "",
             "precision": precision,
-            "variables": _digest(sorted(backend.state().items()), values=False),
+            "variables": _digest(backend.state().values(), values=False),
             "inputs": hashlib.sha256(repr(inputs).encode()).hexdigest()[:16],
             "rows": {part: asdict(each) for part, each in labels.items()},
         }
@@ -192,7 +193,7 @@ def train_model(
             "workers": str(cluster.count),
             "hardware": backend.hardware,
             "precision": precision,
-            "weights_sha256": _digest([(each.path, each.numpy()) for each in head.weights]),
+            "weights_sha256": _digest(each.numpy() for each in head.weights),
         }
         metrics = _metrics(outcome)
         if training and exported and curves and hashed is not None:
@@ -246,11 +247,11 @@ def _diverged(error: DivergedError, settings: dict[str, Any], preprocess: Prepro
     return f"{diverged}. Columns {FARTHEST:g} deviations or more from their mean in that batch, with the share of its rows: {shares}"
 
 
-def _digest(named: Any, values: bool = True) -> str:
-    """Return a hash of named arrays: of names, shapes, types, and of the values."""
+def _digest(arrays: Iterable[np.ndarray], values: bool = True) -> str:
+    """Return a hash of arrays: of shapes, types, and of the values. Not of names: Keras numbers the models of a process."""
     digest = hashlib.sha256()
-    for name, value in named:
-        digest.update(f"{name} {value.shape} {value.dtype}\n".encode())
+    for value in arrays:
+        digest.update(f"{value.shape} {value.dtype}\n".encode())
         if values:
             digest.update(np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()

@@ -10,6 +10,23 @@ import pytest
 from intermodal.components.train_model.logic import train_model
 from intermodal.runtime.errors import ConfigurationError
 
+#: A model function that kills worker 1 once there is a checkpoint, in its first attempt.
+LOSING = """
+import json, os, pathlib, signal, threading, time
+import keras
+
+def build(width, settings):
+    folder = pathlib.Path(settings["lose"] or "/nowhere")
+    second = json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 1
+    if second and settings["lose"] and not folder.exists():
+        def wait():
+            while not list(folder.glob("step-*")):
+                time.sleep(0.002)
+            os.kill(os.getpid(), signal.SIGKILL)
+        threading.Thread(target=wait, daemon=True).start()
+    return keras.Sequential([keras.Input((width,)), keras.layers.Dense(16, "relu"), keras.layers.Dense(1)])
+"""
+
 
 @pytest.fixture
 def train(tmp_path, monkeypatch, defaults_of):
@@ -22,6 +39,9 @@ def train(tmp_path, monkeypatch, defaults_of):
         y = (generator.random(count) < 1 / (1 + np.exp(-(x - 5) - (color == "red")))).astype(int)
         (tmp_path / "examples" / part).mkdir(parents=True)
         pq.write_table(pa.table({"x": x, "color": color, "y": y}), tmp_path / "examples" / part / "0.parquet", row_group_size=200)
+
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "losing.py").write_text(LOSING)
 
     def run(name, **given):
         outputs = {f"{each}_path": str(tmp_path / name / each) for each in ("model", "training", "metrics", "curves")}
@@ -48,6 +68,29 @@ def test_one_two_and_three_workers_have_the_same_curves(train, capfd):
         assert len(also_written) == len(written)
         assert {each for each in also_written if "events" not in each} == {each for each in written if "events" not in each}
     assert capfd.readouterr().out.count("epoch 3/3") == 3
+
+
+@pytest.mark.fault("Killed workers", "one of two local workers is killed by SIGKILL after a checkpoint", "the model of the undisturbed training")
+def test_a_training_that_loses_a_worker_ends_as_if_it_had_not(train, tmp_path, capfd):
+    given = {
+        "workers": 2,
+        "restarts": 1,
+        "model_function": "losing.py:build",
+        "code_path": str(tmp_path / "code"),
+        "checkpoint_steps": 2,
+        "epochs": 20,
+        "patience": 20,
+        "checkpoints_kept": 9,
+    }
+    undisturbed, curves, _ = train("undisturbed", hyperparameters={"lose": ""}, **given)
+    folder = tmp_path / "kept"
+    disturbed, found, _ = train("disturbed", hyperparameters={"lose": str(folder)}, checkpoints=str(folder), **given)
+    said = capfd.readouterr().out
+    assert "worker 1 of 2 was killed by SIGKILL; all 2 start again (restart 1 of 1)" in said
+    assert "checkpoints: training goes on after step" in said
+    for name, values in curves.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-6, err_msg=name)
+    assert disturbed.metrics["val_loss"] == pytest.approx(undisturbed.metrics["val_loss"], rel=1e-6)
 
 
 @pytest.mark.fault("Wrong input", "`workers` does not fit TF_CONFIG, or the rows", "train_model says both numbers")

@@ -13,6 +13,7 @@ from intermodal.runtime.errors import ConfigurationError
 from intermodal.training.backend import MODEL, THRESHOLDS, Sums
 from intermodal.training.batches import Batch
 from intermodal.training.cluster import Cluster
+from intermodal.training.waiting import naming_absent_workers
 
 _OPTIMIZER: Final = "optimizer/"
 _LOSS, _ROWS, _PENALTY, _STOPS = range(4)
@@ -245,7 +246,8 @@ def _strategy(cluster: Cluster) -> tf.distribute.Strategy:
             )
         specification = tf.train.ClusterSpec({"worker": list(cluster.addresses)})
         resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(specification, task_type="worker", task_id=cluster.index, rpc_layer="grpc")
-        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+        with naming_absent_workers(cluster):
+            return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     if os.environ.get("TPU_NAME") or any(Path("/dev").glob("accel[0-9]*")):
         tpu = tf.distribute.cluster_resolver.TPUClusterResolver(os.environ.get("TPU_NAME") or "local")
         tf.config.experimental_connect_to_cluster(tpu)

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from intermodal.runtime import errors
 from intermodal.runtime.errors import IntermodalError, MachineError
+from intermodal.workers.words import LastWords
 
 _HOST: Final = "127.0.0.1"
 _POLL_SECONDS: Final = 0.05
@@ -24,7 +25,6 @@ _POLL_SECONDS: Final = 0.05
 _GRACE_SECONDS: Final = 30.0
 #: How long after a worker has died the others may end by themselves, and say why.
 _SETTLE_SECONDS: Final = 1.0
-_LAST_LINES: Final = 40
 _STOPPED: Final = 128 + signal.SIGTERM
 #: TensorFlow's information and warnings: no last words.
 _INFORMATION: Final = re.compile(r"[IW]\d{4} \d\d:\d\d|WARNING: All log messages")
@@ -163,11 +163,11 @@ class _Group:
                     raise (kind if isinstance(kind, type) and issubclass(kind, IntermodalError) else IntermodalError)(content["message"])
 
     def _said(self, index: int) -> str:
-        """Return the last line of a worker's output that names an error, or its last line."""
-        lines = self._logs[index].read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
-        lines = [line.strip() for line in lines if line.strip() and not _INFORMATION.match(line)]
-        named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Exit|Interrupt)\b", line)]
-        return (named or lines or [""])[-1][:500]
+        """Return the last line of a worker's output that names an error; else its last line, if it ended by itself."""
+        lines = self._logs[index].read_text(encoding="utf-8", errors="replace").splitlines()
+        words = LastWords(line.strip() for line in lines if not _INFORMATION.match(line))
+        killed = (self._processes[index].returncode or 0) < 0
+        return (words.error if killed else words.sentence)[:500]
 
     def _stream(self) -> None:
         output = self._processes[0].stdout

@@ -34,10 +34,15 @@ class LastWords:
         return "\n".join(self._lines)
 
     @property
+    def error(self) -> str:
+        """The last line that names an error; empty where none does."""
+        found = self._error()
+        return found.group(0) if found else ""
+
+    @property
     def sentence(self) -> str:
         """The last line that names an error, or else the last line; empty where nothing was said."""
-        found = self._error()
-        return found.group(0) if found else (self._lines[-1] if self._lines else "")
+        return self.error or (self._lines[-1] if self._lines else "")
 
     @property
     def lasting(self) -> bool:

@@ -76,8 +76,13 @@ def spoil(data, part, column, values):
 
 
 def test_the_saved_model_takes_raw_rows_and_learns_the_same_twice(data, arguments):
-    metrics = train_model(**arguments()).metrics
-    train_model(**arguments("two"))
+    trained, again = train_model(**arguments()), train_model(**arguments("two"))
+    metrics = trained.metrics
+    assert trained.model == again.model == json.loads((data / "one" / "training" / "reproduction.json").read_text())
+    assert {"seed": "7", "workers": "1", "precision": "float32"}.items() <= trained.model.items()
+    assert len(trained.model["weights_sha256"]) == 64
+    assert 0 <= metrics["input_wait"] < 1
+    assert metrics["rows_per_second"] > 0
     test = pq.read_table(data / "examples" / "test")
     first, second = (score_rows(data / name / "model", test) for name in ("one", "two"))
     assert metrics["val_auc"] > 0.75
@@ -181,7 +186,14 @@ def test_an_empty_part_and_a_column_of_another_type_are_refused(data, arguments)
 
 
 def test_a_training_that_diverges_is_an_error_and_leaves_nothing(data, arguments):
-    with pytest.raises(ConfigurationError, match="lower learning_rate"):
+    with pytest.raises(
+        ConfigurationError, match=r"in epoch 1, step [23]: the loss is no number; lower learning_rate, now 1e\+38, or raise batch_size"
+    ):
+        train_model(**arguments(learning_rate=1e38))
+    spoil(data, "train", "x", pa.array([1e6, 5.0] * 750))
+    with pytest.raises(
+        ConfigurationError, match=r"Columns 5 deviations or more from their mean in that batch, with the share of its rows: x \(\d\d%\)"
+    ):
         train_model(**arguments(learning_rate=1e38))
     assert not (data / "one" / "model").exists()
     assert not (data / "one" / "training").exists()

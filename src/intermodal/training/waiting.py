@@ -1,0 +1,50 @@
+"""Workers that do not answer, named while the others wait for them."""
+
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from intermodal.training.cluster import Cluster
+
+_FIRST_SECONDS: Final = 20.0
+_CONNECT_SECONDS: Final = 3.0
+
+
+@contextmanager
+def naming_absent_workers(cluster: Cluster, seconds: float = _FIRST_SECONDS) -> Iterator[None]:
+    """Say, while the block waits for all workers, which of them do not answer: after some seconds, then after twice as many each time.
+
+    Args:
+        cluster: The workers; nothing is said where their addresses are not known.
+        seconds: When to look first.
+    """
+    done = threading.Event()
+
+    def watch() -> None:
+        pause = waited = seconds
+        while not done.wait(pause):
+            absent = [f"{index} ({address})" for index, address in enumerate(cluster.addresses) if index != cluster.index and not _answers(address)]
+            if absent and not done.is_set():
+                plural = "workers" if len(absent) > 1 else "worker"
+                sys.stdout.write(f"worker {cluster.index} has waited {waited:.0f} s for {plural} {', '.join(absent)}: no answer there yet\n")
+                sys.stdout.flush()
+            pause, waited = waited, 2 * waited
+
+    watcher = threading.Thread(target=watch, name="absent workers", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except (OSError, ValueError):
+        return False
+    return True
