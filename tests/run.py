@@ -1,4 +1,4 @@
-"""Run every test: the components' in the environment of their image, the rest in the authoring environment; two suites at a time.
+"""Run every test: the components' in the environment of their image, the rest in the authoring environment; two suites at a time, with a cluster three.
 
 .venv/bin/python tests/run.py [pytest arguments]
 """
@@ -19,6 +19,8 @@ from intermodal.authoring.images import IMAGES, image_of
 from intermodal.execution.environments import environment
 
 ROOT = Path(__file__).resolve().parent.parent
+#: Wait for pods, where there is a cluster, and hardly compute.
+WAITING = "tests/workers"
 # Suites that belong to no component but need an image's packages.
 EXTRA = {
     "data": ["tests/feature_repo", "tests/features", "tests/runtime/datasets"],
@@ -76,12 +78,13 @@ def main() -> int:
     pytest_here = [sys.executable, "-m", "pytest", "-q"]
     jobs: list[tuple[str, list[str], dict[str, str]]] = [
         ("pipelines", [*pytest_here, "tests/pipelines", *arguments], {}),
-        ("authoring", [*pytest_here, "tests", "--ignore=tests/pipelines", *ignored, *arguments], {}),
+        ("authoring", [*pytest_here, "tests", "--ignore=tests/pipelines", f"--ignore={WAITING}", *ignored, *arguments], {}),
+        ("workers", [*pytest_here, WAITING, *arguments], {}),
     ]
-    for image, paths in sorted(suites.items(), key=lambda item: item[0]):
+    for image, paths in sorted(suites.items(), key=lambda item: (item[0] != "serve", item[0])):  # `serve` waits for pods too
         command = [python[image], "tests/run_in.py", str(tools), "-q", *paths, *arguments]
         jobs.append((image, command, {"PYTHONPATH": str(ROOT / "src"), "TF_CPP_MIN_LOG_LEVEL": "2"}))
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(3 if os.environ.get("KUBECONFIG") else 2) as pool:
         results = list(pool.map(lambda job: run_suite(*job), jobs))
     total: Counter[str] = Counter()
     for name, code, seconds, counts in results:
