@@ -205,13 +205,13 @@ def memory():
 def workers(rounds):
     """Print the seconds of a large network's epoch: one worker of one thread, one of all threads, two of one thread each."""
     ways = {"one worker, one thread": (1, "1"), "one worker, all threads": (1, ""), "two workers, one thread each": (2, "1")}
-    rows, found = 20_480, {name: [] for name in ways}
+    rows, found = 32_768, {name: [] for name in ways}
     with tempfile.TemporaryDirectory() as temporary:
         in_image({"write": str(Path(temporary) / "examples"), "copies": 1, "rows": rows})
         for _ in range(rounds):
             for name, (count, threads) in ways.items():
                 variables = {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads} if threads else {}
-                large = {"hidden_units": [2048, 2048], "dropout": 0.0, "batch_size": 2048, "patience": 9, "workers": count}
+                large = {"hidden_units": [2048, 2048], "dropout": 0.0, "batch_size": 4096, "patience": 9, "workers": count}
                 few, many = (in_image({"train": trained(Path(temporary), epochs=epochs, **large)}, **variables) for epochs in (1, 3))
                 wall = (many["metrics"]["seconds"] - few["metrics"]["seconds"]) / 2
                 found[name].append((wall, (many["processors"] - few["processors"]) / 2))
