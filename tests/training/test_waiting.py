@@ -7,7 +7,7 @@ from intermodal.training.cluster import Cluster
 from intermodal.training.waiting import naming_absent_workers
 
 
-@pytest.mark.fault("Killed workers", "a worker never comes, or cannot be reached", "the others say which, and where they looked for it")
+@pytest.mark.fault("Training", "a worker never comes, or cannot be reached", "the others say which, and where they looked for it")
 def test_a_worker_that_does_not_answer_is_named(capsys):
     with socket.create_server(("127.0.0.1", 0)) as there, socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))

@@ -70,7 +70,7 @@ def test_one_two_and_three_workers_have_the_same_curves(train, capfd):
     assert capfd.readouterr().out.count("epoch 3/3") == 3
 
 
-@pytest.mark.fault("Killed workers", "one of two local workers is killed by SIGKILL after a checkpoint", "the model of the undisturbed training")
+@pytest.mark.fault("Training", "one of two local workers is killed by SIGKILL after a checkpoint", "the model of the undisturbed training")
 def test_a_training_that_loses_a_worker_ends_as_if_it_had_not(train, tmp_path, capfd):
     given = {
         "workers": 2,

@@ -99,14 +99,14 @@ def test_each_worker_has_its_place_and_the_chief_is_heard(folder, capsys):
     assert sorted(path.name for path in folder.iterdir()) == ["0-0", "1-0", "2-0"]
 
 
-@pytest.mark.fault("Killed workers", "one of two worker processes is killed by SIGKILL", "both start again, at most `restarts` times")
+@pytest.mark.fault("Training", "one of two worker processes is killed by SIGKILL", "both start again, at most `restarts` times")
 def test_all_start_again_when_one_is_killed(folder, capsys):
     assert run("lost_once", folder) == 1
     assert "worker 1 of 2 was killed by SIGKILL; all 2 start again (restart 1 of 1)" in capsys.readouterr().out
     assert all(map(gone, pids(folder)))
 
 
-@pytest.mark.fault("Killed workers", "a worker process fails each time it is started", "the task fails with that worker's own last error")
+@pytest.mark.fault("Training", "a worker process fails each time it is started", "the task fails with that worker's own last error")
 def test_the_task_fails_with_the_last_words_of_the_worker_that_died(folder):
     with pytest.raises(MachineError, match=r"worker 1 of 2 ended with status 1: ValueError: the card 1 fell out; the workers were started 2 times"):
         run("always_lost", folder)
@@ -120,7 +120,7 @@ def test_an_error_raised_on_purpose_is_raised_here_and_nothing_starts_again(fold
     assert all(map(gone, pids(folder)))
 
 
-@pytest.mark.fault("Killed workers", "the task that started worker processes gets SIGTERM or SIGKILL", "no worker is left over")
+@pytest.mark.fault("Training", "the task that started worker processes gets SIGTERM or SIGKILL", "no worker is left over")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_no_worker_outlives_its_task(folder, number):
     code = f"from intermodal.workers.processes import run_processes\nrun_processes('work_of_workers:waits', {{'folder': {str(folder)!r}}}, 2, 3)"
