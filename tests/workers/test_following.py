@@ -15,7 +15,7 @@ import yaml
 from kubernetes import client, config
 
 from intermodal.runtime.errors import PlatformError
-from intermodal.workers.trainjob import api, following
+from intermodal.workers.trainjob import api
 from intermodal.workers.trainjob.api import Jobs, UnreachableError
 from intermodal.workers.trainjob.following import Follower, JobFailedError
 from tests.workers.small_task import share
@@ -83,7 +83,7 @@ def a_way(space, folder: Path) -> Iterator[tuple[Way, Jobs]]:
 @pytest.mark.fault(
     "training", "the API server is away while workers train", "it is asked again for ten minutes; no line of the log is lost or said twice"
 )
-def test_the_follower_outlives_an_absence_of_the_api_server(space, examples, tmp_path, monkeypatch):
+def test_the_follower_outlives_an_absence_of_the_api_server(space, examples, tmp_path):
     started = space.launch(share, examples, workers=2, what="wait once")
     victim = started.running(1)
     lines = []
@@ -97,11 +97,9 @@ def test_the_follower_outlives_an_absence_of_the_api_server(space, examples, tmp
         way.mend()
         after = len(lines)
         space.until(lambda: any(line.startswith("second ") for line in lines[after:]))
-        monkeypatch.setattr(following, "_AWAY_SECONDS", 1.0)
         way.cut()
         with pytest.raises(UnreachableError, match="the cluster does not answer"):
-            Follower(jobs, started.job, workers=2, start_timeout=60, say=lines.append).run()
-        monkeypatch.setattr(following, "_AWAY_SECONDS", 600.0)
+            Follower(jobs, started.job, workers=2, start_timeout=60, say=lines.append, away=1.0).run()
         way.mend()
         space.core.delete_namespaced_pod(victim.metadata.name, space.name, grace_period_seconds=0)
         thread.join(90)

@@ -35,11 +35,15 @@ class Follower:
         workers: How many pods it has.
         start_timeout: Seconds for which pods may wait for images and machines; 0: no limit. The time in a queue does not count.
         say: Takes a line of the log.
+        away: Seconds for which the API server may not answer. Default: ten minutes.
     """
 
-    def __init__(self, jobs: Jobs, job: dict[str, Any], *, workers: int, start_timeout: float, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, jobs: Jobs, job: dict[str, Any], *, workers: int, start_timeout: float, say: Callable[[str], None], away: float = _AWAY_SECONDS
+    ) -> None:
         self._jobs, self._workers, self._start_timeout, self._say = jobs, workers, start_timeout, say
         self._name, self._uid = job["metadata"]["name"], job["metadata"]["uid"]
+        self._away = away
         self._log = ChiefLog(jobs, NODE, say)
         self._attempt = 0
         self._said = ""
@@ -64,7 +68,7 @@ class Follower:
                 found = self._jobs.pods(self._name)
                 seen = time.monotonic()
             except UnreachableError as error:
-                if time.monotonic() - seen > _AWAY_SECONDS:
+                if time.monotonic() - seen > self._away:
                     raise
                 self._tell(f"the API server does not answer, trying again: {error}")
                 time.sleep(_POLL_SECONDS)
