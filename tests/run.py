@@ -1,4 +1,4 @@
-"""Run every test: the components' in the environment of their image, the rest in the authoring one; two suites at a time, with a cluster three.
+"""Run every test: the components' in the environment of their image, the rest in the authoring environment; two suites at a time (three with a cluster).
 
 .venv/bin/python tests/run.py [pytest arguments]
 """
