@@ -1,4 +1,4 @@
-"""Run every test: the components' in the environment of their image, the rest in the authoring environment; two suites at a time (three with a cluster).
+"""Run every test: the components' in the environment of their image, the rest in the authoring environment; two or, with a cluster, three at a time.
 
 .venv/bin/python tests/run.py [pytest arguments]
 """
