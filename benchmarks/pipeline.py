@@ -61,7 +61,7 @@ PLAIN = [
     (
         "train",
         "from intermodal.components.train_model.logic import train_model as f\n"
-        "f(examples_path=p('examples'), schema_path=p('schema'), statistics_path=p('statistics'), code_path=None,\n"
+        "f(examples_path=p('examples'), schema_path=p('schema'), statistics_path=p('statistics'), code_path=None, tuned_path=None,\n"
         "  label=a['label'], **a['training'], seed=a['seed'], model_path=p('model'),\n"
         "  training_path=p('training'), metrics_path=p('train_metrics'), curves_path=p('curves'))\n"
         "from intermodal.components.evaluate_model.logic import evaluate_model as g\n"

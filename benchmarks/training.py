@@ -160,9 +160,9 @@ def trained(folder, **given):
     from intermodal.authoring.catalog import load_component
 
     known = load_component("train_model").component_spec.inputs
-    defaults = {name: each.default for name, each in known.items() if each.optional and name not in ("schema", "statistics", "code")}
+    defaults = {name: each.default for name, each in known.items() if each.optional and name not in ("schema", "statistics", "code", "tuned")}
     paths = {f"{each}_path": str(folder / "out" / each) for each in ("model", "training", "metrics", "curves")}
-    none = dict.fromkeys(("schema_path", "statistics_path", "code_path"))
+    none = dict.fromkeys(("schema_path", "statistics_path", "code_path", "tuned_path"))
     return {**defaults, **none, **paths, "examples_path": str(folder / "examples"), "label": "y", **given}
 
 

@@ -35,18 +35,11 @@ def check_arguments(
     not_empty("label", label)
     if model_function and not re.fullmatch(r"[^:]+\.py:\w+", model_function):
         raise ArgumentError("model_function", f"{model_function!r} must be written file.py:function")
-    if not isinstance(hidden_units, list | tuple):
-        raise ArgumentError("hidden_units", f"{hidden_units!r} must be a list of whole numbers")
-    for units in hidden_units:
-        whole_number("hidden_units", units, 1)
-    in_range("dropout", dropout, 0, 1, open_high=True)
-    in_range("learning_rate", learning_rate, 0, open_low=True)
+    check_hyperparameters({"hidden_units": hidden_units, "dropout": dropout, "learning_rate": learning_rate})
+    check_hyperparameters({"batch_size": batch_size, "epochs": epochs, "patience": patience})
     one_of("precision", precision, PRECISIONS)
     in_range("checkpoint_minutes", checkpoint_minutes, 0)
     for name, value, low in (
-        ("batch_size", batch_size, 1),
-        ("epochs", epochs, 1),
-        ("patience", patience, 1),
         ("workers", workers, 1),
         ("restarts", restarts, 0),
         ("steps_per_execution", steps_per_execution, 1),
@@ -59,3 +52,19 @@ def check_arguments(
             raise ArgumentError(f"hyperparameters.{name}", f"it has a parameter of its own; give it as {name}")
         if not model_function:
             raise ArgumentError(f"hyperparameters.{name}", f"nothing reads it, for there is no model_function; there are {', '.join(NAMED)}")
+
+
+def check_hyperparameters(given: Mapping[str, Any]) -> None:
+    """Raise ArgumentError for a hyperparameter of `NAMED` that is out of its range; not all need be given."""
+    for name, value in given.items():
+        if name == "hidden_units":
+            if not isinstance(value, list | tuple):
+                raise ArgumentError(name, f"{value!r} must be a list of whole numbers")
+            for units in value:
+                whole_number(name, units, 1)
+        elif name == "dropout":
+            in_range(name, value, 0, 1, open_high=True)
+        elif name == "learning_rate":
+            in_range(name, value, 0, open_low=True)
+        else:
+            whole_number(name, value, 1)

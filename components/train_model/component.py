@@ -16,6 +16,7 @@ def train_model(
     schema: dsl.Input[dsl.Artifact] = None,
     statistics: dsl.Input[dsl.Artifact] = None,
     code: dsl.Input[dsl.Artifact] = None,
+    tuned: dsl.Input[dsl.Artifact] = None,
     model_function: str = "",
     hidden_units: list = [128],
     dropout: float = 0.1,
@@ -55,6 +56,7 @@ def train_model(
         statistics: `train.pb`, as `validate_data` writes it, of the same columns as the schema: vocabularies, means and deviations come from it.
             Given with `schema` or not at all. Default: they are computed from `train`.
         code: A directory with the file of `model_function`.
+        tuned: `parameters.json`, as `tune_model` writes it: its values replace the hyperparameters of the same name.
         model_function: `file.py:function` in `code`: called with the number of preprocessed features and a dictionary of all hyperparameters, it
             returns a Keras model with one logit. Empty: a multilayer perceptron.
         hidden_units: Units of each hidden layer.
@@ -85,6 +87,7 @@ def train_model(
         schema_path=schema.path if schema else None,
         statistics_path=statistics.path if statistics else None,
         code_path=code.path if code else None,
+        tuned_path=tuned.path if tuned else None,
         model_function=model_function,
         hidden_units=hidden_units,
         dropout=dropout,

@@ -21,6 +21,7 @@ from intermodal.components.train_model.examples import Labels, check_labels, exa
 from intermodal.components.train_model.inputs import Input
 from intermodal.components.train_model.network import network
 from intermodal.components.train_model.preprocessing import FARTHEST, Preprocessing, tensor_specs
+from intermodal.components.train_model.tuned import with_tuned
 from intermodal.drawing.figures import learning_curves
 from intermodal.drawing.page import page
 from intermodal.inference.trained_rows import hashed_rows, write_trained_rows
@@ -31,7 +32,7 @@ from intermodal.runtime.errors import ConfigurationError
 from intermodal.runtime.tree import tree_hash
 from intermodal.runtime.user_code import exit_refused
 from intermodal.training.cluster import Cluster, find_cluster
-from intermodal.training.loop import DivergedError, Loop, Outcome, Settings
+from intermodal.training.loop import Curves, DivergedError, Loop, Outcome, Settings
 from intermodal.training.order import SHARDS
 from intermodal.training.progress import Progress
 from intermodal.training.resuming import open_checkpoints
@@ -59,6 +60,7 @@ def train_model(
     schema_path: str | None,
     statistics_path: str | None,
     code_path: str | None,
+    tuned_path: str | None,
     model_function: str,
     hidden_units: list[int],
     dropout: float,
@@ -81,11 +83,16 @@ def train_model(
     training_path: str,
     metrics_path: str,
     curves_path: str,
+    watch: Curves | None = None,
 ) -> Trained:
     """Train on `train`, stop early on `validation`, and write the model, the curves and the metrics. See the component's contract.
 
     Where a launcher made this process one of several workers, only the first writes. Where none did and `workers` is above 1, the workers are
     processes of this machine, started here.
+
+    Args beside the component's:
+        watch: Gets the numbers of each epoch and may raise an error, which ends the training. Where it is given the training is a trial of a
+            search: nothing is written, and the metrics are returned.
 
     Returns:
         Metrics: the best epoch's `loss`, `val_loss`, `auc` and `val_auc`, the number of `epochs`, the `seconds` of the training, `rows_per_second`
@@ -96,7 +103,9 @@ def train_model(
         DataError: The examples, schema or statistics cannot be read, or the label is not 0 and 1 with both in each part.
         MachineError: The disk is full, or workers of this machine died more often than `restarts`.
     """
-    given = dict(locals())
+    given = {name: value for name, value in locals().items() if name != "watch"}
+    if tuned_path:
+        return train_model(**with_tuned(given, tuned_path), watch=watch)
     named = {
         "hidden_units": hidden_units,
         "dropout": dropout,
@@ -122,6 +131,7 @@ def train_model(
     if cluster is None and workers > 1:
         return Trained(**run_processes(f"{__name__}:train_model", given, int(workers), int(restarts)))
     cluster = cluster or Cluster(0, 1)
+    writes = cluster.chief and not watch
     whole = {"hidden_units": [int(units) for units in hidden_units], "batch_size": int(batch_size), "epochs": int(epochs), "patience": int(patience)}
     settings = named | whole | hyperparameters
     # First of all: several workers must be set up before anything runs in TensorFlow.
@@ -151,7 +161,7 @@ def train_model(
                 examples.schema(TRAIN).names,
                 [label, *(each.name for each in inputs)],
             )
-            if cluster.chief
+            if writes
             else None
         )
         example = example_row(examples, inputs)
@@ -168,11 +178,11 @@ def train_model(
         plan = Settings(int(epochs), int(patience), int(steps_per_execution), int(checkpoint_steps), checkpoint_minutes)
 
         outputs = stack.enter_context(ExitStack())
-        training = outputs.enter_context(whole_directory(training_path)) if cluster.chief else None
-        exported = outputs.enter_context(whole_directory(model_path)) if cluster.chief else None
+        training = outputs.enter_context(whole_directory(training_path)) if writes else None
+        exported = outputs.enter_context(whole_directory(model_path)) if writes else None
         curves = TensorBoardCurves(training / "logs") if training else None
         with open_checkpoints(checkpoints, Path(training_path), int(checkpoints_kept), identity, may_differ, cluster) as kept:
-            loop = Loop(backend, parts[TRAIN], parts[VALIDATION], plan, cluster, kept, curves, Progress(cluster.chief, labels[TRAIN].rows))
+            loop = Loop(backend, parts[TRAIN], parts[VALIDATION], plan, cluster, kept, watch or curves, Progress(cluster.chief, labels[TRAIN].rows))
             try:
                 with exit_refused(f"the model of {model_function!r}"):
                     outcome = loop.run()
@@ -182,6 +192,8 @@ def train_model(
                 last = f"the last checkpoint is {kept.last}" if kept else "the chief writes the last checkpoint"
                 sys.stdout.write(f"stopped by SIGTERM; {last}, and the same task goes on from there\n")
                 raise SystemExit(128 + signal.SIGTERM)
+        if watch:
+            return Trained(_metrics(outcome), {})
         head = backend.exportable(build)
         about = {
             "framework": "tensorflow",

@@ -42,7 +42,7 @@ def arguments(examples, defaults):
 
     def make(folder, **given):
         outputs = {f"{each}_path": str(folder / each) for each in ("model", "training", "metrics", "curves")}
-        inputs = {"examples_path": str(examples), "label": "y", "schema_path": None, "statistics_path": None, "code_path": None}
+        inputs = {"examples_path": str(examples), "label": "y", "schema_path": None, "statistics_path": None, "code_path": None, "tuned_path": None}
         small = {"epochs": EPOCHS, "patience": EPOCHS, "batch_size": BATCH, "hidden_units": [16], "learning_rate": 0.01, "seed": 7}
         often = {"checkpoints": str(folder / "checkpoints"), "checkpoint_steps": 7}
         return {**defaults, **inputs, **outputs, **small, **often, **given}
@@ -52,7 +52,7 @@ def arguments(examples, defaults):
 
 @pytest.fixture(scope="module")
 def defaults(defaults_of):
-    return {key: value for key, value in defaults_of("train_model").items() if key not in ("schema", "statistics", "code")}
+    return {key: value for key, value in defaults_of("train_model").items() if key not in ("schema", "statistics", "code", "tuned")}
 
 
 @pytest.fixture(scope="module")

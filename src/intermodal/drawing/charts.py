@@ -190,6 +190,18 @@ def interval_chart(groups: Sequence[tuple[str, Sequence[tuple[Any, Mark]]]], x: 
     return plot.finish(description)
 
 
+def point_chart(groups: Sequence[tuple[str, Sequence[tuple[Any, Mark]]]], x: Axis, y: Axis, *, description: str, height: int = 280) -> Markup:
+    """Draw points over a pair of axes. Each group is a class and its (x, mark) pairs, the most important one last."""
+    plot = _Plot(x, y, height)
+    plot.draw_axes()
+    for kind, marks in groups:
+        for along, up in _finite_points([(along, mark.value) for along, mark in marks]):
+            name = next(mark.name for place, mark in marks if (place, mark.value) == (along, up))
+            across, high = plot.at(along, up)
+            plot.parts.append(tag("circle", tag("title", name), class_=f"dot {kind}", cx=across, cy=high, r=3.6))
+    return plot.finish(description)
+
+
 def track(marks: Sequence[Mark], axis: Axis, *, reference: Any = None, threshold: Any = None) -> Markup:
     """Draw values with intervals on one horizontal strip as wide as its place, for a row of a table.
 

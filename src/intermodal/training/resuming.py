@@ -40,3 +40,17 @@ def open_checkpoints(
                 folder.rmdir()  # where nothing was written
     if not named:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def lasting_folder(named: str, output: Path, kind: str) -> tuple[Path, bool]:
+    """Return a folder that outlives an attempt of a task, and whether it stays when the task ends well.
+
+    Args:
+        named: A folder that the user named. Default: `INTERMODAL_CHECKPOINTS`, if it is a folder, then one beside the output.
+        output: An output of the task.
+        kind: What is kept there; part of the folder's name.
+    """
+    if named:
+        return Path(named), True
+    launcher = os.environ.get(CHECKPOINTS_VARIABLE, "")
+    return (Path(launcher, kind) if launcher and "://" not in launcher else output.with_name(f".{output.name}.{kind}")), False

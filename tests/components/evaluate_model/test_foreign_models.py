@@ -134,7 +134,7 @@ def test_a_plain_table_is_trained_on_and_evaluated_without_anything_else(cancer,
     path = tmp_path / "cancer"
     (csv.write_csv if kind == "csv" else pq.write_table)(cancer, path)
     outputs = {name: str(tmp_path / name) for name in ("model", "training", "evaluation", "predictions")}
-    train = {name: value for name, value in defaults_of("train_model").items() if name not in ("schema", "statistics", "code")}
+    train = {name: value for name, value in defaults_of("train_model").items() if name not in ("schema", "statistics", "code", "tuned")}
     trained = train_model(
         **{**train, "epochs": 20, "batch_size": 32},
         examples_path=str(path),
@@ -142,6 +142,7 @@ def test_a_plain_table_is_trained_on_and_evaluated_without_anything_else(cancer,
         schema_path=None,
         statistics_path=None,
         code_path=None,
+        tuned_path=None,
         model_path=outputs["model"],
         training_path=outputs["training"],
         metrics_path=str(tmp_path / "metrics"),

@@ -60,9 +60,9 @@ def arguments(data, defaults_of):
     """Arguments of `train_model`: its defaults, a small network, and outputs in a folder of a name."""
 
     def make(name="one", **given):
-        defaults = {key: value for key, value in defaults_of("train_model").items() if key not in ("schema", "statistics", "code")}
+        defaults = {key: value for key, value in defaults_of("train_model").items() if key not in ("schema", "statistics", "code", "tuned")}
         small = {"epochs": 3.0, "batch_size": 256.0, "hidden_units": [16.0], "learning_rate": 0.01, "seed": 7}
-        paths = {f"{each}_path": str(data) for each in ("schema", "statistics", "code")}
+        paths = {f"{each}_path": str(data) for each in ("schema", "statistics", "code")} | {"tuned_path": None}
         outputs = {f"{each}_path": str(data / name / each) for each in ("model", "training", "metrics", "curves")}
         return {**defaults, **small, **paths, **outputs, "examples_path": str(data / "examples"), "label": "y", **given}
 
