@@ -155,7 +155,7 @@ def test_a_cancelled_task_deletes_its_job(space, examples):
     stream(space.core.connect_get_namespaced_pod_exec, started.pod, space.name, command=["sh", "-c", "kill -TERM 1"], stdout=True, stderr=True)
     done = started.wait()
     assert done.status == 143
-    assert re.search(r"the task was asked to end \(SIGTERM\)\. TrainJob .* is (being )?deleted", done.log)
+    assert re.search(r"the task was asked to end \(SIGTERM\)\. TrainJob .* is deleted, ", done.log)
     space.until(lambda: done.job is None and not done.workers())
 
 

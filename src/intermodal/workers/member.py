@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -28,6 +28,7 @@ from intermodal.storage.fetching import fetch
 from intermodal.storage.object_store import endpoint_here
 from intermodal.workers.exchange import Exchange
 from intermodal.workers.executor_input import Task, task_of
+from intermodal.workers.status_server import StatusServer
 from intermodal.workers.words import LastWords, say
 
 #: Status of a worker that fails in a way that another attempt would fail in too; the runtime then starts none (infra/kubernetes/workers.yaml).
@@ -71,7 +72,9 @@ def main(arguments: list[str]) -> int:
         if "JAX_COORDINATOR_ADDRESS" not in variables:
             settings["TF_CONFIG"] = _meet(exchange, place, options.patience)
         words = LastWords()
-        status = _run(command, dict(variables) | settings, words, stopped)
+        progress = StatusServer(variables if place.index == 0 else {})
+        status = _run(command, dict(variables) | settings, [words.hear, progress.hear], stopped)
+        progress.end()
         if status == 0 and place.index == 0:
             started, files = time.monotonic(), exchange.publish(task, place.attempt)
             say(f"outputs uploaded: {files} files in {time.monotonic() - started:.1f} s")
@@ -141,7 +144,7 @@ class _Stopped:
             return
 
 
-def _run(command: list[str], variables: Mapping[str, str], words: LastWords, stopped: _Stopped) -> int:
+def _run(command: list[str], variables: Mapping[str, str], hearers: list[Callable[[str], None]], stopped: _Stopped) -> int:
     """Run a command to its end, and the end of all that it started; print what it says."""
     # kfp's command is a shell script: on SIGTERM the shell ends at once, and what it started becomes a child of this process.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -151,7 +154,8 @@ def _run(command: list[str], variables: Mapping[str, str], words: LastWords, sto
     for line in started.stdout:
         sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()
-        words.hear(line.decode(errors="replace"))
+        for hear in hearers:
+            hear(line.decode(errors="replace"))
     status = started.wait()
     return status if status >= 0 else 128 - status
 

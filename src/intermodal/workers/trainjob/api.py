@@ -95,13 +95,16 @@ class Jobs:
         )
 
     def delete(self, name: str, uid: str) -> None:
-        """Delete a TrainJob if it still is the one of that uid; it is gone when its pods are."""
+        """Delete a TrainJob if it still is the one of that uid; its pods go after it.
+
+        Not in the foreground: while a TrainJob waits there for its JobSet to go, Trainer 2.3 makes that JobSet anew, and pods start again.
+        """
         try:
             self._calls.call(
                 lambda: self._custom.delete_namespaced_custom_object(
                     **self._place,
                     name=name,
-                    body={"propagationPolicy": "Foreground", "preconditions": {"uid": uid}},
+                    body={"propagationPolicy": "Background", "preconditions": {"uid": uid}},
                     _request_timeout=self._calls.seconds,
                 ),
                 f"deleting TrainJob {self.namespace}/{name}",

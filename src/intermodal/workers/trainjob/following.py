@@ -44,6 +44,7 @@ class Follower:
         self._jobs, self._workers, self._start_timeout, self._say = jobs, workers, start_timeout, say
         self._name, self._uid = job["metadata"]["name"], job["metadata"]["uid"]
         self._away = away
+        self._created: str = job["metadata"]["creationTimestamp"]
         self._log = ChiefLog(jobs, NODE, say)
         self._attempt = 0
         self._said = ""
@@ -65,7 +66,8 @@ class Follower:
         while True:
             try:
                 job = self._jobs.find(self._name)
-                found = self._jobs.pods(self._name)
+                # Pods of an older TrainJob of this name may still be ending.
+                found = [pod for pod in self._jobs.pods(self._name) if pod["metadata"]["creationTimestamp"] >= self._created]
                 seen = time.monotonic()
             except UnreachableError as error:
                 if time.monotonic() - seen > self._away:

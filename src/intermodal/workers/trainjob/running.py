@@ -90,23 +90,31 @@ def _create(jobs: Jobs, wanted: dict[str, Any], pod: dict[str, Any]) -> dict[str
         if "deletionTimestamp" not in metadata:
             say(f"{what} of an earlier attempt {'failed' if failed else 'differs'}: it is replaced")
             jobs.delete(name, metadata["uid"])
-        if time.monotonic() > deadline:
-            raise PlatformError(f"{what} is being deleted and is not gone after {_GONE_SECONDS:g} s; look at its finalizers and pods")
-        time.sleep(_POLL_SECONDS)
+        # Its pods too: they have the names and labels of those of the next one.
+        while not _gone(jobs, name, metadata["uid"]):
+            if time.monotonic() > deadline:
+                raise PlatformError(f"{what} is being deleted and is not gone after {_GONE_SECONDS:g} s; look at its finalizers and pods")
+            time.sleep(_POLL_SECONDS)
+
+
+def _gone(jobs: Jobs, name: str, uid: str) -> bool:
+    """Return whether a TrainJob, and all of its pods, are gone."""
+    found = jobs.find(name)
+    return (found is None or found["metadata"]["uid"] != uid) and not jobs.pods(name)
 
 
 def _end(jobs: Jobs, job: dict[str, Any], seconds: float) -> str:
-    """Delete a TrainJob, and wait until it is gone; return in words what became of it."""
+    """Delete a TrainJob, and wait until it and its pods are gone; return in words what became of it."""
     uid = job["metadata"].get("uid")
     name, deadline = job["metadata"]["name"], time.monotonic() + seconds
     if not uid:
         return "was not created"
     try:
         jobs.delete(name, uid)
-        while (found := jobs.find(name)) and found["metadata"]["uid"] == uid:
+        while not _gone(jobs, name, uid):
             if time.monotonic() >= deadline:
-                return "is being deleted"
+                return "is deleted, its pods are ending"
             time.sleep(_POLL_SECONDS)
     except IntermodalError as error:
         return f"may still run: {error}"
-    return "is deleted"
+    return "is deleted, and its pods"
