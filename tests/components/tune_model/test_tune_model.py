@@ -164,3 +164,12 @@ def test_rows_that_no_trial_could_train_on_end_the_search_at_once(data, argument
     pq.write_table(pa.table({"x": [1.0, 2.0], "y": [1, 1]}), data / "examples" / "train" / "0.parquet")
     with pytest.raises(DataError, match="is 1 in all 2 rows"):
         tune_model(**arguments())
+
+
+def test_a_trial_that_learns_nothing_ends_early(data, arguments):
+    space = {"learning_rate": {"type": "categorical", "choices": [0.05, 1e-7]}}
+    metrics = tune_model(**arguments(space=space, early_stopping="halving", epochs=6, patience=6, seed=2))
+    trials = pq.read_table(data / "one" / "history" / "trials.parquet").to_pylist()
+    assert (metrics["trials_finished"], metrics["trials_pruned"]) == (2, 1)
+    assert [each["epochs"] for each in trials if each["state"] == "pruned"] == [1]
+    assert json.loads((data / "one" / "best" / "parameters.json").read_text()) == {"learning_rate": 0.05}
