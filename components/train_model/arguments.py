@@ -10,6 +10,8 @@ from intermodal.runtime.arguments import ArgumentError, in_range, not_empty, one
 NAMED = ("hidden_units", "dropout", "learning_rate", "batch_size", "epochs", "patience")
 #: How the model is computed, in Keras' words; its variables are float32 in each.
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+#: Frameworks that make the steps.
+BACKENDS = ("tensorflow", "jax")
 
 
 def check_arguments(
@@ -23,7 +25,9 @@ def check_arguments(
     epochs: int,
     patience: int,
     hyperparameters: Mapping[str, Any],
+    backend: str,
     workers: int,
+    model_parallel: int,
     restarts: int,
     steps_per_execution: int,
     precision: str,
@@ -38,15 +42,19 @@ def check_arguments(
     check_hyperparameters({"hidden_units": hidden_units, "dropout": dropout, "learning_rate": learning_rate})
     check_hyperparameters({"batch_size": batch_size, "epochs": epochs, "patience": patience})
     one_of("precision", precision, PRECISIONS)
+    one_of("backend", backend, BACKENDS)
     in_range("checkpoint_minutes", checkpoint_minutes, 0)
     for name, value, low in (
         ("workers", workers, 1),
+        ("model_parallel", model_parallel, 1),
         ("restarts", restarts, 0),
         ("steps_per_execution", steps_per_execution, 1),
         ("checkpoint_steps", checkpoint_steps, 0),
         ("checkpoints_kept", checkpoints_kept, 1),
     ):
         whole_number(name, value, low)
+    if model_parallel > 1 and backend != "jax":
+        raise ArgumentError("model_parallel", f"it is {model_parallel}, and backend is {backend!r}; only 'jax' splits weights: use that, or 1")
     for name in hyperparameters:
         if name in NAMED:
             raise ArgumentError(f"hyperparameters.{name}", f"it has a parameter of its own; give it as {name}")

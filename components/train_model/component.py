@@ -26,7 +26,9 @@ def train_model(
     patience: int = 2,
     hyperparameters: dict = {},
     seed: int = 0,
+    backend: str = "tensorflow",
     workers: int = 1,
+    model_parallel: int = 1,
     restarts: int = 2,
     steps_per_execution: int = 1,
     precision: str = "float32",
@@ -45,7 +47,7 @@ def train_model(
         label: The label's column, 0 or 1.
         model: A SavedModel directory: signature `serving_default` takes one tensor a raw column, shape (rows,), and returns `probability`, shape
             (rows,); `signature.json` names the columns, their types and an example. Metadata: framework, framework_version, label, and what a
-            repetition needs: seed, workers, hardware, precision, versions, weights_sha256.
+            repetition needs: seed, backend, workers, hardware, precision, versions, weights_sha256.
         training: A directory: `history.json` (a list of values per epoch for each curve), `hyperparameters.json`, `reproduction.json` (the model's
             metadata), `logs/` (TensorBoard) and `checkpoints/best.weights.h5`.
         metrics: The best epoch's numbers, the seconds it took, `rows_per_second` of the steps, and `input_wait`, the share of their time in which the
@@ -67,12 +69,14 @@ def train_model(
         patience: Epochs without a lower validation loss after which training stops; the best epoch's weights are kept.
         hyperparameters: What a `model_function` of your own reads beside these: name to value.
         seed: Makes a run repeatable on the same machine.
+        backend: tensorflow or jax: what makes the steps. The model written is the same kind of SavedModel with either.
         workers: Processes that train one model together, 64 at most. The platform starts them on machines of their own; where none did, this task
             starts them on its own machine. Each step has the same rows for any number of workers.
+        model_parallel: Devices of one worker over which the weights of each layer are split, with the backend jax; rows are split over the rest.
         restarts: How often all workers of this task's own machine are started again, from the newest checkpoint, when one has died.
         steps_per_execution: Steps of one call of the compiled function: more save time where steps are short.
         precision: float32, mixed_bfloat16 or mixed_float16: how the model is computed while it is trained; it is exported in float32.
-        jit_compile: Whether XLA compiles the forward and backward pass.
+        jit_compile: Whether XLA compiles the forward and backward pass; with the backend jax it always does.
         checkpoints: A folder or gs://, s3:// place that outlives the task; a training goes on from the newest checkpoint there, if it is of the same
             model, rows and hyperparameters. Default: a folder beside `training`, removed at the end.
         checkpoint_steps: Steps between checkpoints; 0: not by steps.
@@ -97,7 +101,9 @@ def train_model(
         patience=patience,
         hyperparameters=hyperparameters,
         seed=seed,
+        backend=backend,
         workers=workers,
+        model_parallel=model_parallel,
         restarts=restarts,
         steps_per_execution=steps_per_execution,
         precision=precision,

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import tensorflow as tf
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
@@ -19,6 +18,7 @@ from intermodal.inference.raw_rows import binary_labels, raw_columns
 from intermodal.runtime.datasets import Dataset
 from intermodal.runtime.datasets.listing import TRAIN
 from intermodal.runtime.errors import ConfigurationError, DataError
+from intermodal.runtime.tensorflow import tf
 from intermodal.training.rows import Source
 
 

@@ -1,6 +1,7 @@
 """Train a Keras model and export it, with its preprocessing, as one SavedModel."""
 
 import hashlib
+import importlib.util
 import os
 import platform
 import signal
@@ -9,18 +10,17 @@ import tempfile
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import tensorflow as tf
-from tensorflow import keras
 
 from intermodal.components.train_model.arguments import check_arguments
 from intermodal.components.train_model.examples import Labels, check_labels, example_row, find_inputs, source_of
-from intermodal.components.train_model.inputs import Input
+from intermodal.components.train_model.exporting import export, export_weights
 from intermodal.components.train_model.network import network
-from intermodal.components.train_model.preprocessing import FARTHEST, Preprocessing, tensor_specs
+from intermodal.components.train_model.preprocessing import FARTHEST, Preprocessing
 from intermodal.components.train_model.tuned import with_tuned
 from intermodal.drawing.figures import learning_curves
 from intermodal.drawing.page import page
@@ -29,8 +29,10 @@ from intermodal.runtime.artifacts import whole_directory, whole_file, write_json
 from intermodal.runtime.datasets import open_dataset
 from intermodal.runtime.datasets.listing import TRAIN, VALIDATION
 from intermodal.runtime.errors import ConfigurationError
+from intermodal.runtime.tensorflow import keras, tf
 from intermodal.runtime.tree import tree_hash
 from intermodal.runtime.user_code import exit_refused
+from intermodal.training.backend import Backend
 from intermodal.training.cluster import Cluster, find_cluster
 from intermodal.training.loop import Curves, DivergedError, Loop, Outcome, Settings
 from intermodal.training.order import SHARDS
@@ -39,10 +41,12 @@ from intermodal.training.resuming import open_checkpoints
 from intermodal.training.rows import Part
 from intermodal.training.tensorboard import TensorBoardCurves
 from intermodal.training.tensorflow_steps import TensorFlowSteps
-from intermodal.workers.processes import run_processes
+from intermodal.workers.processes import run_process, run_processes
 
 #: Rows that the validation's loss is computed on at once, over all workers.
 _VALIDATION_BATCH: Final = 8192
+#: Of the process that writes the SavedModel where this one's Keras does not run on TensorFlow, and holds the GPU's memory.
+_EXPORT: Final = {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""}
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,9 @@ def train_model(
     patience: int,
     hyperparameters: dict[str, Any],
     seed: int,
+    backend: str,
     workers: int,
+    model_parallel: int,
     restarts: int,
     steps_per_execution: int,
     precision: str,
@@ -119,7 +125,9 @@ def train_model(
         model_function=model_function,
         **named,  # type: ignore[arg-type]
         hyperparameters=hyperparameters,
+        backend=backend,
         workers=workers,
+        model_parallel=model_parallel,
         restarts=restarts,
         steps_per_execution=steps_per_execution,
         precision=precision,
@@ -128,16 +136,17 @@ def train_model(
         checkpoints_kept=checkpoints_kept,
     )
     cluster = find_cluster(os.environ, int(workers))
-    if cluster is None and workers > 1:
-        return Trained(**run_processes(f"{__name__}:train_model", given, int(workers), int(restarts)))
+    other = {} if backend == keras.backend.backend() else _variables_of(backend)
+    if cluster is None and (workers > 1 or other):
+        return Trained(**run_processes(f"{__name__}:train_model", given, int(workers), int(restarts), other))
+    if other:
+        return Trained(**run_process(f"{__name__}:train_model", given, other))
     cluster = cluster or Cluster(0, 1)
     writes = cluster.chief and not watch
     whole = {"hidden_units": [int(units) for units in hidden_units], "batch_size": int(batch_size), "epochs": int(epochs), "patience": int(patience)}
     settings = named | whole | hyperparameters
-    # First of all: several workers must be set up before anything runs in TensorFlow.
-    backend = TensorFlowSteps(
-        cluster, learning_rate=learning_rate, steps_per_execution=int(steps_per_execution), precision=precision, jit_compile=jit_compile
-    )
+    # First of all: several workers must be set up before anything runs in a framework.
+    steps = _steps(backend, cluster, learning_rate, int(steps_per_execution), precision, jit_compile, int(model_parallel))
     keras.utils.set_random_seed(int(seed))
     tf.config.experimental.enable_op_determinism()
     with ExitStack() as stack:
@@ -147,12 +156,12 @@ def train_model(
         inputs = find_inputs(examples, schema_path, statistics_path, label)
         preprocess = Preprocessing(inputs)
         build = network(code_path, model_function, preprocess.width, settings)
-        backend.begin(build)
+        steps.begin(build)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rows-")))
         parts = {}
         for part, batch, shuffled in ((TRAIN, int(batch_size), int(seed)), (VALIDATION, _VALIDATION_BATCH, None)):
             rows = source_of(examples, part, labels[part].rows, inputs, label, preprocess)
-            parts[part] = stack.enter_context(Part(rows, cluster, batch, scratch, seed=shuffled, replicas=backend.replicas))
+            parts[part] = stack.enter_context(Part(rows, cluster, batch, scratch, seed=shuffled, replicas=steps.replicas))
         if cluster.chief and batch_size > labels[TRAIN].rows:
             sys.stdout.write(f"batch_size is {int(batch_size)}, more than the {labels[TRAIN].rows} rows of {TRAIN!r}: one step an epoch\n")
         hashed = (
@@ -166,15 +175,17 @@ def train_model(
         )
         example = example_row(examples, inputs)
         identity = {
+            "backend": backend,
             "seed": int(seed),
             "hyperparameters": {name: value for name, value in settings.items() if name not in ("epochs", "patience")},
             "model_function": f"{model_function} {tree_hash(code_path)}" if model_function and code_path else "",
             "precision": precision,
-            "variables": _digest(backend.state().values(), values=False),
+            "variables": _digest(steps.state().values(), values=False),
             "inputs": hashlib.sha256(repr(inputs).encode()).hexdigest()[:16],
             "rows": {part: asdict(each) for part, each in labels.items()},
         }
-        may_differ = {"workers": cluster.count, "tensorflow": tf.__version__, "keras": keras.__version__}
+        versions = {"tensorflow": tf.__version__, "keras": keras.__version__} | ({"jax": version("jax")} if backend == "jax" else {})
+        may_differ = {"workers": cluster.count, "model_parallel": int(model_parallel), **versions}
         plan = Settings(int(epochs), int(patience), int(steps_per_execution), int(checkpoint_steps), checkpoint_minutes)
 
         outputs = stack.enter_context(ExitStack())
@@ -182,7 +193,7 @@ def train_model(
         exported = outputs.enter_context(whole_directory(model_path)) if writes else None
         curves = TensorBoardCurves(training / "logs") if training else None
         with open_checkpoints(checkpoints, Path(training_path), int(checkpoints_kept), identity, may_differ, cluster) as kept:
-            loop = Loop(backend, parts[TRAIN], parts[VALIDATION], plan, cluster, kept, watch or curves, Progress(cluster.chief, labels[TRAIN].rows))
+            loop = Loop(steps, parts[TRAIN], parts[VALIDATION], plan, cluster, kept, watch or curves, Progress(cluster.chief, labels[TRAIN].rows))
             try:
                 with exit_refused(f"the model of {model_function!r}"):
                     outcome = loop.run()
@@ -194,7 +205,7 @@ def train_model(
                 raise SystemExit(128 + signal.SIGTERM)
         if watch:
             return Trained(_metrics(outcome), {})
-        head = backend.exportable(build)
+        head = steps.exportable(build)
         about = {
             "framework": "tensorflow",
             "framework_version": tf.__version__,
@@ -202,8 +213,9 @@ def train_model(
             "python_version": platform.python_version(),
             "label": label,
             "seed": str(int(seed)),
+            "backend": backend,
             "workers": str(cluster.count),
-            "hardware": backend.hardware,
+            "hardware": steps.hardware,
             "precision": precision,
             "weights_sha256": _digest(each.numpy() for each in head.weights),
         }
@@ -211,11 +223,17 @@ def train_model(
         if training and exported and curves and hashed is not None:
             curves.close()
             (training / "checkpoints").mkdir()
-            head.save_weights(training / "checkpoints" / "best.weights.h5")
+            weights = training / "checkpoints" / "best.weights.h5"
+            head.save_weights(weights)
             write_json(training / "history.json", outcome.history)
             write_json(training / "hyperparameters.json", settings)
             write_json(training / "reproduction.json", about)
-            _export(head, preprocess, inputs, exported)
+            if backend == "tensorflow":
+                export(head, preprocess, inputs, exported)
+            else:
+                model = {"code_path": code_path, "model_function": model_function, "settings": settings, "inputs": [asdict(each) for each in inputs]}
+                paths = {"weights_path": str(weights), "model_path": str(exported)}
+                run_process(f"{export_weights.__module__}:{export_weights.__name__}", model | paths, _EXPORT)
             write_trained_rows(exported, hashed)
             signature = {"inputs": [each.signature() for each in inputs], "output": "probability", "example": example}
             write_json(exported / "signature.json", signature)
@@ -225,6 +243,22 @@ def train_model(
         with whole_file(curves_path) as file:
             file.write_text(drawn, encoding="utf-8")
     return Trained(metrics, about)
+
+
+def _variables_of(backend: str) -> dict[str, str]:
+    """Return what the environment must say for Keras to run with a backend: it is chosen when Keras is imported."""
+    if backend == "jax" and importlib.util.find_spec("jax") is None:
+        raise ConfigurationError("backend is jax, and JAX is not installed in this environment; install jax<=0.11.1, or use the backend tensorflow")
+    return {"KERAS_BACKEND": backend}
+
+
+def _steps(backend: str, cluster: Cluster, learning_rate: float, several: int, precision: str, jit_compile: bool, model_parallel: int) -> Backend:
+    if backend == "tensorflow":
+        return TensorFlowSteps(cluster, learning_rate=learning_rate, steps_per_execution=several, precision=precision, jit_compile=jit_compile)
+    tf.config.set_visible_devices([], "GPU")  # it preprocesses rows here; the devices are JAX's
+    from intermodal.training.jax_steps import JaxSteps  # imports JAX
+
+    return JaxSteps(cluster, learning_rate=learning_rate, precision=precision, model_parallel=model_parallel)
 
 
 def _check_workers(cluster: Cluster, labels: dict[str, Labels]) -> None:
@@ -267,15 +301,3 @@ def _digest(arrays: Iterable[np.ndarray], values: bool = True) -> str:
         if values:
             digest.update(np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()
-
-
-def _export(head: keras.Model, preprocess: Preprocessing, inputs: list[Input], path: Path) -> None:
-    """Write the SavedModel: the graph from raw columns to probability."""
-    module = tf.Module()
-    module.preprocess, module.head = preprocess, head
-
-    @tf.function(input_signature=[tensor_specs(inputs)])  # type: ignore[untyped-decorator]
-    def serve(columns: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {"probability": tf.sigmoid(head(preprocess(columns), training=False)[:, 0])}
-
-    tf.saved_model.save(module, str(path), signatures={"serving_default": serve})

@@ -4,9 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tensorflow import keras
-
 from intermodal.runtime.errors import ConfigurationError
+from intermodal.runtime.tensorflow import keras
 from intermodal.runtime.tree import check_staged
 from intermodal.runtime.user_code import exit_refused, load_module
 

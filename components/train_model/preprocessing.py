@@ -1,9 +1,9 @@
 """From raw columns to one dense tensor; part of the exported graph."""
 
 import numpy as np
-import tensorflow as tf
 
 from intermodal.components.train_model.inputs import Input
+from intermodal.runtime.tensorflow import tf
 
 #: Numbers are cut this many standard deviations from the mean, so that one broken measurement cannot drown a row.
 FARTHEST = 5.0

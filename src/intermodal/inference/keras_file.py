@@ -3,10 +3,9 @@
 import tempfile
 from pathlib import Path
 
-import tensorflow as tf
-
 from intermodal.inference.models import Model, first_line
 from intermodal.runtime.errors import DataError
+from intermodal.runtime.tensorflow import tf
 
 
 def load(path: Path, file: Path) -> Model:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
 from intermodal.inference.formats import FORMATS, names_in
 from intermodal.runtime.errors import DataError
+from intermodal.runtime.tensorflow import tf
 from intermodal.runtime.tree import check_whole
 
 

@@ -5,11 +5,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
 from intermodal.inference.models import Model, first_line
 from intermodal.runtime.artifacts import read_json
 from intermodal.runtime.errors import DataError
+from intermodal.runtime.tensorflow import tf
 
 
 def load_saved_model(folder: Path) -> Any:

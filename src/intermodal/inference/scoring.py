@@ -5,13 +5,13 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from intermodal.inference.models import Model, load_model
 from intermodal.inference.raw_rows import is_number, raw_columns
 from intermodal.inference.tensor_names import tensor_names
 from intermodal.runtime.errors import DataError
+from intermodal.runtime.tensorflow import tf
 
 Floats = NDArray[np.float64]
 _BATCH: Final = 16_384

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from intermodal.inference.models import load_model
 from intermodal.runtime.errors import DataError
+from intermodal.runtime.tensorflow import tf
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import orjson
-import tensorflow as tf
 import uvicorn
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -39,6 +38,7 @@ from starlette.exceptions import HTTPException
 
 from intermodal.inference.servable import load_servable, zero_row
 from intermodal.runtime.errors import DataError, StoreError
+from intermodal.runtime.tensorflow import tf
 from intermodal.serving.connections import BODY_SECONDS, HEADER_SECONDS, MOST_CONNECTIONS, limited
 from intermodal.serving.directory import model_folder
 from intermodal.serving.log_file import log_to

@@ -49,6 +49,13 @@ class Backend(Protocol):
             build: Returns a Keras model with one logit.
         """
 
+    def exportable(self, build: Callable[[], Any]) -> Any:
+        """Return a Keras model with the present weights that is computed in float32 on one device.
+
+        Args:
+            build: As `begin` got it.
+        """
+
     def train(self, batches: Sequence[Batch], stop: bool) -> Callable[[], Sums]:
         """Make one step with each batch, in one call of the compiled function.
 

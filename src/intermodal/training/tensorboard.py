@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import tensorflow as tf
+from intermodal.runtime.tensorflow import tf
 
 
 class TensorBoardCurves:

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import tensorflow as tf
-from tensorflow import keras
 
 from intermodal.runtime.errors import ConfigurationError
+from intermodal.runtime.tensorflow import keras, tf
 from intermodal.training.backend import MODEL, THRESHOLDS, Sums
 from intermodal.training.batches import Batch
 from intermodal.training.cluster import Cluster

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -30,11 +30,11 @@ _STOPPED: Final = 128 + signal.SIGTERM
 _INFORMATION: Final = re.compile(r"[IW]\d{4} \d\d:\d\d|WARNING: All log messages")
 #: What the others say when one is lost: not the cause.
 _CONSEQUENCE: Final = re.compile(
-    r"UnavailableError|Collective ops is aborted|heartbeat|Connection (reset|refused)|CancelledError|is not responding", re.I
+    r"UnavailableError|Collective ops is aborted|heartbeat|Connection (reset|refused|closed)|CancelledError|is not responding|Gloo", re.I
 )
 
 
-def run_processes(function: str, arguments: dict[str, Any], workers: int, restarts: int) -> Any:
+def run_processes(function: str, arguments: dict[str, Any], workers: int, restarts: int, variables: Mapping[str, str] | None = None) -> Any:
     """Run a function in some worker processes, and return what it returned in the chief, as JSON.
 
     Each gets `TF_CONFIG` with ports of 127.0.0.1. The chief's output goes to standard output; the others' is kept for messages. When one dies, all
@@ -45,45 +45,79 @@ def run_processes(function: str, arguments: dict[str, Any], workers: int, restar
         arguments: JSON.
         workers: How many processes.
         restarts: How often to start all again.
+        variables: Of the environment, beside this process's.
 
     Raises:
         IntermodalError: What the function raised of these; nothing is started again then.
         MachineError: A worker died, and they have been started again as often as they may be.
         SystemExit: This process was asked to stop by SIGTERM; the workers have ended.
     """
+
+    def environments() -> list[dict[str, str]]:
+        addresses = [f"{_HOST}:{port}" for port in _free_ports(workers)]
+        return [_environment(addresses, index) | dict(variables or {}) for index in range(workers)]
+
     with tempfile.TemporaryDirectory(prefix="workers-") as scratch, _stop_asked() as stop:
         for attempt in range(restarts + 1):
             folder = Path(scratch, str(attempt))
             folder.mkdir()
-            group = _Group(function, arguments, workers, folder)
-            try:
-                died = group.follow(stop)
-            finally:
-                group.end()
-            if stop.is_set():
-                raise SystemExit(_STOPPED)
+            died, value = _run(function, arguments, environments, folder, stop)
             if died is None:
-                return group.value()
+                return value
             if attempt < restarts:
-                sys.stdout.write(f"{died}; all {workers} start again (restart {attempt + 1} of {restarts})\n")
+                sys.stdout.write(f"{died}; all {workers} start again (restart {attempt + 1} of {restarts})
+")
                 sys.stdout.flush()
         raise MachineError(f"{died}; the workers were started {restarts + 1} times (`restarts` is {restarts}): correct the cause and run again")
+
+
+def run_process(function: str, arguments: dict[str, Any], variables: Mapping[str, str]) -> Any:
+    """Run a function in one process of its own, whose place among other workers is this process's, and return what it returned, as JSON.
+
+    Args:
+        function: `module:name`.
+        arguments: JSON.
+        variables: Of the environment, beside this process's.
+
+    Raises:
+        IntermodalError: What the function raised of these.
+        MachineError: The process died.
+        SystemExit: It stopped because it, this process or another worker was asked to by SIGTERM.
+    """
+    with tempfile.TemporaryDirectory(prefix="workers-") as scratch, _stop_asked() as stop:
+        died, value = _run(function, arguments, lambda: [_inherited() | dict(variables)], Path(scratch), stop)
+        if died is None:
+            return value
+        raise MachineError(f"{died}; correct the cause and run again")
+
+
+def _run(
+    function: str, arguments: dict[str, Any], environments: Callable[[], list[dict[str, str]]], folder: Path, stop: threading.Event
+) -> tuple[str | None, Any]:
+    """Run one attempt; return which worker died and why, or None and the chief's value."""
+    group = _Group(function, arguments, environments(), folder)
+    try:
+        died = group.follow(stop)
+    finally:
+        group.end()
+    if stop.is_set():
+        raise SystemExit(_STOPPED)
+    return died, None if died else group.value()
 
 
 class _Group:
     """Worker processes of one attempt."""
 
-    def __init__(self, function: str, arguments: dict[str, Any], workers: int, folder: Path) -> None:
-        self._results = [folder / f"{index}.json" for index in range(workers)]
-        self._logs = [folder / f"{index}.log" for index in range(workers)]
-        addresses = [f"{_HOST}:{port}" for port in _free_ports(workers)]
+    def __init__(self, function: str, arguments: dict[str, Any], environments: list[dict[str, str]], folder: Path) -> None:
+        self._results = [folder / f"{index}.json" for index in range(len(environments))]
+        self._logs = [folder / f"{index}.log" for index in range(len(environments))]
         self._processes: list[subprocess.Popen[bytes]] = []
         try:
-            for index in range(workers):
+            for index, environment in enumerate(environments):
                 with self._logs[index].open("wb") as log:
                     process = subprocess.Popen(
                         [sys.executable, "-m", "intermodal.workers.replica"],
-                        env=_environment(addresses, index),
+                        env=environment,
                         stdin=subprocess.PIPE,
                         stdout=subprocess.PIPE if index == 0 else log,
                         stderr=subprocess.STDOUT,
@@ -109,6 +143,8 @@ class _Group:
             codes = [process.poll() for process in self._processes]
             if all(code == 0 for code in codes):
                 return None
+            if codes == [_STOPPED]:
+                raise SystemExit(_STOPPED)
             if any(codes):  # neither None nor 0
                 return self._last_words(codes)
             stop.wait(_POLL_SECONDS)
@@ -191,10 +227,15 @@ def _environment(addresses: list[str], index: int) -> dict[str, str]:
     """Return a worker's environment: this process's, its place, and an equal share of the processors."""
     place = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
     share = str(max(1, len(os.sched_getaffinity(0)) // len(addresses)))
-    threads = {name: os.environ.get(name, share) for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")}
+    threads = {name: os.environ.get(name, share) for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "NPROC")}  # NPROC: XLA's
+    return _inherited() | threads | {"TF_CONFIG": json.dumps(place)}
+
+
+def _inherited() -> dict[str, str]:
+    """Return this process's environment, in which a worker finds this package and reaches the others without a proxy."""
     direct = {name: ",".join(filter(None, [os.environ.get(name), _HOST])) for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy")}
     path = os.pathsep.join(dict.fromkeys([str(Path(__file__).parents[2]), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]))
-    return os.environ | threads | direct | {"TF_CONFIG": json.dumps(place), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    return os.environ | direct | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def _free_ports(count: int) -> list[int]:

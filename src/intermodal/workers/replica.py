@@ -12,9 +12,10 @@ import json
 import os
 import signal
 import sys
+import traceback
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from intermodal.runtime.errors import IntermodalError
 
@@ -22,7 +23,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def main() -> int:
-    """Run the call; return 0, or 1 for an error that was raised on purpose."""
+    """Run the call; return 0. An error ends the process with status 1."""
     call = json.load(sys.stdin)
     # The kernel kills this process when the parent dies, however that dies.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -33,9 +34,19 @@ def main() -> int:
         value = getattr(importlib.import_module(module), name)(**call["arguments"])
     except IntermodalError as error:
         _write(call["result"], {"error": type(error).__name__, "message": str(error)})
-        return 1
+        _leave()
+    except Exception:
+        traceback.print_exc()
+        _leave()
     _write(call["result"], {"value": asdict(value) if is_dataclass(value) and not isinstance(value, type) else value})
     return 0
+
+
+def _leave() -> NoReturn:
+    """End at once, with status 1: at a usual exit JAX waits minutes for the other workers, and these for this one."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _write(path: str, content: Any) -> None:

@@ -1,0 +1,100 @@
+"""Worker processes that train in JAX: real processes, real connections."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from intermodal.components.train_model.logic import train_model
+from intermodal.inference.scoring import score_rows
+from intermodal.runtime.errors import ConfigurationError
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch, defaults_of):
+    """Train a small network without dropout in JAX, on 1,500 rows by batches of 256, the last of 220; return the curves, and what was written."""
+    for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "NPROC"):
+        monkeypatch.setenv(name, "1")
+    generator = np.random.default_rng(1)
+    for part, count in (("train", 1500), ("validation", 601)):
+        x, color = generator.normal(5, 2, count), generator.choice(["red", "green", "blue"], count)
+        y = (generator.random(count) < 1 / (1 + np.exp(-(x - 5) - (color == "red")))).astype(int)
+        (tmp_path / "examples" / part).mkdir(parents=True)
+        pq.write_table(pa.table({"x": x, "color": color, "y": y}), tmp_path / "examples" / part / "0.parquet", row_group_size=200)
+
+    def run(name, **given):
+        outputs = {f"{each}_path": str(tmp_path / name / each) for each in ("model", "training", "metrics", "curves")}
+        paths = {"examples_path": str(tmp_path / "examples"), "schema_path": None, "statistics_path": None, "code_path": None}
+        small = {"hidden_units": [16], "dropout": 0.0, "batch_size": 256, "epochs": 3, "learning_rate": 0.01, "seed": 7, "label": "y"}
+        defaults = {key: value for key, value in defaults_of("train_model").items() if key not in ("schema", "statistics", "code")}
+        trained = train_model(**{**defaults, **small, **paths, **outputs, "backend": "jax", **given})
+        return trained, json.loads((tmp_path / name / "training" / "history.json").read_text())
+
+    return run
+
+
+def kill_when(written: Path) -> threading.Thread:
+    """Kill this process's first worker when a first checkpoint is written."""
+
+    def kill() -> None:
+        deadline = time.monotonic() + 300
+        while not list(written.glob("step-*.npz")) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        here = Path("/proc/self/task").iterdir()
+        children = [int(each) for task in here for each in (task / "children").read_text().split()]
+        workers = [each for each in children if b"intermodal.workers.replica" in Path(f"/proc/{each}/cmdline").read_bytes()]
+        os.kill(workers[0], signal.SIGKILL)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_one_two_and_three_workers_have_the_same_curves_and_a_killed_one_goes_on_bit_by_bit(train, tmp_path, capfd):
+    one, curves = train("one")
+    assert one.model["hardware"].endswith("JAX, rows over 1, weights over 1")
+    assert (one.model["framework"], one.model["backend"], one.model["workers"]) == ("tensorflow", "jax", "1")
+    # The SavedModel, which TensorFlow made of JAX's weights, gives the loss that the training reported.
+    validation = pq.read_table(tmp_path / "examples" / "validation")
+    scores, labels = score_rows(tmp_path / "one" / "model", validation), validation["y"].to_numpy()
+    loss = -np.where(labels == 1, np.log(scores), np.log1p(-scores)).mean()
+    assert loss == pytest.approx(one.metrics["val_loss"], abs=1e-5)
+
+    for workers in (2, 3):
+        trained, found = train(f"by{workers}", workers=workers, steps_per_execution=workers - 1)
+        for name, values in curves.items():
+            np.testing.assert_allclose(found[name], values, rtol=2e-6, err_msg=f"{name} with {workers} workers")
+        assert trained.model["hardware"].startswith(f"{workers} workers, each 1 CPU (")
+
+    capfd.readouterr()
+    kept = tmp_path / "kept"
+    killed = kill_when(kept)
+    again, found = train("again", checkpoints=str(kept), checkpoint_steps=2, restarts=1)
+    killed.join()
+    said = capfd.readouterr().out
+    assert "worker 0 of 1 was killed by SIGKILL" in said
+    assert "training goes on after step" in said
+    assert again.model["weights_sha256"] == one.model["weights_sha256"]
+    assert found == curves
+
+
+@pytest.mark.fault(
+    "Wrong input", "weights are to be split with the backend tensorflow; JAX is not installed", "train_model says what to set or install"
+)
+def test_what_does_not_go_together_is_refused(train, monkeypatch):
+    with pytest.raises(ConfigurationError, match="model_parallel: it is 2, and backend is 'tensorflow'; only 'jax' splits weights: use that, or 1"):
+        train("one", backend="tensorflow", model_parallel=2)
+    with pytest.raises(ConfigurationError, match="backend: 'torch' must be one of tensorflow, jax"):
+        train("one", backend="torch")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match=r"backend is jax, and JAX is not installed in this environment; install jax<=0\.11\.1, or use"):
+        train("one")
