@@ -15,7 +15,7 @@ from intermodal.training.batches import Batch
 from intermodal.training.cluster import Cluster
 from intermodal.training.tensorflow_steps import TensorFlowSteps
 
-WIDTH = 5
+pytestmark = pytest.mark.timeout(900)
 SCRIPT = """
 import json, sys
 import jax, keras
@@ -39,15 +39,16 @@ def steps(devices=1, build=network, precision="float32", model_parallel=1):
 def plain(sums):
     return [sums.loss.tolist(), sums.rows.tolist(), sums.scores.tolist(), sums.stops]
 
-def trained(backend):
+def trained(backend, several=False):
     started = {name: value.tolist() for name, value in backend.state().items()}
     sums = [backend.train([batch(seed, rows)], True)() for seed, rows in enumerate((48, 64, 5))]
     kept = backend.state()
-    went_on = backend.train([batch(7), batch(8)], False)()
+    last = [batch(7), batch(8)] if several else [batch(7)]
+    went_on = backend.train(last, False)()
     final = backend.state()
     evaluated = backend.evaluate(batch(9))()
     backend.restore(kept)
-    again = backend.train([batch(7), batch(8)], False)()
+    again = backend.train(last, False)()
     same = all(np.array_equal(value, backend.state()[name]) for name, value in final.items()) and np.array_equal(again.loss, went_on.loss)
     shards = {str(value.addressable_shards[0].data.shape) for value in backend._state[0]}
     return {
@@ -76,9 +77,8 @@ def broken():
 
 without = lambda: network(0.0)
 found = {
-    "one": trained(steps()), "rows over 4": trained(steps(4)), "2 by 2": trained(steps(4, model_parallel=2)),
-    "weights over 4": trained(steps(4, model_parallel=4)), "without dropout": trained(steps(build=without)),
-    "bfloat16": trained(steps(2, precision="mixed_bfloat16", build=without)), "float16": trained(steps(2, precision="mixed_float16", build=without)),
+    "one": trained(steps(), True), "2 by 2": trained(steps(4, model_parallel=2), True), "without dropout": trained(steps(build=without)),
+    "bfloat16": trained(steps(precision="mixed_bfloat16", build=without)), "float16": trained(steps(precision="mixed_float16", build=without)),
     "of tensorflow": refused(build=of_tensorflow), "devices": refused(devices=4, model_parallel=3),
     "odd": refused(devices=4, model_parallel=2, build=odd),
 }
@@ -106,7 +106,7 @@ def batch(seed=0, rows=48, padded=64):
 
 @pytest.fixture(scope="module")
 def found():
-    """Return what JAX makes of the same steps on 1, 2 and 4 logical devices."""
+    """Return what JAX makes of the same steps on 1 and 4 logical devices."""
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2] / "src"), *sys.path]),
         "KERAS_BACKEND": "jax",
@@ -119,20 +119,12 @@ def found():
     return json.loads(done.stdout.partition("FOUND")[2])
 
 
-@pytest.mark.parametrize(
-    ("name", "replicas", "hardware", "shards"),
-    [
-        ("rows over 4", 4, "rows over 4, weights over 1", ["(1,)", "(5, 8)", "(8, 1)", "(8,)"]),
-        ("2 by 2", 2, "rows over 2, weights over 2", ["(1,)", "(4,)", "(5, 4)", "(8, 1)"]),
-        ("weights over 4", 1, "rows over 1, weights over 4", ["(1,)", "(2,)", "(5, 2)", "(8, 1)"]),
-    ],
-)
-def test_several_devices_make_the_steps_of_one_dropout_and_batch_normalisation_included(found, name, replicas, hardware, shards):
-    one, several = found["one"], found[name]
-    assert (one["replicas"], several["replicas"]) == (1, replicas)
+def test_four_devices_make_the_steps_of_one_dropout_and_batch_normalisation_included(found):
+    one, several = found["one"], found["2 by 2"]
+    assert (one["replicas"], several["replicas"]) == (1, 2)
     assert several["hardware"].startswith("4 CPU (")
-    assert several["hardware"].endswith(hardware)
-    assert several["shards"] == shards  # a device holds a part of each layer's weights
+    assert several["hardware"].endswith("JAX, rows over 2, weights over 2")
+    assert several["shards"] == ["(1,)", "(4,)", "(5, 4)", "(8, 1)"]  # a device holds half of the first layer's weights
     for mine, theirs in zip([*several["sums"], several["evaluated"]], [*one["sums"], one["evaluated"]], strict=True):
         np.testing.assert_allclose(mine[0], theirs[0], rtol=1e-5)
         assert mine[1:] == theirs[1:]
@@ -142,7 +134,7 @@ def test_several_devices_make_the_steps_of_one_dropout_and_batch_normalisation_i
 
 
 def test_a_restored_state_goes_on_bit_by_bit_dropout_and_split_weights_included(found):
-    names = ("one", "rows over 4", "2 by 2", "weights over 4", "bfloat16", "float16")
+    names = ("one", "2 by 2", "without dropout", "bfloat16", "float16")
     assert {name: found[name]["resumes"] for name in names} == dict.fromkeys(names, True)
 
 
@@ -160,7 +152,7 @@ def test_the_sums_are_those_of_tensorflow_from_the_same_weights(found):
     }
     backend.restore(given)
     sums = [backend.train([batch(seed, rows)], True)() for seed, rows in enumerate((48, 64, 5))]
-    sums.append(backend.train([batch(7), batch(8)], False)())
+    sums.append(backend.train([batch(7)], False)())
     for mine, (loss, rows, scores, stops) in zip([*sums, backend.evaluate(batch(9))()], [*theirs["sums"], theirs["evaluated"]], strict=True):
         np.testing.assert_allclose(mine.loss, loss, rtol=1e-5)
         np.testing.assert_array_equal(mine.rows, rows)
