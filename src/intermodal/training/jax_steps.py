@@ -240,13 +240,17 @@ def _no_tensorflow() -> Iterator[None]:
     except IntermodalError:
         raise
     except Exception as error:  # the framework's own types differ by layer and version
-        frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+        # Keras makes another error of JAX's, and may fail in that: the first one is what happened.
+        first: BaseException = error
+        while first.__cause__ or first.__context__:
+            first = first.__cause__ or first.__context__ or first
+        frames = [frame.f_globals.get("__name__", "") for each in (error, first) for frame, _ in traceback.walk_tb(each.__traceback__)]
         inside = any(name.partition(".")[0] == "tensorflow" for name in frames)
         if not inside and "tensorflow" not in str(error).lower():
             raise
-        said = str(error).strip().splitlines()
+        said = str(first).strip().splitlines()
         raise ConfigurationError(
-            f"the model needs TensorFlow, and `backend` is jax ({type(error).__name__}: {said[0][:200] if said else ''}); "
+            f"the model needs TensorFlow, and `backend` is jax ({type(first).__name__}: {said[0][:200] if said else ''}); "
             "make it of layers and operations of Keras (keras.layers, keras.ops), or set backend to tensorflow"
         ) from error
     finally:

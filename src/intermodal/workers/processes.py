@@ -65,8 +65,7 @@ def run_processes(function: str, arguments: dict[str, Any], workers: int, restar
             if died is None:
                 return value
             if attempt < restarts:
-                sys.stdout.write(f"{died}; all {workers} start again (restart {attempt + 1} of {restarts})
-")
+                sys.stdout.write(f"{died}; all {workers} start again (restart {attempt + 1} of {restarts})\n")
                 sys.stdout.flush()
         raise MachineError(f"{died}; the workers were started {restarts + 1} times (`restarts` is {restarts}): correct the cause and run again")
 
