@@ -173,3 +173,9 @@ def test_a_trial_that_learns_nothing_ends_early(data, arguments):
     assert (metrics["trials_finished"], metrics["trials_pruned"]) == (2, 1)
     assert [each["epochs"] for each in trials if each["state"] == "pruned"] == [1]
     assert json.loads((data / "one" / "best" / "parameters.json").read_text()) == {"learning_rate": 0.05}
+
+
+def test_no_trial_begins_after_the_time_is_over_but_one_always_ends(data, arguments):
+    metrics = tune_model(**arguments(timeout=0.1, metric="val_auc", space={"learning_rate": {"type": "categorical", "choices": [0.05]}}))
+    assert metrics["trials_finished"] == 1
+    assert metrics["best_value"] > 0.8
