@@ -47,6 +47,7 @@ PLAIN = [
         "from intermodal.components.materialize_features.logic import materialize_features as i\n"
         "i(tables_path=p('transformed'), tables_uri=p('transformed'), repository_path=a['repository'],\n"
         "  service=a['features']['service'], store=a['features']['store'],\n"
+        "  filter_by_created_timestamp=a['features']['filter_by_created_timestamp'],\n"
         "  materialization_path=p('materialization'))",
     ),
     (
