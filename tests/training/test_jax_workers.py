@@ -33,9 +33,9 @@ def train(tmp_path, monkeypatch, defaults_of):
 
     def run(name, **given):
         outputs = {f"{each}_path": str(tmp_path / name / each) for each in ("model", "training", "metrics", "curves")}
-        paths = {"examples_path": str(tmp_path / "examples"), "schema_path": None, "statistics_path": None, "code_path": None}
+        paths = {"examples_path": str(tmp_path / "examples"), "schema_path": None, "statistics_path": None, "code_path": None, "tuned_path": None}
         small = {"hidden_units": [16], "dropout": 0.0, "batch_size": 256, "epochs": 3, "learning_rate": 0.01, "seed": 7, "label": "y"}
-        defaults = {key: value for key, value in defaults_of("train_model").items() if key not in ("schema", "statistics", "code")}
+        defaults = {key: value for key, value in defaults_of("train_model").items() if key not in ("schema", "statistics", "code", "tuned")}
         trained = train_model(**{**defaults, **small, **paths, **outputs, "backend": "jax", **given})
         return trained, json.loads((tmp_path / name / "training" / "history.json").read_text())
 
