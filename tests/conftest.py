@@ -34,6 +34,24 @@ def fault_random(request: pytest.FixtureRequest) -> random.Random:
     return random.Random(f"{seed} {request.node.nodeid}")
 
 
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real S3 server. Its program is not in every image that runs tests, hence the import here."""
+    from tests.servers.storage import s3_server
+
+    with s3_server(tmp_path_factory.mktemp("s3")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Cloud Storage server."""
+    from tests.servers.storage import gcs_server
+
+    with gcs_server(tmp_path_factory.mktemp("gcs")) as url:
+        yield url
+
+
 @dataclass(frozen=True)
 class Bucket:
     """A mounted directory that behaves as gcsfuse does over a bucket without folders: no directory can be renamed (tests/bucket_mount.py)."""

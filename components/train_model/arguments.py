@@ -39,8 +39,8 @@ def check_arguments(
     not_empty("label", label)
     if model_function and not re.fullmatch(r"[^:]+\.py:\w+", model_function):
         raise ArgumentError("model_function", f"{model_function!r} must be written file.py:function")
-    check_hyperparameters({"hidden_units": hidden_units, "dropout": dropout, "learning_rate": learning_rate})
-    check_hyperparameters({"batch_size": batch_size, "epochs": epochs, "patience": patience})
+    named = {"hidden_units": hidden_units, "dropout": dropout, "learning_rate": learning_rate}
+    check_hyperparameters(named | {"batch_size": batch_size, "epochs": epochs, "patience": patience})
     one_of("precision", precision, PRECISIONS)
     one_of("backend", backend, BACKENDS)
     in_range("checkpoint_minutes", checkpoint_minutes, 0)

@@ -173,7 +173,6 @@ def train_model(
             if writes
             else None
         )
-        example = example_row(examples, inputs)
         identity = {
             "backend": backend,
             "seed": int(seed),
@@ -235,7 +234,7 @@ def train_model(
                 paths = {"weights_path": str(weights), "model_path": str(exported)}
                 run_process(f"{export_weights.__module__}:{export_weights.__name__}", model | paths, _EXPORT)
             write_trained_rows(exported, hashed)
-            signature = {"inputs": [each.signature() for each in inputs], "output": "probability", "example": example}
+            signature = {"inputs": [each.signature() for each in inputs], "output": "probability", "example": example_row(examples, inputs)}
             write_json(exported / "signature.json", signature)
     if cluster.chief:
         write_json(metrics_path, metrics)

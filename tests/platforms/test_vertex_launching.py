@@ -16,9 +16,9 @@ from intermodal.platforms.vertex.settings import VertexSettings
 from intermodal.platforms.vertex.target import VertexTarget
 from intermodal.runner.inputs import Values, executor_input, typed
 from intermodal.runner.placeholders import command_line, resolved
+from tests.ports import free_port
 from tests.servers import launching
 from tests.servers.faults import Fault
-from tests.servers.storage import free_port
 from tests.servers.vertex_jobs import JobVertex
 from tests.servers.vertex_serving import https_proxy
 

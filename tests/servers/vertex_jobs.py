@@ -19,8 +19,8 @@ from google.protobuf import json_format
 
 from intermodal.authoring.images import image_of
 from intermodal.execution.environments import environment
+from tests.ports import free_port
 from tests.servers.faults import Refusal, Request
-from tests.servers.storage import free_port
 from tests.servers.vertex import VertexServer, _found, _json, _page, _routes_of
 from tests.servers.vertex_serving import grpc_service
 

@@ -22,19 +22,6 @@ from intermodal.storage import object_store
 from intermodal.storage.staging import Staging, stage_here
 from tests.ports import free_port
 from tests.servers.faults import PAGE, FaultyServer
-from tests.servers.storage import gcs_server, s3_server
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    with s3_server(tmp_path_factory.mktemp("s3")) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def gcs(tmp_path_factory):
-    with gcs_server(tmp_path_factory.mktemp("gcs")) as url:
-        yield url
 
 
 @pytest.fixture(params=["s3", "gs"])

@@ -15,17 +15,10 @@ from intermodal.compiler.specification import executor_of, graphs
 from intermodal.configuration.targets import load_targets
 from intermodal.runtime.errors import ConfigurationError, MachineError, PlatformError
 from intermodal.submission.prepare import compile_for, find_destination, prepare
-from tests.servers.storage import s3_server
 
 ROOT = Path(__file__).resolve().parents[2]
 FLIGHTS = ROOT / "pipelines" / "flights.yaml"
 DIGESTS = {image: f"sha256:{number:064x}" for number, image in enumerate(IMAGES)}
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    with s3_server(tmp_path_factory.mktemp("s3")) as url:
-        yield url
 
 
 @pytest.fixture

@@ -25,21 +25,9 @@ from hypothesis.extra import numpy as arrays_of
 from intermodal.runtime.errors import ConfigurationError, IntermodalError, MachineError, PlatformError
 from intermodal.training.checkpoints import Checkpoints
 from tests.ports import free_port
-from tests.servers.storage import gcs_server, s3_server, slow_uploads
+from tests.servers.storage import s3_server, slow_uploads
 
 IDENTITY = {"model": "4f1d", "data": "99aa", "hyperparameters": {"learning_rate": 0.001, "hidden_units": [8, 8]}}
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    with s3_server(tmp_path_factory.mktemp("s3")) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def gcs(tmp_path_factory):
-    with gcs_server(tmp_path_factory.mktemp("gcs")) as url:
-        yield url
 
 
 @pytest.fixture

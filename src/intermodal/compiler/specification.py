@@ -51,10 +51,22 @@ def distributable(specification: Specification) -> list[str]:
 
 def image_run(specification: Specification, task: dict[str, Any]) -> str:
     """Return the image that a task's code runs in: its container's, or that of a managed job's machines; empty for a graph or an importer."""
-    pools = parameters_of(specification, task["componentRef"]["name"]).get("worker_pool_specs", {}).get("defaultValue") or []
-    if pools and (image := pools[0].get("container_spec", {}).get("image_uri", "")):
-        return str(image)
-    return str((executor_of(specification, task) or {}).get("container", {}).get("image", ""))
+    image = replica_of(specification, task["componentRef"]["name"]).get("image_uri", "")
+    return str(image or (executor_of(specification, task) or {}).get("container", {}).get("image", ""))
+
+
+def replica_of(specification: Specification, component: str) -> dict[str, Any]:
+    """Return the container of a managed job's first machine; empty where a component starts no such job."""
+    pools = parameters_of(specification, component).get("worker_pool_specs", {}).get("defaultValue") or []
+    found: dict[str, Any] = pools[0].get("container_spec", {}) if pools else {}
+    return found
+
+
+def component_container(specification: Specification, component: str) -> dict[str, Any]:
+    """Return the container that a component runs, to be changed in place."""
+    label = specification["components"][component]["executorLabel"]
+    found: dict[str, Any] = specification["deploymentSpec"]["executors"][label]["container"]
+    return found
 
 
 def parameters_of(specification: Specification, component: str) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from intermodal.training.batches import Batch
 MODEL: Final = "model/"
 #: Thresholds of the area under the curve, as many as `keras.metrics.AUC` has.
 THRESHOLDS: Final = 200
+#: Numbers of a step before those of its scores: loss times rows, rows, penalty times rows, wishes to stop.
+COUNTED: Final = 4
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,13 @@ class Sums:
     rows: np.ndarray
     scores: np.ndarray
     stops: float = 0.0
+
+    @classmethod
+    def of_steps(cls, values: np.ndarray) -> "Sums":
+        """Return the sums of some steps from what a compiled function returns, shape (steps, COUNTED + 2 * THRESHOLDS)."""
+        wide = values.astype(np.float64)
+        loss, rows, penalty, stops = wide[:, :COUNTED].T
+        return cls(loss=loss + penalty, rows=rows, scores=wide[:, COUNTED:].sum(axis=0).reshape(2, THRESHOLDS), stops=float(stops.sum()))
 
 
 class Backend(Protocol):

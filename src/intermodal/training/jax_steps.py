@@ -21,8 +21,6 @@ from intermodal.training.cluster import Cluster
 
 _OPTIMIZER: Final = "optimizer/"
 _DATA, _MODEL = "data", "model"
-_LOSS, _ROWS, _PENALTY, _STOPS = range(4)
-_SUMS: Final = 4
 _LOOPBACK: Final = ("127.0.0.1", "localhost")
 
 #: Values of the model's trainable variables, of its others, and of the optimizer's.
@@ -133,7 +131,7 @@ class JaxSteps:
         given = tuple(jax.make_array_from_process_local_data(split, each) for each in arrays)
         with _no_tensorflow():
             self._state, found = self._train(self._state, (*given, np.array([batch.rows for batch in batches], np.float32)))
-        return lambda: _sums(np.asarray(found))
+        return lambda: Sums.of_steps(np.asarray(found))
 
     def evaluate(self, batch: Batch) -> Callable[[], Sums]:
         """See `Backend`."""
@@ -141,7 +139,7 @@ class JaxSteps:
         given = [jax.device_put(each, split) for each in (batch.features, batch.labels, batch.weights)]
         local = [[self._local(each, part) for each, part in zip(*both, strict=True)] for both in zip(self._state[:2], self._parts[:2], strict=True)]
         found = self._evaluate(*local, *given)
-        return lambda: _sums(np.asarray(found)[None])
+        return lambda: Sums.of_steps(np.asarray(found)[None])
 
     def total(self, values: np.ndarray) -> np.ndarray:
         """See `Backend`."""
@@ -277,14 +275,3 @@ def _counts(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Arr
     places = jnp.ceil(jax.nn.sigmoid(logits) * (THRESHOLDS - 1)).astype(jnp.int32) - 1
     places = jnp.clip(places, 0, THRESHOLDS - 1)  # a probability that is no number counts as 0
     return jax.ops.segment_sum(weights, places + THRESHOLDS * labels.astype(jnp.int32), 2 * THRESHOLDS)
-
-
-def _sums(values: np.ndarray) -> Sums:
-    """Return the sums of some steps, shape (steps, _SUMS + 2 * THRESHOLDS)."""
-    wide = values.astype(np.float64)
-    return Sums(
-        loss=wide[:, _LOSS] + wide[:, _PENALTY],
-        rows=wide[:, _ROWS],
-        scores=wide[:, _SUMS:].sum(axis=0).reshape(2, THRESHOLDS),
-        stops=float(wide[:, _STOPS].sum()),
-    )

@@ -9,14 +9,12 @@ import numpy as np
 
 from intermodal.runtime.errors import ConfigurationError
 from intermodal.runtime.tensorflow import keras, tf
-from intermodal.training.backend import MODEL, THRESHOLDS, Sums
+from intermodal.training.backend import COUNTED, MODEL, THRESHOLDS, Sums
 from intermodal.training.batches import Batch
 from intermodal.training.cluster import Cluster
 from intermodal.training.waiting import naming_absent_workers
 
 _OPTIMIZER: Final = "optimizer/"
-_LOSS, _ROWS, _PENALTY, _STOPS = range(4)
-_SUMS: Final = 4
 
 
 class TensorFlowSteps:
@@ -107,14 +105,14 @@ class TensorFlowSteps:
             found = self._train(*(self._split(each, 1) for each in given), tf.constant(np.stack(numbers)))
         else:
             found = self._train(*(self._split(each, 0) for each in _arrays(batches[0])), tf.constant(numbers[0]))
-        return lambda: _sums(found.numpy().reshape(len(batches), -1))
+        return lambda: Sums.of_steps(found.numpy().reshape(len(batches), -1))
 
     def evaluate(self, batch: Batch) -> Callable[[], Sums]:
         """See `Backend`."""
         given = tuple(self._split(each, 0) for each in _arrays(batch))
         found = self._strategy.run(self._evaluate, given) if self._several else self._evaluate(*given)
         local = self._strategy.experimental_local_results(found)
-        return lambda: _sums(np.sum([each.numpy() for each in local], axis=0)[None])
+        return lambda: Sums.of_steps(np.sum([each.numpy() for each in local], axis=0)[None])
 
     def total(self, values: np.ndarray) -> np.ndarray:
         """See `Backend`."""
@@ -167,7 +165,7 @@ class TensorFlowSteps:
 
     def _make_steps(self, features: Any, labels: Any, weights: Any, numbers: tf.Tensor) -> tf.Tensor:
         count = tf.shape(numbers)[0]
-        found = tf.TensorArray(tf.float32, count, element_shape=(_SUMS + 2 * THRESHOLDS,))
+        found = tf.TensorArray(tf.float32, count, element_shape=(COUNTED + 2 * THRESHOLDS,))
         for step in tf.range(count):
             if self._several:
                 sums = self._first(self._strategy.run(self._one_of, (features, labels, weights, numbers, step)))
@@ -281,14 +279,3 @@ def _counts(logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tens
     places = tf.cast(tf.math.ceil(tf.sigmoid(logits) * (THRESHOLDS - 1)), tf.int32) - 1
     places = tf.clip_by_value(places, 0, THRESHOLDS - 1)  # a probability that is no number counts as 0
     return tf.math.unsorted_segment_sum(weights, places + THRESHOLDS * tf.cast(labels, tf.int32), 2 * THRESHOLDS)
-
-
-def _sums(values: np.ndarray) -> Sums:
-    """Return the sums of some steps, shape (steps, _SUMS + 2 * THRESHOLDS)."""
-    wide = values.astype(np.float64)
-    return Sums(
-        loss=wide[:, _LOSS] + wide[:, _PENALTY],
-        rows=wide[:, _ROWS],
-        scores=wide[:, _SUMS:].sum(axis=0).reshape(2, THRESHOLDS),
-        stops=float(wide[:, _STOPS].sum()),
-    )

@@ -2,15 +2,14 @@
 
 from typing import Any
 
-from intermodal.compiler.specification import Specification
+from intermodal.compiler.specification import Specification, component_container, parameters_of
 from intermodal.platforms.kubeflow.settings import KubeflowSettings
 
 
 def distribute(specification: Specification, component: str, settings: KubeflowSettings | None) -> None:
     """Wrap the command of a component; see `Platform.distribute` and `intermodal.workers.trainjob`."""
-    found = specification["components"][component]
-    container: dict[str, Any] = specification["deploymentSpec"]["executors"][found["executorLabel"]]["container"]
-    options: dict[str, Any] = {"workers": int(found["inputDefinitions"]["parameters"]["workers"].get("defaultValue", 1))}
+    container = component_container(specification, component)
+    options: dict[str, Any] = {"workers": int(parameters_of(specification, component)["workers"].get("defaultValue", 1))}
     fields = KubeflowSettings.model_fields
     options["runtime"] = settings.training_runtime if settings else fields["training_runtime"].default
     options["start-timeout"] = int(settings.start_timeout if settings else fields["start_timeout"].default)

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from intermodal.authoring.images import image_of
-from intermodal.compiler.specification import Specification, compiled_value, graphs, parameters_of
+from intermodal.compiler.specification import Specification, compiled_value, component_container, graphs, parameters_of, replica_of
 from intermodal.platforms.vertex.machines import machine_spec
 from intermodal.platforms.vertex.settings import VertexSettings, VertexTaskSettings
 from intermodal.runtime.errors import ConfigurationError, MachineError
@@ -53,7 +53,7 @@ def _workers(specification: Specification, task: str) -> int:
 
 def _pools(specification: Specification, component: str, task: str, workers: int, given: VertexTaskSettings) -> list[dict[str, Any]]:
     """Return the job's worker pools without their containers: the chief, the other workers, the reduction servers."""
-    container = _container(specification, component)
+    container = component_container(specification, component)
     where = f"tasks.{task}" + (f" (shapes.{given.shape})" if given.shape else "")
     machine = machine_spec(where, container.get("resources", {}), given.machine_type, given.tpu_topology)
     kind = machine.get("accelerator_type", "")
@@ -82,7 +82,7 @@ def _replace(
         from kfp.components import load_component_from_text
     except ModuleNotFoundError as error:
         raise MachineError(f"{task} becomes a CustomJob of Vertex AI, and {error.name} is not installed: pip install 'intermodal[vertex]'") from error
-    definition, container = specification["components"][component], _container(specification, component)
+    definition, container = specification["components"][component], component_container(specification, component)
     if taken := sorted(parameters_of(specification, component).keys() & (CustomTrainingJobOp.component_spec.inputs or {}).keys()):
         raise ConfigurationError(f"{task}: its parameter {taken[0]!r} has the name of one of a CustomJob's; rename it in the component")
     made = create_custom_training_job_from_component(
@@ -116,23 +116,16 @@ def restore(specification: Specification, component: str) -> None:
     A component that is no job of ours stays.
     """
     definition = specification["components"][component]
-    pools = parameters_of(specification, component).get("worker_pool_specs", {}).get("defaultValue") or []
-    replica = pools[0].get("container_spec", {}) if pools else {}
+    replica = replica_of(specification, component)
     if not image_of(replica.get("image_uri", "")):
         return
-    theirs = set(re.findall(r"\$\.inputs\.parameters\['(\w+)'\]", " ".join(_container(specification, component)["args"])))
+    theirs = set(re.findall(r"\$\.inputs\.parameters\['(\w+)'\]", " ".join(component_container(specification, component)["args"])))
     for kind, names in (("inputDefinitions", theirs), ("outputDefinitions", {"gcp_resources"})):
         parameters = definition[kind]["parameters"]
         definition[kind] = definition[kind] | {"parameters": {name: each for name, each in parameters.items() if name not in names}}
     words = {kind: [_INPUT if each == _ESCAPED else each for each in replica.get(kind, [])] for kind in ("command", "args")}
     env = {"env": replica["env"]} if replica.get("env") else {}
     specification["deploymentSpec"]["executors"][definition["executorLabel"]] = {"container": {"image": replica["image_uri"]} | words | env}
-
-
-def _container(specification: Specification, component: str) -> dict[str, Any]:
-    label = specification["components"][component]["executorLabel"]
-    found: dict[str, Any] = specification["deploymentSpec"]["executors"][label]["container"]
-    return found
 
 
 def _alone(specification: Specification, task: str, definition: dict[str, Any], container: dict[str, Any]) -> Specification:

@@ -40,6 +40,7 @@ class CustomJobs:
         self._client = client
         self._settings = settings
         self._words: dict[str, str] = {}  # a failed job's number to its workers' last words
+        self._launching: dict[str, set[str]] = {}  # a pipeline's job to its tasks that create a CustomJob; its specification does not change
 
     def of(self, task: str, detail: Any, job: Any) -> Any:
         """Return the CustomJob that a task's launcher created, None before there is one, or for a task that creates none.
@@ -52,7 +53,9 @@ class CustomJobs:
         Raises:
             PlatformError: Vertex AI does not say.
         """
-        if task not in _launching(job):
+        if job.name not in self._launching:
+            self._launching[job.name] = _launching(job)
+        if task not in self._launching[job.name]:
             return None
         if name := _named(detail):
             with suppress(api.NotFound):

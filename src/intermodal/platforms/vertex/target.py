@@ -100,7 +100,8 @@ class VertexTarget:
     def run(self, run_id: str) -> RemoteRun:
         """Return a run with its tasks; the service's own words about a failed one say only that it failed, so its log's last error is read."""
         job = self._get(run_id)
-        details = {each.task_name: each for each in job.job_detail.task_details}
+        # Iterations of a loop share a name: the last one that ran a container.
+        details = {each.task_name: each for each in sorted(job.job_detail.task_details, key=lambda each: bool(_attempts(each)))}
         run = self._run(job)
         return replace(run, tasks=tuple(self._explained(each, details[each.name], job) for each in run.tasks))
 
