@@ -1,0 +1,277 @@
+"""What drives a rollout.
+
+Every change of the state is one write, which leads the requests too, and what comes before it may be done twice. So a rollout that was killed
+anywhere is picked up by the next `Rollout` of the same candidate and plan, or undone by one of another candidate.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import NoReturn, TypeVar
+
+from intermodal.rollout.plan import Plan
+from intermodal.rollout.service import Action, Service, Superseded, Wish
+from intermodal.rollout.state import State
+from intermodal.rollout.verdict import Verdict
+from intermodal.runtime.errors import DeploymentError, IntermodalError, StoreError
+
+Value = TypeVar("Value")
+
+
+class RolledBack(DeploymentError):  # noqa: N818
+    """The candidate was given up; what served before has all requests."""
+
+
+class Rollout:
+    """One candidate on its way to all requests."""
+
+    def __init__(
+        self,
+        service: Service,
+        candidate: str,
+        plan: Plan,
+        *,
+        test: Callable[[str], None],
+        judge: Callable[[State], Verdict],
+        interval: float = 5.0,
+        patience: float = 300.0,
+        wait: Callable[[float], None] = time.sleep,
+        watch: Callable[[State, Verdict | None], None] = lambda state, verdict: None,
+    ) -> None:
+        """Take what is needed; nothing is called yet.
+
+        Args:
+            service: Where.
+            candidate: The member that `service.start` loads.
+            plan: The steps.
+            test: Asks a member and raises DeploymentError where it answers wrong.
+            judge: Looks at both models since `state.since`. StoreError: the metrics cannot be read, which is too little data.
+            interval: Seconds between two looks.
+            patience: Seconds for which a platform that does not answer is asked again; the requests are split as they are meanwhile.
+            wait: Sleeps.
+            watch: Is called after every change, and every look.
+        """
+        self._service, self._candidate, self._plan, self._test, self._judge = service, candidate, plan, test, judge
+        self._interval, self._patience, self._wait, self._watch = interval, patience, wait, watch
+        self.rollout = hashlib.sha256(json.dumps([service.name, candidate, asdict(plan)], sort_keys=True).encode()).hexdigest()[:12]
+
+    def run(self) -> State:
+        """Bring the candidate to all requests; return the state then.
+
+        Raises:
+            DeploymentError: Another attempt is at this service, or its last rollout is paused; nothing was changed.
+            RolledBack: The candidate cannot be loaded, answers wrong or is worse, or somebody asked for it. What served before has all requests.
+            StoreError: The platform does not answer; the message says how the requests are split.
+        """
+        with self._service.lock():
+            state = self._begun()
+            try:
+                while state.under_way:
+                    state = self._loaded(state) if state.phase == "loading" else self._looked(state)
+            except Superseded:
+                raise
+            except IntermodalError as error:
+                self._give_up(str(error), error)
+            except BaseException as ended:
+                # The task was asked to end, and is killed soon: no patience.
+                self._patience = 0.0
+                try:
+                    state = self._service.state()
+                    if state.under_way and state.rollout == self.rollout:
+                        ended.add_note(self._told(self._rolled_back(state, "the task was ended")))
+                except IntermodalError as error:
+                    ended.add_note(f"{self._service.name} could not be led back to what served before; the next attempt does it: {error}")
+                raise
+            if state.phase == "promoted":
+                return self._cleared(state)
+            self._cleared(state)
+            raise RolledBack(self._told(state))
+
+    def _begun(self) -> State:
+        """Return the state of this very rollout: the one that was interrupted, or a new one."""
+        state = self._patiently(self._service.state)
+        if state.under_way and state.rollout != self.rollout:
+            if state.paused:
+                raise DeploymentError(
+                    f"{self._service.name}: the rollout of {state.candidate} is paused at {state.current}; resume, promote or roll it back first"
+                )
+            state = self._rolled_back(state, f"its task ended before it did, and {self._candidate} is rolled out now")
+        state = self._cleared(state)
+        if state.under_way:
+            return state
+        if state.stable == self._candidate:
+            self._test(self._candidate)
+            serves = replace(state, rollout=self.rollout, phase="promoted", reason="", plan=self._plan)
+            return state if serves == state else self._apply(serves, f"{self._candidate} serves already, and answers right")
+        retiring = (state.previous,) if state.previous not in ("", self._candidate) else ()
+        begun = replace(
+            state,
+            candidate=self._candidate,
+            previous="",
+            retiring=retiring,
+            rollout=self.rollout,
+            phase="loading",
+            step=0,
+            paused=False,
+            reason="",
+            plan=self._plan,
+            events=(),
+        )
+        return self._cleared(self._apply(begun, f"{self._candidate} loads beside {state.stable or 'nothing'}"))
+
+    def _loaded(self, state: State) -> State:
+        self._service.start(state.candidate)
+        self._test(state.candidate)
+        if not state.stable or not self._plan.steps:
+            return self._promoted(state, "it answers right")
+        return self._at_step(state, 0)
+
+    def _at_step(self, state: State, step: int) -> State:
+        state = replace(state, phase="step", step=step, since=self._patiently(self._service.now))
+        return self._apply(
+            state, f"{state.candidate} answers {state.current}" if not state.current.mirror else f"{state.current} to {state.candidate}"
+        )
+
+    def _looked(self, state: State) -> State:
+        """Return the state after one look at a step: the same, the next one, or the end."""
+        if asked := self._asked(state):
+            return asked
+        try:
+            verdict = self._judge(state)
+        except StoreError as error:
+            verdict = Verdict("too little data", (f"the metrics cannot be read: {error}",))
+        self._watch(state, verdict)
+        lasted = self._patiently(self._service.now) - state.since
+        if verdict.decision == "roll back":
+            return self._rolled_back(state, str(verdict))
+        if not state.paused:
+            # Who leads requests by a header decides by `promote`.
+            if verdict.decision == "promote" and lasted >= self._plan.bake and not state.current.header:
+                last = state.step + 1 == len(self._plan.steps)
+                return self._promoted(state, str(verdict)) if last else self._at_step(state, state.step + 1)
+            if self._plan.deadline and lasted >= self._plan.deadline:
+                return self._rolled_back(state, f"too little data after {lasted:.0f} s at {state.current}: {verdict}")
+        self._wait(self._interval)
+        return state
+
+    def _asked(self, state: State) -> State | None:
+        """Do what somebody wished, and return the state then; None: no wish."""
+        wish = self._patiently(self._service.wish)
+        if wish is None:
+            return None
+        self._patiently(lambda: self._service.make_wish(None))
+        if wish.rollout != state.rollout:
+            return None
+        if wish.action == "promote":
+            return self._promoted(state, "somebody asked for it")
+        if wish.action == "roll back":
+            return self._rolled_back(state, "somebody asked for it")
+        if wish.action == "pause":
+            return self._apply(replace(state, paused=True), f"paused at {state.current}")
+        return self._apply(replace(state, paused=False, since=self._patiently(self._service.now)), f"resumed at {state.current}")
+
+    def _promoted(self, state: State, reason: str) -> State:
+        before = state.stable if state.stable != state.candidate else ""
+        kept, gone = (before, ()) if self._plan.keep else ("", (before,) if before else ())
+        state = replace(state, stable=state.candidate, candidate="", previous=kept, retiring=(*state.retiring, *gone), phase="promoted", paused=False)
+        return self._apply(state, f"{state.stable} is promoted: {reason}")
+
+    def _rolled_back(self, state: State, reason: str) -> State:
+        gone = (state.candidate,) if state.candidate else ()
+        state = replace(state, candidate="", retiring=(*state.retiring, *gone), phase="rolled back", paused=False, reason=reason)
+        return self._apply(state, f"{gone[0] if gone else 'the candidate'} is rolled back: {reason}")
+
+    def _give_up(self, reason: str, error: IntermodalError) -> NoReturn:
+        """Lead all requests back, and raise what happened."""
+        try:
+            state = self._patiently(self._service.state)
+            if state.under_way and state.rollout == self.rollout:
+                state = self._cleared(self._rolled_back(state, reason))
+        except Superseded:
+            raise
+        except IntermodalError as second:
+            raise StoreError(
+                f"{reason}\n{self._service.name} could not be led back to what served before; the next attempt, or `intermodal rollout roll-back "
+                f"{self._service.name}`, does it: {second}"
+            ) from error
+        if state.phase == "promoted":
+            raise error
+        raise RolledBack(self._told(state)) from error
+
+    def _told(self, state: State) -> str:
+        stays = f"{state.stable} has all requests" if state.stable else "nothing serves"
+        return f"{self._service.name}: {self._candidate} is rolled back, and {stays}. {state.reason}"
+
+    def _cleared(self, state: State) -> State:
+        """Remove what gets no requests any more; what cannot be removed now is by the next attempt."""
+        if not state.retiring:
+            return state
+        try:
+            for member in state.retiring:
+                if member not in (state.stable, state.candidate, state.previous):
+                    self._service.retire(member)
+            return self._apply(replace(state, retiring=()), "")
+        except Superseded:
+            raise
+        except (DeploymentError, StoreError):
+            return state
+
+    def _apply(self, state: State, event: str) -> State:
+        if event:
+            state = state.with_event(self._patiently(self._service.now), event)
+        self._patiently(lambda: self._service.apply(state))
+        self._watch(state, None)
+        return state
+
+    def _patiently(self, call: Callable[[], Value]) -> Value:
+        """Call again while the platform does not answer."""
+        begun = time.monotonic()
+        while True:
+            try:
+                return call()
+            except StoreError:
+                if time.monotonic() - begun >= self._patience:
+                    raise
+                self._wait(min(self._interval, 1.0))
+
+
+def ask(service: Service, action: Action) -> State:
+    """Write down what is wanted of the rollout under way; return its state.
+
+    Raises:
+        DeploymentError: No rollout is under way, or it is paused already, or not paused.
+    """
+    state = service.state()
+    if not state.under_way:
+        remedy = f"; {state.previous} can be brought back (roll-back)" if state.previous else ""
+        raise DeploymentError(f"{service.name}: no rollout is under way, {state.stable or 'nothing'} has all requests{remedy}")
+    if (action == "resume") != state.paused and action in ("pause", "resume"):
+        raise DeploymentError(f"{service.name}: the rollout of {state.candidate} is {'paused already' if state.paused else 'not paused'}")
+    service.make_wish(Wish(state.rollout, action))
+    return state
+
+
+def revert(service: Service) -> State:
+    """Give all requests back to the model that served before the last promotion, which is still loaded.
+
+    Raises:
+        DeploymentError: It is not loaded any more, or somebody is at this service.
+    """
+    with service.lock():
+        state = service.state()
+        if state.under_way:
+            raise DeploymentError(f"{service.name}: a rollout is under way; roll that back")
+        if not state.previous:
+            raise DeploymentError(f"{service.name}: no earlier model is loaded; deploy its version again")
+        gone = state.stable
+        reverted = replace(
+            state, stable=state.previous, previous="", retiring=(*state.retiring, gone), phase="rolled back", reason="somebody asked for it"
+        )
+        reverted = reverted.with_event(service.now(), f"{gone} is rolled back to {reverted.stable}: somebody asked for it")
+        service.apply(reverted)
+        service.retire(gone)
+        cleared = replace(reverted, retiring=())
+        service.apply(cleared)
+        return cleared
