@@ -84,12 +84,17 @@ def test_pods_that_no_node_takes_end_with_the_start_timeout(space, examples):
     space.until(lambda: done.job is None)
 
 
-@pytest.mark.fault("Training", "the TrainJob waits in a queue", "the task says so, and goes on when it is let go; the start timeout does not count")
-def test_a_suspended_job_is_said_to_be_queued(space, examples):
+@pytest.mark.fault(
+    "Training",
+    "the TrainJob is put into a queue while it runs, and let go",
+    "the task says so, the start timeout does not count, and the new pods do not use the addresses of the old ones",
+)
+def test_a_suspended_job_is_said_to_be_queued_and_its_new_pods_find_each_other(space, examples):
     started = space.launch(share, examples, workers=2, settings={"training_queue": "somebody", "start_timeout": 8}, what="wait once")
     job = space.until(lambda: started.job)
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "somebody"
     where = (*TRAINJOBS, space.name, "trainjobs", job["metadata"]["name"])
+    started.running(1)
     space.custom.patch_namespaced_custom_object(*where, {"spec": {"suspend": True}})
     space.until(lambda: "is suspended: it waits in a queue (Kueue)" in started.log)
     time.sleep(9)
@@ -98,6 +103,9 @@ def test_a_suspended_job_is_said_to_be_queued(space, examples):
     started.running(1)
     space.core.delete_namespaced_pod(started.workers()[1].metadata.name, space.name, grace_period_seconds=0)
     assert started.wait().status == 0, started.log
+    # JobSet counts no attempt for it: what the pods said before is in the folder still.
+    before, after = re.findall(r"^worker 0 of 2, attempt 0: (.*)$", started.log, re.MULTILINE)
+    assert not set(before.split(", ")) & set(after.split(", "))
 
 
 @pytest.mark.fault("Training", "a webhook of the cluster refuses the TrainJob", "its words are the task's error, at once")

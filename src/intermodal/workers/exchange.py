@@ -2,19 +2,17 @@
 
 import json
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from intermodal.runtime.artifacts import whole_file
-from intermodal.runtime.errors import MachineError, PlatformError
+from intermodal.runtime.errors import PlatformError
 from intermodal.storage.fetching import fetch
 from intermodal.storage.object_store import Content, endpoint_here, place_of
 from intermodal.storage.sending import remove, send
 from intermodal.workers.executor_input import Stored, Task
 
-_POLL_SECONDS: Final = 0.5
 _OUTPUTS: Final = "outputs.json"
 
 
@@ -37,27 +35,27 @@ class Exchange:
         """
         self._store.put(f"{self._key}/.writable", Content(b""))
 
-    def announce(self, attempt: str, index: int, address: str) -> None:
-        """Say where a worker of an attempt listens."""
-        self._store.put(f"{self._key}/attempt-{attempt}/worker-{index}", Content(address.encode()))
+    def announce(self, attempt: str, index: int, name: str, content: str) -> None:
+        """Write what a worker of an attempt says of itself, under a name of its own that sorts by time."""
+        self._store.put(f"{self._key}/attempt-{attempt}/worker-{index}/{name}", Content(content.encode()))
 
-    def addresses(self, attempt: str, workers: int, seconds: float) -> list[str]:
-        """Return where the workers of an attempt listen, in their order; wait until all have said so.
+    def announced(self, attempt: str) -> dict[int, list[str]]:
+        """Return the keys of what the workers of an attempt have said of themselves, by worker.
 
         Raises:
-            MachineError: Some have not, after `seconds`.
             PlatformError: The store cannot be reached, or refuses.
         """
-        prefix, deadline = f"{self._key}/attempt-{attempt}/worker-", time.monotonic() + seconds
-        while len(found := self._store.keys(prefix)) < workers:
-            if time.monotonic() >= deadline:
-                missing = [index for index in range(workers) if f"{prefix}{index}" not in found]
-                raise MachineError(
-                    f"after {seconds:g} s {len(missing)} of {workers} workers have not started ({', '.join(map(str, missing))}); "
-                    "look at their pods (kubectl describe pod), or ask for fewer workers"
-                )
-            time.sleep(_POLL_SECONDS)
-        return [self._read(f"{prefix}{index}").decode() for index in range(workers)]
+        prefix, found = f"{self._key}/attempt-{attempt}/worker-", dict[int, list[str]]()
+        for key in self._store.keys(prefix):
+            found.setdefault(int(key.removeprefix(prefix).partition("/")[0]), []).append(key)
+        return found
+
+    def read(self, key: str) -> str:
+        """Return what a key holds."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "object")
+            self._store.get(key, path)
+            return path.read_text(encoding="utf-8")
 
     def publish(self, task: Task, attempt: str) -> int:
         """Upload what a task wrote; the list of it comes last, so that it is there whole or not at all. Return the number of files.
@@ -84,7 +82,7 @@ class Exchange:
         """
         if f"{self._key}/{_OUTPUTS}" not in self._store.keys(f"{self._key}/{_OUTPUTS}"):
             raise PlatformError(f"{self._uri}: the workers ended well, but their outputs are not there; was the folder deleted meanwhile? Run again")
-        listed: dict[str, Any] = json.loads(self._read(f"{self._key}/{_OUTPUTS}"))
+        listed: dict[str, Any] = json.loads(self.read(f"{self._key}/{_OUTPUTS}"))
         for place, each in _numbered(task.outputs):
             if place in listed["artifacts"]:
                 fetch(f"{self._uri}/attempt-{listed['attempt']}/{place}", each.path, self._endpoint)
@@ -98,12 +96,6 @@ class Exchange:
     def remove(self) -> None:
         """Delete the folder."""
         remove(self._uri, self._endpoint)
-
-    def _read(self, key: str) -> bytes:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "object")
-            self._store.get(key, path)
-            return path.read_bytes()
 
 
 def _numbered(artifacts: list[Stored]) -> Iterator[tuple[str, Stored]]:

@@ -28,6 +28,7 @@ from intermodal.storage.fetching import fetch
 from intermodal.storage.object_store import endpoint_here
 from intermodal.workers.exchange import Exchange
 from intermodal.workers.executor_input import Task, task_of
+from intermodal.workers.meeting import Announced, Door, meet
 from intermodal.workers.status_server import StatusServer
 from intermodal.workers.words import LastWords, say
 
@@ -70,7 +71,7 @@ def main(arguments: list[str]) -> int:
         _fetch_inputs(task)
         settings = {"INTERMODAL_CHECKPOINTS": options.checkpoints} if options.checkpoints else {}
         if "JAX_COORDINATOR_ADDRESS" not in variables:
-            settings["TF_CONFIG"] = _meet(exchange, place, options.patience)
+            settings["TF_CONFIG"] = _meet(exchange, place, options.patience, stopped)
         words = LastWords()
         progress = StatusServer(variables if place.index == 0 else {})
         status = _run(command, dict(variables) | settings, [words.hear, progress.hear], stopped)
@@ -108,12 +109,13 @@ def _fetch_inputs(task: Task) -> None:
         output.path.parent.mkdir(parents=True, exist_ok=True)
 
 
-def _meet(exchange: Exchange, place: Place, seconds: float) -> str:
-    """Return `TF_CONFIG`, when all workers have said where they listen."""
+def _meet(exchange: Exchange, place: Place, seconds: float, stopped: "_Stopped") -> str:
+    """Return `TF_CONFIG`, when all workers have said where they listen, and answer."""
+    door = Door(place.host, lambda: stopped.asked)  # for the life of this process: another worker may look for this one when its command runs
     with socket.socket() as held:
         held.bind(("", 0))  # a free port, kept from others until the command takes it: pods on the host's network share them
-        exchange.announce(place.attempt, place.index, f"{place.host}:{held.getsockname()[1]}")
-        found = exchange.addresses(place.attempt, place.workers, seconds)
+        mine = Announced(place.host, int(held.getsockname()[1]), door.port, door.key)
+        found = meet(exchange, place.attempt, place.index, mine, place.workers, seconds)
     say(f"worker {place.index} of {place.workers}, attempt {place.attempt}: {', '.join(found)}")
     return json.dumps({"cluster": {"worker": found}, "task": {"type": "worker", "index": place.index}})
 
