@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from intermodal.components.tune_model.arguments import METRICS
-from intermodal.components.tune_model.search import FINISHED, PRUNED, Tried
 from intermodal.drawing.charts import Axis, Line, Mark, axis_over, line_chart, point_chart
 from intermodal.drawing.figures import Figure
 from intermodal.drawing.wording import number, plural
+from intermodal.tuning.roles import FINISHED, PRUNED, Tried
 
 
 def figures_of(tried: Sequence[Tried], metric: str, space: Mapping[str, Any]) -> list[Figure]:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 
 from intermodal.components.train_model.arguments import NAMED, check_hyperparameters
 from intermodal.components.train_model.tuned import PARAMETERS
-from intermodal.components.tune_model.arguments import check_arguments
+from intermodal.components.tune_model.arguments import METRICS, check_arguments
 from intermodal.components.tune_model.figures import figures_of
-from intermodal.components.tune_model.search import FAILED, FINISHED, PRUNED, Search, Tried, best_of, commonest_reason, open_search
-from intermodal.components.tune_model.trial import BAD_DATA, DONE, EPOCH, run_trial
+from intermodal.components.tune_model.search import Search, best_of, commonest_reason, open_search
+from intermodal.components.tune_model.trial import BAD_DATA, DONE, EPOCH, run_trial, train_once
 from intermodal.components.tune_model.trial import PRUNED as WAS_PRUNED
 from intermodal.drawing.page import page
 from intermodal.runtime.artifacts import whole_directory, whole_file, write_json
@@ -32,6 +32,8 @@ from intermodal.runtime.errors import ConfigurationError, DataError
 from intermodal.runtime.redaction import redacted
 from intermodal.runtime.tree import content_hash, tree_hash
 from intermodal.training.resuming import lasting_folder
+from intermodal.tuning.roles import FAILED, FINISHED, PRUNED, Ended, Plan, Tried, asked
+from intermodal.tuning.values import decode
 
 _LAST_LINES: Final = 20
 
@@ -69,8 +71,10 @@ def tune_model(
 ) -> dict[str, float]:
     """Search, and write the best trial's parameters, all trials and a page of plots. See the component's contract.
 
+    Where its trials run elsewhere it does one part of that (`tuning.roles`).
+
     Returns:
-        `best_value`, `trials_finished`, `trials_pruned`, `trials_failed` and `seconds`.
+        `best_value`, `trials_finished`, `trials_pruned`, `trials_failed` and `seconds`; nothing where it is asked for a plan or a trial.
 
     Raises:
         ConfigurationError: An argument cannot be used, the study is of another search, or all trials failed.
@@ -112,6 +116,19 @@ def tune_model(
         "precision": precision,
         "jit_compile": jit_compile,
     }
+    started, role = time.monotonic(), asked()
+    if role and role.part == "plan":
+        others = [each for each in METRICS if each != metric]
+        Plan(space, metric, others, METRICS[metric], int(trials), int(parallel), early_stopping, float(timeout), int(seed)).write(role.file)
+        return {}
+    if role and role.part == "trial":
+        with tempfile.TemporaryDirectory(prefix="trial-") as scratch:
+            train_once(_training_arguments(training, decode(space, role.values), Path(scratch)), list(METRICS))
+        return {}
+    if role:
+        ended = Ended.read(role.file)
+        tried = [replace(each, parameters=decode(space, each.parameters)) for each in ended.tried]
+        return _write_outputs(tried, space, metric, ended.seconds, best_path, history_path, metrics_path, plots_path)
     identity = {name: value for name, value in training.items() if not name.endswith("_path") and name not in space} | {
         "space": space,
         "metric": metric,
@@ -122,7 +139,6 @@ def tune_model(
     }
     longest = int(space["epochs"].get("high") or max(space["epochs"]["choices"])) if "epochs" in space else int(epochs)
     folder, kept = lasting_folder(study, Path(best_path), "study")
-    started = time.monotonic()
     with open_search(
         folder,
         space,
@@ -132,19 +148,40 @@ def tune_model(
         seed=int(seed),
         identity=identity,
     ) as search:
-        if ended := search.tried():
-            sys.stdout.write(f"study {folder}: goes on after {len(ended)} trials\n")
+        if before := search.tried():
+            sys.stdout.write(f"study {folder}: goes on after {len(before)} trials\n")
         with _Trials(search, training, metric, int(parallel)) as under_way:
             deadline = started + timeout if timeout else None
             under_way.run(int(trials), deadline)
         tried = search.tried()
+    written = _write_outputs(tried, space, metric, time.monotonic() - started, best_path, history_path, metrics_path, plots_path)
+    if not kept:
+        shutil.rmtree(folder, ignore_errors=True)
+    return written
+
+
+def _write_outputs(
+    tried: list[Tried],
+    space: dict[str, Any],
+    metric: str,
+    seconds: float,
+    best_path: str,
+    history_path: str,
+    metrics_path: str,
+    plots_path: str,
+) -> dict[str, float]:
+    """Write the best trial's parameters, all trials and the page of plots; return the numbers.
+
+    Raises:
+        ConfigurationError: No trial finished.
+    """
     best = best_of(tried, metric)
     if best is None or best.value is None:
         failed = [each for each in tried if each.state == FAILED]
         why = f"; most often: {commonest_reason(tried)}" if failed else ""
         raise ConfigurationError(f"none of {len(tried)} trials finished, {len(failed)} failed{why}. Narrow the space, or correct the cause")
     counts = {f"trials_{state}": float(sum(each.state == state for each in tried)) for state in (FINISHED, PRUNED, FAILED)}
-    metrics = {"best_value": best.value, **counts, "seconds": round(time.monotonic() - started, 3)}
+    metrics = {"best_value": best.value, **counts, "seconds": round(seconds, 3)}
     sys.stdout.write(f"best: trial {best.number}, {metric} {best.value:.6g}: {_written(best.parameters)}\n")
     with whole_directory(best_path) as written:
         write_json(written / PARAMETERS, best.parameters)
@@ -154,8 +191,6 @@ def tune_model(
         drawn = figures_of(tried, metric, space)
         file.write_text(page("Search of hyperparameters", drawn, "No trial has a value."), encoding="utf-8")
     write_json(metrics_path, metrics)
-    if not kept:
-        shutil.rmtree(folder, ignore_errors=True)
     return metrics
 
 

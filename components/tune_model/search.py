@@ -10,7 +10,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -26,35 +25,12 @@ from optuna.trial import FrozenTrial, TrialState
 from intermodal.components.tune_model.arguments import METRICS
 from intermodal.runtime.disk import room
 from intermodal.runtime.errors import ConfigurationError, MachineError
+from intermodal.tuning.roles import FAILED, FINISHED, INTERRUPTED, PRUNED, Tried
 
 _FILE: Final = "study.jsonl"
 _NAME: Final = "search"
 _IDENTITY, _SECONDS, _REASON = "identity", "seconds", "reason"
-FINISHED, PRUNED, FAILED, INTERRUPTED = "finished", "pruned", "failed", "interrupted"
 _STATES: Final = {TrialState.COMPLETE: FINISHED, TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED}
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A trial that has ended.
-
-    Attributes:
-        number: From 0, in the order in which they began.
-        parameters: The searched hyperparameters.
-        state: `finished`, `pruned`, `failed`, or `interrupted`: the search ended before it, and it counts for nothing.
-        value: The metric; of a pruned one that of its last epoch; None where there is none.
-        epochs: Epochs made.
-        seconds: From its start to its end, that of its process included.
-        reason: Why it failed.
-    """
-
-    number: int
-    parameters: dict[str, Any]
-    state: str
-    value: float | None
-    epochs: int
-    seconds: float
-    reason: str
 
 
 class Search:

@@ -7,6 +7,8 @@ from multiprocessing.connection import Connection
 from typing import Any, Final
 
 from intermodal.runtime.errors import DataError
+from intermodal.tuning.trial import epoch_line
+from intermodal.workers.words import say
 
 _PR_SET_PDEATHSIG: Final = 1
 #: What a trial sends: an epoch's numbers, its end, and how it ended.
@@ -64,3 +66,27 @@ def run_trial(connection: Connection, parent: int, log: str, threads: int, argum
         connection.send((FAILED, f"{type(error).__name__}: {lines[0]}"[:500]))
     else:
         connection.send((DONE, trained.metrics))
+
+
+class _Saying:
+    """The curves of a trial elsewhere: each epoch's numbers are a line of its log, which what started it reads."""
+
+    def __init__(self, metrics: list[str]) -> None:
+        self._metrics = metrics
+
+    def write(self, epoch: int, values: dict[str, float]) -> None:
+        """Say the numbers of an epoch, from 1."""
+        say(epoch_line(epoch, {name: values[name] for name in self._metrics}))
+
+
+def train_once(arguments: dict[str, Any], metrics: list[str]) -> None:
+    """Train in this process, and say the metrics of each epoch, and at the end those of the epoch whose weights are kept.
+
+    Args:
+        arguments: Of `train_model`'s logic.
+        metrics: Names of the numbers.
+    """
+    from intermodal.components.train_model.logic import train_model
+
+    trained = train_model(**arguments, watch=_Saying(metrics)).metrics
+    say(epoch_line(int(trained["epochs"]), {name: trained[name] for name in metrics}))

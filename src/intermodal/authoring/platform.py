@@ -34,6 +34,8 @@ class Platform:
         distribute: Takes the compiled file's specification, a component of it (ours, with a parameter `workers`) and the settings (None
             without a profile), and changes in place what runs that component, so that more than one worker runs on machines of their own. Its
             container's image and resources are set by then. Default: all workers run on the machine of the task.
+        tune: Takes the same, of a component that searches (ours, with the parameters `space` and `trials`), and changes in place what runs it, so
+            that its trials run elsewhere (`tuning.roles`) where the settings say so. Default: they run in the task.
         fixed: Parameters of components whose value is the compiled file's: a submission with another value is refused.
         placeholders: Names of placeholders (`{{$.NAME}}`) that it fills in beside kfp's.
         rules: The module of the linter's rules that hold for it alone. Default: only those that hold for every platform.
@@ -50,6 +52,7 @@ class Platform:
     resources: Callable[[str, Any], dict[str, Any]] | None = None
     document: Callable[[Any, dict[str, Any], dict[str, Any], dict[str, str]], dict[str, Any]] = lambda specification, tasks, shapes, labels: {}
     distribute: Callable[[dict[str, Any], str, Any], None] | None = None
+    tune: Callable[[dict[str, Any], str, Any], None] | None = None
     fixed: tuple[str, ...] = ()
     placeholders: tuple[str, ...] = ()
     rules: str = ""

@@ -41,10 +41,19 @@ def tasks_named(specification: Specification, name: str) -> list[str]:
 
 def distributable(specification: Specification) -> list[str]:
     """Return the names of the components that run in an image of ours and have a parameter `workers`: how many processes share their work."""
+    return _ours_with(specification, {"workers"})
+
+
+def searching(specification: Specification) -> list[str]:
+    """Return the names of the components that run in an image of ours and search: they have the parameters `space` and `trials`."""
+    return _ours_with(specification, {"space", "trials"})
+
+
+def _ours_with(specification: Specification, parameters: set[str]) -> list[str]:
     return [
         name
         for name, component in specification.get("components", {}).items()
-        if "workers" in component.get("inputDefinitions", {}).get("parameters", {})
+        if parameters <= component.get("inputDefinitions", {}).get("parameters", {}).keys()
         and image_of(specification["deploymentSpec"]["executors"].get(component.get("executorLabel"), {}).get("container", {}).get("image", ""))
     ]
 

@@ -9,7 +9,7 @@ from intermodal.authoring.pipeline import Job
 from intermodal.authoring.platform import find_platform
 from intermodal.compiler.build import compile_specification, set_images
 from intermodal.compiler.resources import apply_retries, container_of, wants_gpu
-from intermodal.compiler.specification import Specification, apply_cache_policy, distributable, graphs, separate
+from intermodal.compiler.specification import Specification, apply_cache_policy, distributable, graphs, searching, separate
 from intermodal.configuration.targets import RemoteSettings, Shape, TaskSettings
 from intermodal.runtime.errors import ConfigurationError
 
@@ -65,6 +65,9 @@ class ClusterTarget:
         if distribute := find_platform(self.name).distribute:
             for component in distributable(specification):
                 distribute(specification, component, self.settings)
+        if tune := find_platform(self.name).tune:
+            for component in searching(specification):
+                tune(specification, component, self.settings)
         return specification
 
     def _resources(self, name: str, shape: Shape) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intermodal.components.tune_model.arguments import check_space
-from intermodal.components.tune_model.search import FAILED, FINISHED, INTERRUPTED, PRUNED, best_of, open_search
+from intermodal.components.tune_model.search import best_of, open_search
 from intermodal.runtime.arguments import ArgumentError
 from intermodal.runtime.errors import ConfigurationError, MachineError
+from intermodal.tuning.roles import FAILED, FINISHED, INTERRUPTED, PRUNED
 
 SPACE = {"learning_rate": {"type": "float", "low": 1e-5, "high": 1.0, "log": True}, "dropout": {"type": "float", "low": 0.0, "high": 0.5}}
 

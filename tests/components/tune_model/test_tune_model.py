@@ -16,6 +16,9 @@ import pytest
 from intermodal.components.train_model.logic import train_model
 from intermodal.components.tune_model.logic import tune_model
 from intermodal.runtime.errors import ConfigurationError, DataError
+from intermodal.tuning.roles import Asked, Ended, Plan, Tried
+from intermodal.tuning.trial import epoch_numbers
+from intermodal.tuning.values import labels
 
 SPACE = {
     "learning_rate": {"type": "float", "low": 0.001, "high": 0.1, "log": True},
@@ -179,3 +182,28 @@ def test_no_trial_begins_after_the_time_is_over_but_one_always_ends(data, argume
     metrics = tune_model(**arguments(timeout=0.1, metric="val_auc", space={"learning_rate": {"type": "categorical", "choices": [0.05]}}))
     assert metrics["trials_finished"] == 1
     assert metrics["best_value"] > 0.8
+
+
+def test_a_search_whose_trials_run_elsewhere_is_planned_tried_and_written_by_the_same_function(data, arguments, monkeypatch, capfd):
+    def ask(part, **given):
+        for name, value in Asked(part, **given).variables().items():
+            monkeypatch.setenv(name, value)
+        return tune_model(**arguments(metric="val_auc"))
+
+    file = str(data / "file.json")
+    assert ask("plan", file=file) == {}
+    plan = Plan.read(file)
+    assert (plan.space, plan.metric, plan.others, plan.maximize, plan.trials) == (SPACE, "val_auc", ["val_loss"], True, 3)
+    values = {"learning_rate": "0.05", "hidden_units": labels([[8.0, 4.0]])[0]}
+    assert ask("trial", values=values) == {}
+    epochs = [found for line in capfd.readouterr().out.splitlines() if (found := epoch_numbers(line))]
+    assert [epoch for epoch, _ in epochs[:2]] == [1, 2]
+    # The last line is the epoch whose weights are kept: that of the lowest loss.
+    assert epochs[-1] == min(epochs[:2], key=lambda each: each[1]["val_loss"])
+    assert not any((data / "one" / name).exists() for name in OUTPUTS)
+    tried = [Tried(0, values, "finished", epochs[-1][1]["val_auc"], 2, 1.5, ""), Tried(1, values, "failed", None, 0, 1.0, "too large")]
+    Ended(tried, 9.0).write(file)
+    written = ask("outputs", file=file)
+    assert written == {"best_value": epochs[-1][1]["val_auc"], "trials_finished": 1, "trials_pruned": 0, "trials_failed": 1, "seconds": 9.0}
+    assert json.loads((data / "one" / "best" / "parameters.json").read_text()) == {"hidden_units": [8, 4], "learning_rate": 0.05}
+    assert [each["reason"] for each in pq.read_table(data / "one" / "history" / "trials.parquet").to_pylist()] == [None, "too large"]
