@@ -1,15 +1,11 @@
 """Checks of `train_model`'s arguments."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from intermodal.runtime.arguments import ArgumentError, in_range, not_empty, one_of, whole_number
+from intermodal.training.model.hyperparameters import PRECISIONS, check_hyperparameters, check_model_function
 
-#: Hyperparameters that are parameters of the component.
-NAMED = ("hidden_units", "dropout", "learning_rate", "batch_size", "epochs", "patience")
-#: How the model is computed, in Keras' words; its variables are float32 in each.
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 #: Frameworks that make the steps.
 BACKENDS = ("tensorflow", "jax")
 
@@ -37,8 +33,7 @@ def check_arguments(
 ) -> None:
     """Raise ArgumentError for a hyperparameter out of its range, or one that nothing would read."""
     not_empty("label", label)
-    if model_function and not re.fullmatch(r"[^:]+\.py:\w+", model_function):
-        raise ArgumentError("model_function", f"{model_function!r} must be written file.py:function")
+    check_model_function(model_function, hyperparameters)
     named = {"hidden_units": hidden_units, "dropout": dropout, "learning_rate": learning_rate}
     check_hyperparameters(named | {"batch_size": batch_size, "epochs": epochs, "patience": patience})
     one_of("precision", precision, PRECISIONS)
@@ -55,24 +50,3 @@ def check_arguments(
         whole_number(name, value, low)
     if model_parallel > 1 and backend != "jax":
         raise ArgumentError("model_parallel", f"it is {model_parallel}, and backend is {backend!r}; only 'jax' splits weights: use that, or 1")
-    for name in hyperparameters:
-        if name in NAMED:
-            raise ArgumentError(f"hyperparameters.{name}", f"it has a parameter of its own; give it as {name}")
-        if not model_function:
-            raise ArgumentError(f"hyperparameters.{name}", f"nothing reads it, for there is no model_function; there are {', '.join(NAMED)}")
-
-
-def check_hyperparameters(given: Mapping[str, Any]) -> None:
-    """Raise ArgumentError for a hyperparameter of `NAMED` that is out of its range; not all need be given."""
-    for name, value in given.items():
-        if name == "hidden_units":
-            if not isinstance(value, list | tuple):
-                raise ArgumentError(name, f"{value!r} must be a list of whole numbers")
-            for units in value:
-                whole_number(name, units, 1)
-        elif name == "dropout":
-            in_range(name, value, 0, 1, open_high=True)
-        elif name == "learning_rate":
-            in_range(name, value, 0, open_low=True)
-        else:
-            whole_number(name, value, 1)

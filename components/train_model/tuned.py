@@ -4,13 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from intermodal.components.train_model.arguments import NAMED, check_hyperparameters
 from intermodal.runtime.arguments import ArgumentError
 from intermodal.runtime.artifacts import read_json
 from intermodal.runtime.errors import ConfigurationError, DataError
-
-#: The file of the artifact.
-PARAMETERS = "parameters.json"
+from intermodal.training.model.hyperparameters import NAMED, TUNED, check_hyperparameters
 
 
 def with_tuned(given: Mapping[str, Any], tuned_path: str) -> dict[str, Any]:
@@ -24,7 +21,7 @@ def with_tuned(given: Mapping[str, Any], tuned_path: str) -> dict[str, Any]:
         ConfigurationError: A value is out of its range, or nothing would read it.
         DataError: There is no such file, or it is no JSON object.
     """
-    file = Path(tuned_path) / PARAMETERS
+    file = Path(tuned_path) / TUNED
     found = read_json(file)
     if not isinstance(found, dict):
         raise DataError(f"{file}: {found!r} must be an object of hyperparameters by name; run tune_model again, which writes it")

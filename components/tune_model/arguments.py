@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from intermodal.components.train_model.arguments import NAMED, check_hyperparameters
 from intermodal.runtime.arguments import ArgumentError, in_range, not_empty, one_of, whole_number
+from intermodal.training.model.hyperparameters import NAMED, PRECISIONS, check_hyperparameters, check_model_function
 
 #: What can be searched for, and whether more is better.
 METRICS = {"val_loss": False, "val_auc": True}
@@ -24,18 +24,26 @@ def check_arguments(
     early_stopping: str,
     timeout: float,
     study: str,
+    steps_per_execution: int,
+    precision: str,
     model_function: str,
     hyperparameters: Mapping[str, Any],
 ) -> None:
-    """Raise ArgumentError for an argument out of its range, or a search space that cannot be searched. Fixed hyperparameters: see `train_model`."""
+    """Raise ArgumentError for an argument out of its range, or a search space that cannot be searched.
+
+    The fixed hyperparameters: see `check_hyperparameters`.
+    """
     not_empty("label", label)
     one_of("metric", metric, tuple(METRICS))
     one_of("early_stopping", early_stopping, EARLY_STOPPING)
     whole_number("trials", trials, 1)
     whole_number("parallel", parallel, 1)
     in_range("timeout", timeout, 0)
+    whole_number("steps_per_execution", steps_per_execution, 1)
+    one_of("precision", precision, PRECISIONS)
     if "://" in study:
         raise ArgumentError("study", f"{study!r} must be a folder; a bucket is no place for a search that is under way: mount it, or name a disk")
+    check_model_function(model_function, hyperparameters)
     check_space(space, model_function, hyperparameters)
 
 
@@ -44,7 +52,7 @@ def check_space(space: Mapping[str, Any], model_function: str, hyperparameters: 
 
     Args:
         space: Parameter to `{type, low, high, log, step}` or `{type, choices}`.
-        model_function: Whether other parameters than `train_model`'s own are read by anything.
+        model_function: Whether other parameters than `NAMED` are read by anything.
         hyperparameters: Fixed ones, which may not be searched too.
     """
     if not isinstance(space, Mapping):

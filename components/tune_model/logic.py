@@ -18,8 +18,6 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from intermodal.components.train_model.arguments import NAMED, check_hyperparameters
-from intermodal.components.train_model.tuned import PARAMETERS
 from intermodal.components.tune_model.arguments import METRICS, check_arguments
 from intermodal.components.tune_model.figures import figures_of
 from intermodal.components.tune_model.search import Search, best_of, commonest_reason, open_search
@@ -31,7 +29,8 @@ from intermodal.runtime.datasets.listing import TRAIN, VALIDATION
 from intermodal.runtime.errors import ConfigurationError, DataError
 from intermodal.runtime.redaction import redacted
 from intermodal.runtime.tree import content_hash, tree_hash
-from intermodal.training.resuming import lasting_folder
+from intermodal.training.checkpoints.resuming import lasting_folder
+from intermodal.training.model.hyperparameters import NAMED, TUNED, check_hyperparameters
 from intermodal.tuning.roles import FAILED, FINISHED, PRUNED, Ended, Plan, Tried, asked
 from intermodal.tuning.values import decode
 
@@ -90,6 +89,8 @@ def tune_model(
         early_stopping=early_stopping,
         timeout=timeout,
         study=study,
+        steps_per_execution=steps_per_execution,
+        precision=precision,
         model_function=model_function,
         hyperparameters=hyperparameters,
     )
@@ -122,8 +123,7 @@ def tune_model(
         Plan(space, metric, others, METRICS[metric], int(trials), int(parallel), early_stopping, float(timeout), int(seed)).write(role.file)
         return {}
     if role and role.part == "trial":
-        with tempfile.TemporaryDirectory(prefix="trial-") as scratch:
-            train_once(_training_arguments(training, decode(space, role.values), Path(scratch)), list(METRICS))
+        train_once(_training_arguments(training, decode(space, role.values)), list(METRICS))
         return {}
     if role:
         ended = Ended.read(role.file)
@@ -184,7 +184,7 @@ def _write_outputs(
     metrics = {"best_value": best.value, **counts, "seconds": round(seconds, 3)}
     sys.stdout.write(f"best: trial {best.number}, {metric} {best.value:.6g}: {_written(best.parameters)}\n")
     with whole_directory(best_path) as written:
-        write_json(written / PARAMETERS, best.parameters)
+        write_json(written / TUNED, best.parameters)
     with whole_directory(history_path) as written:
         pq.write_table(_table(tried, space), written / "trials.parquet")
     with whole_file(plots_path) as file:
@@ -249,7 +249,7 @@ class _Trials:
         threads = max(1, len(os.sched_getaffinity(0)) // self._parallel)
         process = self._context.Process(
             target=run_trial,
-            args=(theirs, os.getpid(), str(folder / "log"), threads, _training_arguments(self._training, parameters, folder)),
+            args=(theirs, os.getpid(), str(folder / "log"), threads, _training_arguments(self._training, parameters)),
             daemon=True,
         )
         process.start()
@@ -288,25 +288,11 @@ class _Trials:
         shutil.rmtree(trial.log.parent, ignore_errors=True)
 
 
-def _training_arguments(training: Mapping[str, Any], parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return what `train_model` is called with for a trial: one worker, and no checkpoint, for trials are short."""
+def _training_arguments(training: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a trial's training: those of the search with the trial's values."""
     named = {name: value for name, value in parameters.items() if name in NAMED}
     own = {name: value for name, value in parameters.items() if name not in NAMED}
-    return {
-        **training,
-        **named,
-        "hyperparameters": {**training["hyperparameters"], **own},
-        "tuned_path": None,
-        "backend": "tensorflow",
-        "workers": 1,
-        "model_parallel": 1,
-        "restarts": 0,
-        "checkpoints": str(folder / "checkpoints"),
-        "checkpoint_steps": 0,
-        "checkpoint_minutes": 0.0,
-        "checkpoints_kept": 1,
-        **{f"{name}_path": str(folder / name) for name in ("model", "training", "metrics", "curves")},
-    }
+    return {**training, **named, "hyperparameters": {**training["hyperparameters"], **own}, "backend": "tensorflow", "model_parallel": 1}
 
 
 def _death(trial: _Running) -> str:

@@ -7,6 +7,8 @@ from multiprocessing.connection import Connection
 from typing import Any, Final
 
 from intermodal.runtime.errors import DataError
+from intermodal.training.cluster import Cluster, find_cluster
+from intermodal.training.loop import Curves
 from intermodal.tuning.trial import epoch_line
 from intermodal.workers.words import say
 
@@ -40,7 +42,7 @@ def run_trial(connection: Connection, parent: int, log: str, threads: int, argum
         parent: The process that the trial ends with.
         log: The file that gets its output.
         threads: How many it may use.
-        arguments: Of `train_model`'s logic.
+        arguments: As `Recipe.of` takes them.
     """
     # The kernel kills this process when the parent dies, however that dies.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -53,10 +55,7 @@ def run_trial(connection: Connection, parent: int, log: str, threads: int, argum
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         os.environ.setdefault(name, str(threads))
     try:
-        # Here, for the search itself has no need of TensorFlow, and the threads are set by now.
-        from intermodal.components.train_model.logic import train_model
-
-        trained = train_model(**arguments, watch=_Asking(connection))
+        metrics = _train(arguments, _Asking(connection))
     except _PrunedError:
         connection.send((PRUNED, None))
     except DataError as error:
@@ -65,7 +64,7 @@ def run_trial(connection: Connection, parent: int, log: str, threads: int, argum
         lines = str(error).strip().splitlines() or [""]
         connection.send((FAILED, f"{type(error).__name__}: {lines[0]}"[:500]))
     else:
-        connection.send((DONE, trained.metrics))
+        connection.send((DONE, metrics))
 
 
 class _Saying:
@@ -83,10 +82,18 @@ def train_once(arguments: dict[str, Any], metrics: list[str]) -> None:
     """Train in this process, and say the metrics of each epoch, and at the end those of the epoch whose weights are kept.
 
     Args:
-        arguments: Of `train_model`'s logic.
+        arguments: As `Recipe.of` takes them.
         metrics: Names of the numbers.
     """
-    from intermodal.components.train_model.logic import train_model
-
-    trained = train_model(**arguments, watch=_Saying(metrics)).metrics
+    trained = _train(arguments, _Saying(metrics))
     say(epoch_line(int(trained["epochs"]), {name: trained[name] for name in metrics}))
+
+
+def _train(arguments: dict[str, Any], curves: Curves) -> dict[str, float]:
+    """Train, on one worker and without checkpoints, for trials are short; return the metrics of the epoch whose weights are kept."""
+    os.environ["KERAS_BACKEND"] = arguments["backend"]
+    # Here, for the search itself has no need of TensorFlow, and the threads are set by now.
+    from intermodal.training.fit import Recipe, metrics_of, open_fit
+
+    with open_fit(Recipe.of(arguments), find_cluster(os.environ, 1) or Cluster(0, 1)) as fit:
+        return metrics_of(fit.run(None, curves))

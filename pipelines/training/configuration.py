@@ -12,11 +12,11 @@ from intermodal.components.gate_model.component import gate_model
 from intermodal.components.ingest_tables.arguments import named_source
 from intermodal.components.ingest_tables.component import ingest_tables
 from intermodal.components.retrieve_features.component import retrieve_features
-from intermodal.components.train_model.arguments import NAMED
 from intermodal.components.train_model.component import train_model
 from intermodal.components.validate_data.component import validate_data
 from intermodal.configuration.sections import Configuration, Folder, SourceUri, deploy_sections, section
 from intermodal.runtime.arguments import ArgumentError
+from intermodal.training.model.hyperparameters import NAMED
 
 
 def _plain_times(value: Any) -> Any:

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from intermodal.runtime.errors import ConfigurationError, IntermodalError, MachineError, PlatformError
-from intermodal.training.checkpoints import Checkpoints
+from intermodal.training.checkpoints.keeping import Checkpoints
 from tests.ports import free_port
 from tests.servers.storage import s3_server, slow_uploads
 
@@ -257,7 +257,9 @@ def test_python_objects_are_refused_before_anything_is_written(tmp_path):
 
 
 def test_neither_tensorflow_nor_a_clients_library_is_imported_for_a_folder(tmp_path):
-    code = "import sys, intermodal.training.checkpoints as c; c.Checkpoints(sys.argv[1], 1, {}); print({'tensorflow', 'boto3'} & {*sys.modules})"
+    code = (
+        "import sys, intermodal.training.checkpoints.keeping as c; c.Checkpoints(sys.argv[1], 1, {}); print({'tensorflow', 'boto3'} & {*sys.modules})"
+    )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
@@ -412,7 +414,7 @@ WRITER = textwrap.dedent(
     """
     import sys, time
     import numpy as np
-    from intermodal.training.checkpoints import Checkpoints
+    from intermodal.training.checkpoints.keeping import Checkpoints
     where, keep, first, last, size = sys.argv[1], *map(int, sys.argv[2:])
     checkpoints = Checkpoints(where, keep, {"model": "m"})
     for step in range(first, last):

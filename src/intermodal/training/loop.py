@@ -17,7 +17,7 @@ import numpy as np
 
 from intermodal.training.backend import MODEL, Backend, Sums, area_under_curve
 from intermodal.training.batches import Batch
-from intermodal.training.checkpoints import Checkpoints
+from intermodal.training.checkpoints.keeping import Checkpoints
 from intermodal.training.cluster import Cluster
 from intermodal.training.progress import Progress
 from intermodal.training.rows import Part

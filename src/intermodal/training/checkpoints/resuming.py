@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from intermodal.training import CHECKPOINTS_VARIABLE
-from intermodal.training.checkpoints import Checkpoints
+from intermodal.training.checkpoints.keeping import Checkpoints
 from intermodal.training.cluster import Cluster
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from intermodal.components.train_model.inputs import Input
 from intermodal.runtime.tensorflow import tf
+from intermodal.training.model.inputs import Input
 
 #: Numbers are cut this many standard deviations from the mean, so that one broken measurement cannot drown a row.
 FARTHEST = 5.0

@@ -12,13 +12,13 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from intermodal.components.train_model.inputs import Input, derive_inputs, inputs_of_rows, usable
-from intermodal.components.train_model.preprocessing import Preprocessing, tensor_specs
 from intermodal.inference.raw_rows import binary_labels, raw_columns
 from intermodal.runtime.datasets import Dataset
 from intermodal.runtime.datasets.listing import TRAIN
 from intermodal.runtime.errors import ConfigurationError, DataError
 from intermodal.runtime.tensorflow import tf
+from intermodal.training.model.inputs import Input, derive_inputs, inputs_of_rows, usable
+from intermodal.training.model.preprocessing import Preprocessing, tensor_specs
 from intermodal.training.rows import Source
 
 

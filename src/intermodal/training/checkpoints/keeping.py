@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 import numpy as np
 
 from intermodal.runtime.errors import ConfigurationError, IntermodalError, MachineError
-from intermodal.training.checkpoint_files import GoneError, Name, digest_of, open_place
+from intermodal.training.checkpoints.files import GoneError, Name, digest_of, open_place
 
 _FORMAT: Final = 1
 _HEADER: Final = "header"

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from intermodal.components.train_model.inputs import Input
-from intermodal.components.train_model.network import network
-from intermodal.components.train_model.preprocessing import Preprocessing, tensor_specs
 from intermodal.runtime.tensorflow import keras, tf
+from intermodal.training.model.inputs import Input
+from intermodal.training.model.network import network
+from intermodal.training.model.preprocessing import Preprocessing, tensor_specs
 
 
 def export(head: keras.Model, preprocess: Preprocessing, inputs: list[Input], path: Path) -> None:

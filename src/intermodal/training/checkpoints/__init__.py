@@ -1,0 +1,1 @@
+"""Checkpoints of a training: written whole, kept, and gone on from."""
