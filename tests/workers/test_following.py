@@ -15,8 +15,9 @@ import yaml
 from kubernetes import client, config
 
 from intermodal.runtime.errors import PlatformError
+from intermodal.workers.objects import UnreachableError
 from intermodal.workers.trainjob import api
-from intermodal.workers.trainjob.api import Jobs, UnreachableError
+from intermodal.workers.trainjob.api import Jobs
 from intermodal.workers.trainjob.following import Follower, JobFailedError
 from tests.workers.small_task import share
 

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from intermodal.runtime.errors import PlatformError
+from intermodal.workers.objects import UnreachableError
 from intermodal.workers.trainjob import pods
-from intermodal.workers.trainjob.api import Jobs, UnreachableError, attempt_of, index_of
+from intermodal.workers.trainjob.api import Jobs, attempt_of, index_of
 from intermodal.workers.trainjob.chief_log import ChiefLog
 from intermodal.workers.trainjob.manifest import NODE
 

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from intermodal.runtime.errors import ConfigurationError, PlatformError
 from intermodal.workers.executor_input import Task
+from intermodal.workers.ownership import SPECIFICATION
 from intermodal.workers.trainjob.api import API_VERSION
 
-#: Annotations of a TrainJob: the hash of its specification, and the folder that its workers share.
-SPECIFICATION: Final = "intermodal/specification"
+#: Annotation of a TrainJob: the folder that its workers share.
 EXCHANGE: Final = "intermodal/exchange"
 #: The replicated job, and its container, that a runtime has for the workers: Trainer's own runtimes call both so.
 NODE: Final = "node"
@@ -98,14 +98,14 @@ def make(
         "numNodes": workers,
         "image": container["image"],
         "command": [*member, "--", *command],
-        "env": _variables(container),
+        "env": variables_of(container),
         "resourcesPerNode": {key: each for key, each in container.get("resources", {}).items() if each},
     }
     spec: dict[str, Any] = {
         "runtimeRef": {"apiGroup": API_VERSION.partition("/")[0], "kind": kind or "TrainingRuntime", "name": runtime},
         "trainer": {key: each for key, each in trainer.items() if each},
     }
-    if patched := _pod_patch(pod, container):
+    if patched := placement_of(pod, container):
         spec |= _patch(patched, fields)
     if settings.timeout:
         if "activeDeadlineSeconds" not in fields:
@@ -140,11 +140,11 @@ def own_container(pod: dict[str, Any]) -> dict[str, Any]:
     containers: list[dict[str, Any]] = pod["spec"]["containers"]
     found = next((each for each in containers if each["name"] == "main"), containers[0])
     if found["name"] != "main" and len(containers) > 1:
-        raise ConfigurationError(f"pod {pod['metadata']['name']} has several containers and none is called main; set workers=1")
+        raise ConfigurationError(f"pod {pod['metadata']['name']} has several containers and none is called main, as Argo calls the task's")
     return found
 
 
-def _variables(container: dict[str, Any]) -> list[dict[str, Any]]:
+def variables_of(container: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the variables that the task's author set; secrets stay references."""
     return [
         each
@@ -153,7 +153,7 @@ def _variables(container: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _pod_patch(pod: dict[str, Any], container: dict[str, Any]) -> dict[str, Any]:
+def placement_of(pod: dict[str, Any], container: dict[str, Any]) -> dict[str, Any]:
     """Return what the workers' pods take from the task's pod beside its container: where it may run, as whom, and the volumes of its author."""
     spec = pod["spec"]
     kept = {
