@@ -8,16 +8,12 @@ AIP_HTTP_PORT, and AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE, which are answered be
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import os
-import signal
-import socket
 import sys
 import threading
-import time
 import uuid
-from collections.abc import Iterator, MutableMapping
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +37,13 @@ from intermodal.runtime.errors import DataError, StoreError
 from intermodal.runtime.tensorflow import tf
 from intermodal.serving.connections import BODY_SECONDS, HEADER_SECONDS, MOST_CONNECTIONS, limited
 from intermodal.serving.directory import model_folder
+from intermodal.serving.listening import Sockets, add_options, serve_until_stopped
 from intermodal.serving.log_file import log_to
 from intermodal.serving.rows import DATATYPES, RowError, columns_of_instances, columns_of_tensors
 
 LARGEST_BODY = 64 * 2**20
-#: Seconds that open connections get to end by themselves, each answer saying "Connection: close", before the server closes them.
-DRAIN_SECONDS = 2.0
-_SETTLE_SECONDS = 0.1
 #: KServe's own application loads and unloads models for anybody who asks.
 _CLOSED_ROUTES = ("/v2/repository", "/openapi.json")
-#: What the process that passed the sockets writes to standard input once the server has passed its test.
-SERVE = b"serve"
 logger = logging.getLogger("intermodal.predictor")
 
 
@@ -213,13 +205,6 @@ class _Limits:
         await self._app(scope, limited, parting)
 
 
-class _Server(uvicorn.Server):  # type: ignore[misc]
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to `_serve`, which has two of these to end."""
-        yield
-
-
 def _application(model: SavedModelPredictor, arguments: argparse.Namespace, draining: threading.Event) -> uvicorn.Config:
     """Return uvicorn's settings for KServe's own application with this model.
 
@@ -268,93 +253,6 @@ async def _invalid(_: Request, error: InvalidInput) -> JSONResponse:
     return JSONResponse({"error": str(error)}, 400)
 
 
-async def _serve(config: uvicorn.Config, arguments: argparse.Namespace, draining: threading.Event) -> None:
-    """Serve until SIGTERM: at once on host and port, or on the private socket until approved, and then on the public one."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    if arguments.public_fd is None:
-        public, private = socket.create_server((arguments.host, arguments.http_port), backlog=config.backlog), None
-    else:
-        public, private = socket.socket(fileno=arguments.public_fd), await _started(config, socket.socket(fileno=arguments.private_fd))
-        if not await _approved(stop):
-            logger.info("the process that started this server ended or rejected it; ending")
-            await _ended(private)
-            return
-    serving = await _started(config, public)
-    lent = _lend(public, arguments.control) if arguments.control else None
-    if private:
-        await _ended(private)
-    logger.info("serving %s on %s", arguments.model_name, public.getsockname())
-    stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait([stopped, serving[1]], return_when=asyncio.FIRST_COMPLETED)
-    await _drain(serving[0], lent, draining)
-    await _ended(serving)
-
-
-async def _started(config: uvicorn.Config, listening: socket.socket) -> "tuple[_Server, asyncio.Task[None]]":
-    server = _Server(config)
-    task = asyncio.create_task(server.serve([listening]))
-    while not server.started and not task.done():
-        await asyncio.sleep(0.01)
-    return server, task
-
-
-async def _ended(serving: "tuple[_Server, asyncio.Task[None]]") -> None:
-    serving[0].should_exit = True
-    await serving[1]
-
-
-async def _approved(stop: asyncio.Event) -> bool:
-    """Wait for `SERVE` on standard input; its end without that means that the process that started this server ended or rejected it."""
-    loop = asyncio.get_running_loop()
-    message: asyncio.Queue[bytes] = asyncio.Queue()
-    loop.add_reader(0, lambda: message.put_nowait(os.read(0, 16)))
-    waits: list[asyncio.Task[Any]] = [asyncio.create_task(message.get()), asyncio.create_task(stop.wait())]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    loop.remove_reader(0)
-    return waits[0].done() and waits[0].result() == SERVE
-
-
-async def _drain(server: _Server, lent: socket.socket | None, draining: threading.Event) -> None:
-    """Accept no more, and let open connections end; uvicorn alone would cut one whose request is still on its way."""
-    draining.set()
-    loop = asyncio.get_running_loop()
-    for each in server.servers:
-        for listening in each.sockets:
-            loop.remove_reader(listening.fileno())
-    # asyncio resets a connection that it accepted, and has not set up yet, when its server is closed.
-    await asyncio.sleep(_SETTLE_SECONDS)
-    for each in server.servers:
-        each.close()
-    if lent is not None:
-        lent.close()
-    deadline = time.monotonic() + DRAIN_SECONDS
-    while server.server_state.connections and time.monotonic() < deadline:
-        await asyncio.sleep(0.02)
-    server.should_exit = True
-
-
-def _lend(public: socket.socket, control: Path) -> socket.socket:
-    """Give the public socket to whoever connects to the control socket: a successor, so that no connection is ever refused or lost."""
-    mine, door = public.dup(), socket.socket(socket.AF_UNIX)
-    directory = os.open(control.parent, os.O_PATH)
-    try:
-        door.bind(f"/proc/self/fd/{directory}/{control.name}")  # a Unix socket's own path may have 107 characters only
-    finally:
-        os.close(directory)
-    door.listen()
-
-    def wait() -> None:
-        while True:
-            caller, _ = door.accept()
-            with caller, contextlib.suppress(OSError):
-                socket.send_fds(caller, [b"public"], [mine.fileno()])
-
-    threading.Thread(target=wait, daemon=True, name="handover").start()
-    return mine
-
-
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="predictor", description="Serve a SavedModel or a Keras file over KServe's V1 and V2 protocols.", allow_abbrev=False
@@ -363,18 +261,14 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     where = "directory, or file:// or gs:// URI, of a SavedModel or a Keras file (default AIP_STORAGE_URI)"
     parser.add_argument("--model_dir", default=variable("AIP_STORAGE_URI"), required="AIP_STORAGE_URI" not in os.environ, help=where)
     parser.add_argument("--model_name", required=True, help="name in the URL")
-    parser.add_argument("--http_port", type=int, default=variable("AIP_HTTP_PORT", "8080"), help="port (default AIP_HTTP_PORT, or 8080)")
+    add_options(parser, variable("AIP_HTTP_PORT", "8080"))
     parser.add_argument("--predict_route", default=variable("AIP_PREDICT_ROUTE"), help="further path for V1 predictions (default AIP_PREDICT_ROUTE)")
     parser.add_argument("--health_route", default=variable("AIP_HEALTH_ROUTE"), help="further path that says it is ready (default AIP_HEALTH_ROUTE)")
-    parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default all)")  # noqa: S104
     parser.add_argument("--largest_body", type=int, default=LARGEST_BODY, help="bytes a request may have (default 64 MiB)")
     parser.add_argument("--most_connections", type=int, default=MOST_CONNECTIONS, help=f"connections at a time (default {MOST_CONNECTIONS})")
     parser.add_argument("--header_seconds", type=float, default=HEADER_SECONDS, help=f"a request's headers may take (default {HEADER_SECONDS:g})")
     parser.add_argument("--body_seconds", type=float, default=BODY_SECONDS, help=f"between two pieces of a body (default {BODY_SECONDS:g})")
     parser.add_argument("--log", type=Path, help="file for all that is printed, rotated at 10 MB, two old ones kept (default standard error)")
-    parser.add_argument("--public_fd", type=int, help="an inherited socket to serve on, instead of host and port, once standard input says so")
-    parser.add_argument("--private_fd", type=int, help="with --public_fd: an inherited socket to serve on until then")
-    parser.add_argument("--control", type=Path, help="path of a Unix socket to make, on which to lend the public one to a successor")
     return parser.parse_args(arguments)
 
 
@@ -394,7 +288,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 1
     draining = threading.Event()
-    asyncio.run(_serve(_application(model, arguments, draining), arguments, draining))
+    asyncio.run(serve_until_stopped(_application(model, arguments, draining), Sockets.of(arguments), draining))
     return 0
 
 
