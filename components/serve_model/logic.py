@@ -13,8 +13,8 @@ from intermodal.runtime.errors import DataError, DeploymentError
 from intermodal.runtime.tree import file_hash, is_whole, tree_hash
 from intermodal.serving.endpoint import open_inference, version_of, write_deployment
 from intermodal.serving.json_http import ask
-from intermodal.serving.records import Deployment, deployment, end_process, forget, locked, start_time
-from intermodal.serving.server import HOST, Candidate, borrowed_socket, public_socket
+from intermodal.serving.records import Deployment, end_members, end_process, forget, locked, start_time
+from intermodal.serving.server import HOST, Candidate, finish_replacement, public_socket
 from intermodal.serving.smoke_test import Exchange, SmokeTest
 
 _LOGS_KEPT: Final = 5
@@ -135,6 +135,7 @@ class Service:
             raise
         if old:
             end_process(old.pid, old.started)
+        end_members(self.home, self.name)
         serves = replace(serves, predecessor=None)
         serves.save(self.home)
         _tidy(folder, copy, control)
@@ -142,20 +143,6 @@ class Service:
 
     def _test(self, url: str) -> Exchange:
         return self._smoke_test.run(self.name, lambda path, body: ask(f"{url}/{path}", body))
-
-
-def finish_replacement(home: Path, name: str) -> Deployment | None:
-    """Finish a replacement that was cut short, and return the record then."""
-    found = deployment(home, name)
-    if found is None or found.replaced is None:
-        return found
-    took_over = borrowed_socket(home / name / found.control) if found.alive else None
-    stays, goes = (replace(found, predecessor=None), found.replaced) if took_over else (found.replaced, found)
-    if took_over:
-        took_over.close()
-    end_process(goes.pid, goes.started)
-    stays.save(home)
-    return stays
 
 
 def _tidy(folder: Path, copy: Path, control: Path) -> None:

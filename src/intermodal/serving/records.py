@@ -16,6 +16,8 @@ from intermodal.runtime.artifacts import write_json
 from intermodal.runtime.errors import StoreError
 
 _RECORD = "record.json"
+#: In a deployment's folder: the records of the models behind a splitter, and the state of their rollout.
+MEMBERS, ROLLOUT = "members", "rollout.json"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Deployment:
         since: When it began to answer, ISO 8601.
         control: Name of the Unix socket, beside the record, on which it lends its public socket to a successor.
         predecessor: While it takes over: the record of the server that it replaces.
+        splits: Whether it is a splitter, in front of models with processes of their own (`members`).
     """
 
     name: str
@@ -47,6 +50,7 @@ class Deployment:
     since: str
     control: str = ""
     predecessor: dict[str, Any] | None = None
+    splits: bool = False
 
     @property
     def alive(self) -> bool:
@@ -113,11 +117,22 @@ def stop(home: Path, name: str, *, patience: float = 15.0) -> Deployment:
             raise StoreError(f"{home}: {name!r} is not served any more")
         for each in filter(None, (found.replaced, found)):
             end_process(each.pid, each.started, patience=patience)
+        end_members(home, name)
         (home / name / _RECORD).unlink()
         shutil.rmtree(home / name / "models", ignore_errors=True)
         for control in (home / name).glob("control-*"):
             control.unlink(missing_ok=True)
     return found
+
+
+def end_members(home: Path, name: str) -> None:
+    """End the processes of the models behind a splitter, and forget its rollout; nothing where there is none."""
+    folder = home / name
+    for path in (folder / MEMBERS).glob("*.json"):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        end_process(found["pid"], found["started"])
+    shutil.rmtree(folder / MEMBERS, ignore_errors=True)
+    (folder / ROLLOUT).unlink(missing_ok=True)
 
 
 def forget(home: Path, name: str) -> None:

@@ -6,13 +6,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import intermodal
 from intermodal.runtime.errors import ConfigurationError, DeploymentError
 from intermodal.serving.json_http import ask
+from intermodal.serving.records import Deployment, deployment, end_process
 
 HOST: Final = "127.0.0.1"
 _HANDOVER_SECONDS: Final = 15.0
@@ -29,25 +31,8 @@ class Candidate:
         with socket.socket() as private:
             private.bind((HOST, 0))
             self.url = f"http://{HOST}:{private.getsockname()[1]}"
-            arguments = ["--model_dir", str(model), "--model_name", name, "--control", str(control), "--log", str(log)]
-            handed = {"--private_fd": private.fileno(), "--public_fd": public.fileno()}
-            with log.open("ab") as output:  # until the server itself opens it
-                self._process = subprocess.Popen(
-                    [
-                        sys.executable,
-                        "-m",
-                        "intermodal.serving.predictor",
-                        *arguments,
-                        *(text for pair in handed.items() for text in map(str, pair)),
-                    ],
-                    stdin=subprocess.PIPE,
-                    stdout=output,
-                    stderr=output,
-                    cwd=log.parent,
-                    env=_environment(),
-                    pass_fds=list(handed.values()),
-                    start_new_session=True,
-                )
+            arguments = ["--model_dir", str(model), "--model_name", name, "--control", str(control)]
+            self._process = start_server("intermodal.serving.predictor", arguments, {"public": public, "private": private}, log)
         self.pid = self._process.pid
 
     def wait_until_ready(self, timeout: float) -> None:
@@ -71,10 +56,8 @@ class Candidate:
         Raises:
             DeploymentError: It ended or does not follow.
         """
-        assert self._process.stdin
         deadline = time.monotonic() + _HANDOVER_SECONDS
-        with contextlib.suppress(BrokenPipeError), self._process.stdin as control:
-            control.write(b"serve")
+        approve(self._process)
         while (lent := borrowed_socket(self._control)) is None:
             self._check()
             if time.monotonic() > deadline:
@@ -84,12 +67,47 @@ class Candidate:
 
     def tail(self) -> str:
         """Return where its log is, and its last lines."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
-        return f"its log {self.log}, which ends:\n" + "\n".join(line[:400] for line in lines)
+        return last_lines(self.log)
 
     def _check(self) -> None:
         if (status := self._process.poll()) is not None:
             raise DeploymentError(f"the server of {self.name} ended with status {status}; see {self.tail()}")
+
+
+def start_server(module: str, arguments: Sequence[str], sockets: Mapping[str, socket.socket], log: Path) -> "subprocess.Popen[bytes]":
+    """Start a server in a session of its own, which ends by itself unless its standard input says `serve`, even if this process dies.
+
+    Args:
+        module: Its module.
+        arguments: Its options.
+        sockets: Those that it inherits: `public`, which it does not touch yet, and perhaps `private`.
+        log: File for all that it prints.
+    """
+    handed = [word for name, each in sockets.items() for word in (f"--{name}_fd", str(each.fileno()))]
+    with log.open("ab") as output:  # until the server itself opens it
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments, "--log", str(log), *handed],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            cwd=log.parent,
+            env=_environment(),
+            pass_fds=[each.fileno() for each in sockets.values()],
+            start_new_session=True,
+        )
+
+
+def approve(process: "subprocess.Popen[bytes]") -> None:
+    """Let a server that was started serve."""
+    assert process.stdin
+    with contextlib.suppress(BrokenPipeError), process.stdin as control:
+        control.write(b"serve")
+
+
+def last_lines(log: Path) -> str:
+    """Return where a server's log is, and its last lines."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:] if log.exists() else []
+    return f"its log {log}, which ends:\n" + "\n".join(line[:400] for line in lines)
 
 
 def _environment() -> dict[str, str]:
@@ -139,6 +157,20 @@ def borrowed_socket(control: Path) -> socket.socket | None:
         return None
     finally:
         os.close(directory)
+
+
+def finish_replacement(home: Path, name: str) -> Deployment | None:
+    """Finish a replacement that was cut short, and return the record then."""
+    found = deployment(home, name)
+    if found is None or found.replaced is None:
+        return found
+    took_over = borrowed_socket(home / name / found.control) if found.alive else None
+    stays, goes = (replace(found, predecessor=None), found.replaced) if took_over else (found.replaced, found)
+    if took_over:
+        took_over.close()
+    end_process(goes.pid, goes.started)
+    stays.save(home)
+    return stays
 
 
 def _holder(port: int) -> str:
