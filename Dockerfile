@@ -44,6 +44,8 @@ LABEL org.opencontainers.image.title="intermodal-${IMAGE}${VARIANT}" \
       org.opencontainers.image.base.name="${BASE}" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/intermodal /opt/intermodal
+# Every model that is trained here records it.
+ENV INTERMODAL_COMMIT=${REVISION}
 # kfp's executor runs without kfp's dependencies, which only authoring needs. Any user may run it: what a task writes goes to its outputs and /tmp.
 ENV PATH=/opt/intermodal/environment/bin:${PATH} PYTHONPATH=/opt/intermodal/src _KFP_RUNTIME=true PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp XDG_CACHE_HOME=/tmp/.cache MPLCONFIGDIR=/tmp/.matplotlib

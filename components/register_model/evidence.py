@@ -11,6 +11,7 @@ from intermodal.runtime.artifacts import read_json
 from intermodal.runtime.errors import DataError
 from intermodal.runtime.tree import tree_hash
 
+REPRODUCTION: Final = "reproduction.json"
 #: What is stored of each artifact, beside the model.
 _STORED: Final = {
     "statistics": "",
@@ -37,7 +38,17 @@ def evidence_files(given: Mapping[str, Path]) -> dict[str, Path]:
     for path in files.values():
         if not path.exists():
             raise DataError(f"{path}: no such file; was the task that writes it run?")
-    return files
+    record = given["training"] / REPRODUCTION if "training" in given else None
+    return files | ({REPRODUCTION: record} if record and record.exists() else {})  # a training of another component need not have one
+
+
+def reproduction_of(files: Mapping[str, Path]) -> dict[str, str]:
+    """Return what a repetition of the training needs, as it recorded it: seed, commit, image, versions; empty where it recorded nothing.
+
+    Raises:
+        DataError: The record cannot be read.
+    """
+    return {name: str(value) for name, value in read_json(files[REPRODUCTION]).items()} if REPRODUCTION in files else {}
 
 
 def parameters_of(given: Mapping[str, Path], parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from intermodal.components.register_model.evidence import (
     lineage_of,
     metrics_of,
     parameters_of,
+    reproduction_of,
 )
 from intermodal.inference.stored_files import model_files, model_hash
 from intermodal.registry.address import database_file
@@ -81,6 +82,7 @@ def register_model(
     evidence = evidence_files(given)
     lineage = lineage_of(given, model_hash(model))
     numbers, parameters = metrics_of(evidence, metrics), parameters_of(given, parameters)
+    recorded = {f"training.{each}": value for each, value in reproduction_of(evidence).items()}
     decided = read_json(evidence["decision.json"]) if "decision" in given else None
     notes = registry_notes(registry)
     judged = file_hash(evidence["evaluation.json"]).hex() if "evaluation.json" in evidence else ""
@@ -92,7 +94,7 @@ def register_model(
             with registry_errors(registry):
                 version = _version_of(client, name, lineage[MODEL_TAG])
                 if version is None:
-                    run = _log_run(client, _experiment(client, registry, name), run_name, parameters, numbers, lineage, parts, evidence)
+                    run = _log_run(client, _experiment(client, registry, name), run_name, parameters, numbers, lineage | recorded, parts, evidence)
                     version = _new_version(client, name, run, {MODEL_TAG: lineage[MODEL_TAG], FRAMEWORK_TAG: framework})
                 _record_window(client, version, evidence)
                 if decided:
@@ -187,7 +189,7 @@ def _log_run(
     run_name: str,
     parameters: Mapping[str, Any],
     metrics: list[tuple[str, float, int]],
-    lineage: Mapping[str, Any],
+    about: Mapping[str, Any],
     model: Mapping[str, Path],
     evidence: Mapping[str, Path],
 ) -> Any:
@@ -195,7 +197,7 @@ def _log_run(
 
     run = client.create_run(experiment, run_name=run_name or None)
     identity = run.info.run_id
-    tags = [RunTag(name, value if isinstance(value, str) else json.dumps(value, sort_keys=True)) for name, value in lineage.items()]
+    tags = [RunTag(name, value if isinstance(value, str) else json.dumps(value, sort_keys=True)) for name, value in about.items()]
     client.log_batch(identity, params=[Param(name, str(value)[:_LONGEST_PARAMETER]) for name, value in parameters.items()], tags=tags)
     for start in range(0, len(metrics), _METRICS_A_REQUEST):
         some = metrics[start : start + _METRICS_A_REQUEST]

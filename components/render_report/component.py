@@ -34,7 +34,7 @@ def render_report(
         deployment: As `serve_model` or `deploy_kserve` write it: where the model answers, with a request and its response.
         anomalies: As `validate_data` writes them: anomalies, drift and skew.
         statistics: As `validate_data` writes them: distributions of the features. Default: those in `registration`.
-        training: As `train_model` writes it: learning curves. Default: those in `registration`.
+        training: As `train_model` writes it: learning curves, and what a repetition needs. Default: those in `registration`.
         evaluation: As `evaluate_model` writes it: metrics, curves, slices, the comparison with the champion. Default: the one in `registration`.
         decision: As `gate_model` writes it: the verdict and its rules. Default: the one in `registration`.
         tables: As `ingest_tables` writes them: rows of each table and split. Default: those in `registration`.

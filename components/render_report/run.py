@@ -27,7 +27,7 @@ _REGISTERED: Final = ("statistics", "training", "evaluation", "decision", "table
 
 @dataclass(frozen=True)
 class Run:
-    """The artifacts of one run, as the design says; each is None, and `features` and `metrics` are empty, where there was none."""
+    """The artifacts of one run, as the design says; each is None, and `reproduction`, `features` and `metrics` are empty, where there was none."""
 
     title: str
     registration: dict[str, Any] | None
@@ -38,6 +38,7 @@ class Run:
     evaluation: dict[str, Any] | None
     decision: dict[str, Any] | None
     manifest: dict[str, Any] | None
+    reproduction: dict[str, Any]
     features: list[Feature] | None
     metrics: dict[str, float]
 
@@ -133,6 +134,7 @@ def read_run(title: str, given: Mapping[str, Path], metrics: Mapping[str, Any]) 
     found = {name: _read(folders[name] / file, required) for name, (file, required) in _FILES.items() if name in folders}
     if "evaluation" in found and "metrics" not in (found["evaluation"]["models"].get("challenger") or {}):
         raise DataError(f"{folders['evaluation'] / 'evaluation.json'}: no numbers under models.challenger.metrics; run evaluate_model again")
+    record = folders["training"] / "reproduction.json" if "training" in folders else None
     return Run(
         title=title,
         registration=found.get("registration"),
@@ -143,6 +145,7 @@ def read_run(title: str, given: Mapping[str, Path], metrics: Mapping[str, Any]) 
         evaluation=found.get("evaluation"),
         decision=found.get("decision"),
         manifest=found.get("tables"),
+        reproduction=_read(record, ()) if record and record.exists() else {},
         features=read_features(folders["statistics"]) if "statistics" in folders else None,
         metrics=numbers,
     )

@@ -47,7 +47,8 @@ def train_model(
         label: The label's column, 0 or 1.
         model: A SavedModel directory: signature `serving_default` takes one tensor a raw column, shape (rows,), and returns `probability`, shape
             (rows,); `signature.json` names the columns, their types and an example. Metadata: framework, framework_version, label, and what a
-            repetition needs: seed, backend, workers, hardware, precision, versions, weights_sha256.
+            repetition needs: seed, backend, workers, hardware, precision, versions, commit, image,
+            examples_sha256, weights_sha256.
         training: A directory: `history.json` (a list of values per epoch for each curve), `hyperparameters.json`, `reproduction.json` (the model's
             metadata), `logs/` (TensorBoard) and `checkpoints/best.weights.h5`.
         metrics: The best epoch's numbers, the seconds it took, `rows_per_second` of the steps, and `input_wait`, the share of their time in which the

@@ -25,10 +25,10 @@ from intermodal.components.tune_model.trial import BAD_DATA, DONE, EPOCH, run_tr
 from intermodal.components.tune_model.trial import PRUNED as WAS_PRUNED
 from intermodal.drawing.page import page
 from intermodal.runtime.artifacts import whole_directory, whole_file, write_json
-from intermodal.runtime.datasets.listing import TRAIN, VALIDATION
+from intermodal.runtime.datasets.listing import examples_hash
 from intermodal.runtime.errors import ConfigurationError, DataError
 from intermodal.runtime.redaction import redacted
-from intermodal.runtime.tree import content_hash, tree_hash
+from intermodal.runtime.tree import tree_hash
 from intermodal.training.checkpoints.resuming import lasting_folder
 from intermodal.training.model.hyperparameters import NAMED, TUNED, check_hyperparameters
 from intermodal.tuning.roles import FAILED, FINISHED, PRUNED, Ended, Plan, Tried, asked
@@ -132,7 +132,7 @@ def tune_model(
     identity = {name: value for name, value in training.items() if not name.endswith("_path") and name not in space} | {
         "space": space,
         "metric": metric,
-        "examples": _examples_hash(Path(examples_path)),
+        "examples": examples_hash(Path(examples_path)),
         "schema": tree_hash(schema_path) if schema_path else "",
         "statistics": tree_hash(statistics_path) if statistics_path else "",
         "code": tree_hash(code_path) if code_path and model_function else "",
@@ -304,13 +304,6 @@ def _death(trial: _Running) -> str:
     lines = trial.log.read_text(encoding="utf-8", errors="replace").splitlines() if trial.log.exists() else []
     last = next((line.strip() for line in reversed(lines[-_LAST_LINES:]) if line.strip()), "")
     return f"its process {how}: {last}"[:500]
-
-
-def _examples_hash(path: Path) -> str:
-    """Return a hash of what trials read: of a folder with splits only those two."""
-    if (path / TRAIN).is_dir():
-        return " ".join(content_hash(path / part) for part in (TRAIN, VALIDATION) if (path / part).is_dir())
-    return content_hash(path)
 
 
 def _table(tried: list[Tried], space: Mapping[str, Any]) -> pa.Table:

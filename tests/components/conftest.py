@@ -19,6 +19,7 @@ def registrable(tmp_path):
             "model/variables/variables.index": b"\0" * 10,
             "model/signature.json": b'{"inputs": []}',
             "training/history.json": json.dumps({"loss": [0.6, 0.5], "val_loss": [0.61, None], "auc": [0.7, 0.72]}).encode(),
+            "training/reproduction.json": b'{"seed": "7", "commit": "c0ffee-dirty", "image": "unknown"}',
             "training/hyperparameters.json": b'{"epochs": 9.0, "dropout": 0.5}',
             "schema/schema.pbtxt": b'feature { name: "hour" }\n',
             "statistics/train.pb": b"\x0a\x01",

@@ -15,6 +15,7 @@ from intermodal.authoring.platform import remote_platforms
 from intermodal.compiler.build import compile_specification, write_specification
 from intermodal.compiler.specification import distributable
 from intermodal.platforms.compiling import ClusterTarget
+from intermodal.runtime.provenance import IMAGE_VARIABLE
 
 FLIGHTS = Path(__file__).resolve().parents[2] / "pipelines" / "flights.yaml"
 
@@ -86,9 +87,13 @@ def test_each_platform_deploys_in_its_own_way_from_the_same_pipeline_function(jo
 def test_images_come_from_the_registry_by_digest_where_one_is_known(job):
     digest = "sha256:" + "a" * 64
     target = ClusterTarget("kubeflow", image_repository="registry.example/team", digests={"train": digest})
-    images = {each["container"]["image"] for each in target.compile(job)["deploymentSpec"]["executors"].values() if "container" in each}
+    containers = [each["container"] for each in target.compile(job)["deploymentSpec"]["executors"].values() if "container" in each]
+    images = {each["image"] for each in containers}
     assert f"registry.example/team/intermodal-train@{digest}" in images
     assert all(image.startswith("registry.example/team/") and image_of(image) for image in images)
+    # A task is told its image where the digest says which that is; a tag would not.
+    told = [(each["image"], each.get("env", [])) for each in containers]
+    assert all(env == ([{"name": IMAGE_VARIABLE, "value": image}] if "@" in image else []) for image, env in told)
 
 
 def test_only_a_component_of_ours_with_a_parameter_workers_is_distributed():

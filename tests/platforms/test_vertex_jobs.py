@@ -10,13 +10,14 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from intermodal import __version__
 from intermodal.authoring.pipeline import load_job
 from intermodal.compiler.build import write_specification
-from intermodal.compiler.specification import forbid_caching_by_tag
+from intermodal.compiler.specification import forbid_caching_by_tag, replica_of
 from intermodal.configuration.targets import Shape, load_targets
 from intermodal.linting import lint_documents
 from intermodal.platforms.compiling import ClusterTarget
 from intermodal.platforms.vertex.jobs import restore
 from intermodal.platforms.vertex.settings import VertexSettings
 from intermodal.runtime.errors import ConfigurationError
+from intermodal.runtime.provenance import IMAGE_VARIABLE
 from intermodal.submission.parameters import check_fixed
 from intermodal.submission.prepare import find_destination, prepare
 
@@ -154,6 +155,8 @@ def test_a_job_is_cached_by_the_digest_of_its_machines_image(compiled):
         specification = compiled(workers=3, shape=GPU, reduction_server={"replicas": 2}, digests={"train-gpu": digest} if digest else {})
         assert list(forbid_caching_by_tag(specification)) == by_tag
         assert bool(specification["root"]["dag"]["tasks"]["say-place"]["cachingOptions"]) is not bool(by_tag)
+        machine = replica_of(specification, "comp-say-place")  # which is told what image it runs, where that is certain
+        assert machine.get("env", []) == ([{"name": IMAGE_VARIABLE, "value": machine["image_uri"]}] if digest else [])
 
 
 def test_a_replay_runs_the_task_itself_and_no_launcher(compiled):

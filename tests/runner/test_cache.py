@@ -13,6 +13,8 @@ from intermodal.authoring.images import image_reference
 from intermodal.compiler.build import compile_specification
 from intermodal.compiler.specification import apply_cache_policy
 from intermodal.execution import code
+from intermodal.execution.environments import environment_digest
+from intermodal.runner import commands
 from intermodal.runner.local import LocalTarget
 
 
@@ -54,6 +56,26 @@ def test_a_second_run_takes_everything_from_the_first(target):
     assert states(second) == CACHED
     assert second.tasks[1].outputs == first.tasks[1].outputs
     assert second.tasks[1].log == first.tasks[1].log
+
+
+@component(image="data")
+def tell() -> str:
+    import os
+
+    return f"{os.environ['INTERMODAL_COMMIT']} {os.environ['INTERMODAL_IMAGE']}"
+
+
+def test_a_task_is_told_which_commit_and_environment_it_runs_and_another_commit_changes_no_key(target, monkeypatch):
+    specification = compile_specification(tell)
+    [executor] = specification["deploymentSpec"]["executors"].values()
+    executor["container"]["env"] = [{"name": "INTERMODAL_IMAGE", "value": "registry.example/intermodal-data@sha256:" + "a" * 64}]  # not run here
+    runs = []
+    for commit in ("a" * 40, "b" * 40 + "-dirty"):
+        monkeypatch.setattr(commands, "source_commit", lambda commit=commit: commit)
+        runs.append(target.run(specification, {}))
+    first, second = (run.tasks[0] for run in runs)
+    assert first.outputs["Output"] == f"{'a' * 40} none: environment data {environment_digest('data')}"
+    assert (second.state, second.outputs) == ("cached", first.outputs)  # what made them is still the first commit
 
 
 def test_another_argument_runs_again(target):

@@ -10,6 +10,7 @@ import yaml
 
 from intermodal.authoring.images import image_of, image_reference
 from intermodal.runtime.artifacts import whole_file
+from intermodal.runtime.provenance import IMAGE_VARIABLE
 
 
 def compile_specification(pipeline: Any, defaults: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -46,6 +47,16 @@ def set_images(specification: dict[str, Any], *, repository: str = "", digests: 
         for container, key in ((executor.get("container", {}), "image"), (served, "imageUri")):
             if image := image_of(container.get(key, "")):
                 container[key] = image_reference(image, repository=repository, digest=(digests or {}).get(image))
+
+
+def name_images(specification: dict[str, Any]) -> None:
+    """Tell each task of an image of ours, in its environment, which image it runs in, where the reference has a digest; in place."""
+    for executor in specification["deploymentSpec"]["executors"].values():
+        container = executor.get("container", {})
+        reference = container.get("image", "")
+        if image_of(reference) and "@sha256:" in reference:
+            others = [each for each in container.get("env", []) if each["name"] != IMAGE_VARIABLE]
+            container["env"] = [*others, {"name": IMAGE_VARIABLE, "value": reference}]
 
 
 def write_specification(specification: dict[str, Any], path: Path, platform: dict[str, Any] | None = None) -> None:

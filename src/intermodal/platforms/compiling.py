@@ -7,7 +7,7 @@ from intermodal.authoring.catalog import component_names
 from intermodal.authoring.images import GPU_IMAGES, image_of, image_reference
 from intermodal.authoring.pipeline import Job
 from intermodal.authoring.platform import find_platform
-from intermodal.compiler.build import compile_specification, set_images
+from intermodal.compiler.build import compile_specification, name_images, set_images
 from intermodal.compiler.resources import apply_retries, container_of, wants_gpu
 from intermodal.compiler.specification import Specification, apply_cache_policy, distributable, graphs, searching, separate
 from intermodal.configuration.targets import RemoteSettings, Shape, TaskSettings
@@ -62,6 +62,7 @@ class ClusterTarget:
                     if wants_gpu(shape):
                         self._use_gpu_image(specification, task)
             apply_retries(specification, self.settings.retries)
+        name_images(specification)
         if distribute := find_platform(self.name).distribute:
             for component in distributable(specification):
                 distribute(specification, component, self.settings)

@@ -7,14 +7,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 from intermodal.authoring.images import image_of
 from intermodal.execution import containers
-from intermodal.execution.environments import disposable_environment, environment
+from intermodal.execution.checkout import source_commit
+from intermodal.execution.environments import disposable_environment, environment, environment_digest
 from intermodal.execution.processes import Processes, passed_on
 from intermodal.runner.runs import LOG
 from intermodal.runtime.errors import MachineError
+from intermodal.runtime.provenance import COMMIT_VARIABLE, IMAGE_VARIABLE
 from intermodal.training import CHECKPOINTS_VARIABLE
 
 
@@ -102,7 +105,7 @@ class Commands:
             temporary.mkdir()
             stop_command: list[str] = []
             python: Path | None = None
-            place = {CHECKPOINTS_VARIABLE: str(checkpoints)}
+            place = {CHECKPOINTS_VARIABLE: str(checkpoints)} | self._provenance(image)
             if self._mounts is None:
                 programs = self._programs(image)
                 installer: dict[str, str] = {}
@@ -130,6 +133,18 @@ class Commands:
         path = os.pathsep.join([str(programs), os.environ.get("PATH", os.defpath)])
         ours = {"PYTHONPATH": str(self._code), "_KFP_RUNTIME": "true", "TF_CPP_MIN_LOG_LEVEL": "2", "PATH": path, "PYTHONUNBUFFERED": "1"}
         return passed_on(os.environ) | ours
+
+    def _provenance(self, image: str) -> dict[str, str]:
+        """Return the variables that say what code a task runs. With Docker the image has the commit from its build."""
+        if self._mounts is not None:
+            content = containers.image_content(image)
+            return {IMAGE_VARIABLE: f"{image} with the id {content}"} if content != image else {}  # not there yet: Docker is about to pull it
+        ran_in = f"none: environment {group} {environment_digest(group)}" if (group := image_of(image)) else "none: the runner's own environment"
+        return {COMMIT_VARIABLE: self._commit, IMAGE_VARIABLE: ran_in}
+
+    @cached_property
+    def _commit(self) -> str:
+        return source_commit()
 
     def _disposable(self, image: str, scratch: Path) -> Path:
         """Return the programs of an environment for a task that installs packages."""

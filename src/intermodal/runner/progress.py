@@ -1,14 +1,23 @@
 """The display of a run on this machine: one line for each task, live on a terminal and plain elsewhere."""
 
+import os
 import threading
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
+from intermodal.training.progress import last_progress
+
+_BAR = 20
+#: Bytes of a log's end in which progress is looked for.
+_TAIL = 4096
 _MARKS = {
     "running": ("●", "cyan"),
     "done": ("✓", "green"),
@@ -31,7 +40,7 @@ class Progress:
         self._console = console
         self._width = max(20, min(max(map(len, names), default=0) + 3, console.width - 24))
         self._lock = threading.Lock()
-        self._running: dict[str, float] = {}
+        self._running: dict[str, tuple[float, Path]] = {}
         self._live = Live(self, console=console, refresh_per_second=8, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> Self:
@@ -43,10 +52,10 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def started(self, name: str) -> None:
-        """Show that a task has begun."""
+    def started(self, name: str, log: Path) -> None:
+        """Show that a task has begun; where its log says how far a training is, that too."""
         with self._lock:
-            self._running[name] = time.monotonic()
+            self._running[name] = time.monotonic(), log
 
     def finished(self, name: str, state: str, seconds: float, note: str = "") -> None:
         """Show that a task has ended."""
@@ -61,8 +70,13 @@ class Progress:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         with self._lock:
             running = list(self._running.items())
-        for name, since in running:
+        for name, (since, log) in running:
             yield self._line(name, "running", time.monotonic() - since)
+            if found := last_progress(_tail(log)):
+                share, words = found
+                row = Table.grid(padding=(0, 1, 0, 0))
+                row.add_row(Text("   "), ProgressBar(1.0, share, width=_BAR), Text(words, "dim", no_wrap=True, overflow="ellipsis"))
+                yield row
 
     def _line(self, name: str, state: str, seconds: float) -> Text:
         mark, style = _MARKS[state]
@@ -71,3 +85,13 @@ class Progress:
         word = f"  {state}" if state in ("failed", "cancelled", "skipped") else ""
         bold = "bold" if state == "running" else ("dim" if state == "cached" else "")
         return Text.assemble((f"  {mark} ", style), f"{column:{self._width}}", (time_taken, bold), (word, style))
+
+
+def _tail(log: Path) -> str:
+    """Return the end of a task's log; empty where there is none yet."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""

@@ -21,6 +21,7 @@ from intermodal.runner.records import TASK, record_task
 from intermodal.runner.runs import LOG, Run, Task, path_shown, why_it_failed
 from intermodal.runtime.disk import NO_ROOM, full_disk, is_full
 from intermodal.runtime.errors import IntermodalError, TaskError
+from intermodal.runtime.provenance import IMAGE_VARIABLE
 from intermodal.runtime.redaction import redact_file, redacted
 
 _LONGEST_BACKOFF = "3600s"
@@ -63,7 +64,7 @@ class Tasks:
         """
         own = self._run.directory / instance.place
         started = time.monotonic()
-        self._progress.started(instance.name)
+        self._progress.started(instance.name, own / LOG)
         try:
             outputs, state, folder = self._outputs(instance, own)
         except (OSError, ValueError, IntermodalError) as error:
@@ -82,7 +83,8 @@ class Tasks:
             return Values(artifacts={"artifact": imported(instance.executor["importer"], instance.inputs, placeholders)}), "done", folder
         container, options = instance.executor["container"], instance.task.get("cachingOptions", {})
         words = [*container.get("command", []), *container.get("args", [])]
-        variables = {each["name"]: each.get("value", "") for each in container.get("env", [])}
+        # The image that the file was compiled for: here it runs in another, or in none, which the command's variables say.
+        variables = {each["name"]: each.get("value", "") for each in container.get("env", []) if each["name"] != IMAGE_VARIABLE}
         component = instance.task["componentRef"]["name"]
         inputs = Values(resolved(instance.inputs.parameters, placeholders), instance.inputs.artifacts)
         given = executor_input(instance.component, inputs, str(folder))

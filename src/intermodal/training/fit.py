@@ -1,6 +1,7 @@
 """One training on this worker, from rows to weights: what `train_model` and each trial of a search do alike."""
 
 import hashlib
+import os
 import platform
 import signal
 import sys
@@ -15,8 +16,9 @@ from typing import Any, Final
 import numpy as np
 
 from intermodal.runtime.datasets import Dataset, open_dataset
-from intermodal.runtime.datasets.listing import TRAIN, VALIDATION
+from intermodal.runtime.datasets.listing import TRAIN, VALIDATION, examples_hash
 from intermodal.runtime.errors import ConfigurationError
+from intermodal.runtime.provenance import code_of
 from intermodal.runtime.tensorflow import keras, tf
 from intermodal.runtime.tree import tree_hash
 from intermodal.runtime.user_code import exit_refused
@@ -176,6 +178,8 @@ class Fit:
             "workers": str(self.cluster.count),
             "hardware": self._steps.hardware,
             "precision": self.recipe.precision,
+            "examples_sha256": examples_hash(Path(self.recipe.examples_path)) if self.cluster.chief else "",  # read once more, by one worker
+            **code_of(os.environ),
             "weights_sha256": _digest(each.numpy() for each in head.weights),
         }
 

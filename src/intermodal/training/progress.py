@@ -1,10 +1,12 @@
 """How far a training is, said in its log."""
 
+import re
 import sys
 import time
 from typing import Final
 
 _SECONDS_BETWEEN_LINES: Final = 10.0
+_LINE: Final = re.compile(r"^epoch (\d+)/(\d+)(?:, step (\d+)/(\d+))?: .*", re.M)
 
 
 class Progress:
@@ -19,7 +21,7 @@ class Progress:
         self._spoken, self._rows = spoken, rows
         self._said = self._began = time.monotonic()
         self._made = 0
-        self._epochs = 0
+        self._epochs = self._ended = 0
 
     def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
         """Say that a step of an epoch, both from 1, is made, if nothing was said for ten seconds.
@@ -46,13 +48,27 @@ class Progress:
     def epoch(self, epoch: int, numbers: dict[str, float], seconds: float) -> None:
         """Say the numbers of an epoch, from 1, that has ended after some seconds."""
         written = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
-        self._say(f"epoch {epoch}/{self._epochs or epoch}: {written}; {seconds:.1f} s, {self._rows / max(seconds, 1e-9):,.0f} rows/s")
+        epochs, self._ended = self._epochs or epoch, self._ended + 1
+        # The first one compiles, or had begun in an earlier attempt: it is no measure of the others.
+        left = f", at most {duration((epochs - epoch) * seconds)} left" if self._ended > 1 and epoch < epochs else ""
+        self._say(f"epoch {epoch}/{epochs}: {written}; {seconds:.1f} s, {self._rows / max(seconds, 1e-9):,.0f} rows/s{left}")
 
     def _say(self, line: str) -> None:
         self._said = time.monotonic()
         if self._spoken:
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
+
+
+def last_progress(log: str) -> tuple[float, str] | None:
+    """Return the share of a training that is done, from 0 to 1, and the line that says so, the last one in its log; None where there is none."""
+    lines = [*_LINE.finditer(log)]
+    if not lines:
+        return None
+    found = lines[-1]
+    epoch, epochs, step, steps = (int(each or 0) for each in found.groups())
+    done = epoch - 1 + step / max(steps, 1) if steps else epoch
+    return min(1.0, done / max(epochs, 1)), found[0]
 
 
 def duration(seconds: float) -> str:

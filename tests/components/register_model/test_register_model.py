@@ -60,6 +60,7 @@ def test_a_passed_model_is_registered_with_numbers_curves_and_lineage_and_is_not
     assert run.data.metrics["auc"] == 0.75
     assert "auc_high" not in run.data.metrics  # undefined: no number
     assert run.data.tags["repository_sha256"] == made["lineage"]["repository_sha256"]
+    assert (run.data.tags["training.commit"], run.data.tags["training.seed"]) == ("c0ffee-dirty", "7")
     curve = open_registry(local_registry).get_metric_history(made["run_id"], "training/loss")
     assert [(point.step, point.value) for point in curve] == [(0, 0.6), (1, 0.5)]
     assert run.info.status == "FINISHED"
@@ -70,7 +71,7 @@ def test_the_registration_holds_the_evidence_that_it_was_made_with(local_registr
     register(paths, local_registry, model_name)
     folder = Path(paths["registration_path"])
     sources = {"evaluation.json": "evaluation", "decision.json": "decision", "history.json": "training", "schema.pbtxt": "schema"}
-    for name, artifact in (sources | {"manifest.json": "tables"}).items():
+    for name, artifact in (sources | {"manifest.json": "tables", "reproduction.json": "training"}).items():
         assert (folder / name).read_bytes() == (Path(paths[f"{artifact}_path"]) / name).read_bytes()
     assert files_of(folder / "statistics") == files_of(Path(paths["statistics_path"]))
     assert not (folder / "model").exists()

@@ -99,6 +99,11 @@ def files() -> dict[str, Any]:
             "auc": [0.6, 0.7, 0.74, 0.76],
             "val_auc": [0.6, 0.69, 0.73, 0.72],
         },
+        "training/reproduction.json": {
+            "seed": "7",
+            "commit": "c0ffee" * 6 + "c0ff-dirty",
+            "image": "registry.example/intermodal-train@sha256:" + "e" * 64,
+        },
         "evaluation/evaluation.json": {
             "rows": 10000,
             "positives": 2300,

@@ -112,6 +112,7 @@ def test_numbers_of_every_artifact_are_on_the_page(render):
         "ROC AUC is at least 0.7",
         "EWR 4,000 rows, 20.0 % positive",
         "4 epochs; best validation value 0.470 in epoch 3.",
+        "To repeat it seed 7 commit " + "c0ffee" * 6 + "c0ff-dirty image registry.example/intermodal-train@sha256:" + "e" * 64,
         "10,000: train 7,000, validation 1,000, test 2,000",
         "1 value above 60, the largest in train.",
         "0.180, threshold 0.100: beyond",
@@ -173,7 +174,13 @@ def test_a_champion_that_could_not_be_scored_is_not_called_absent(render):
 
 def test_a_registration_stands_for_the_artifacts_that_it_keeps(render, tmp_path):
     page = render()
-    for artifact, name in (("tables", "manifest"), ("training", "history"), ("evaluation", "evaluation"), ("decision", "decision")):
+    for artifact, name in (
+        ("tables", "manifest"),
+        ("training", "history"),
+        ("training", "reproduction"),
+        ("evaluation", "evaluation"),
+        ("decision", "decision"),
+    ):
         (tmp_path / artifact / f"{name}.json").rename(tmp_path / "registration" / f"{name}.json")
     (tmp_path / "statistics").rename(tmp_path / "registration" / "statistics")
     report(tmp_path, ("registration", "promotion", "anomalies", "deployment"), report_path=tmp_path / "short")

@@ -20,6 +20,7 @@ from intermodal.components.train_model.logic import train_model
 from intermodal.drawing.wording import number
 from intermodal.inference.scoring import score_rows
 from intermodal.runtime.errors import ConfigurationError, DataError
+from intermodal.runtime.tree import tree_hash
 
 
 def rows(count, seed):
@@ -75,12 +76,14 @@ def spoil(data, part, column, values):
     pq.write_table(table.set_column(table.column_names.index(column), column, values), path)
 
 
-def test_the_saved_model_takes_raw_rows_and_learns_the_same_twice(data, arguments):
+def test_the_saved_model_takes_raw_rows_and_learns_the_same_twice(data, arguments, monkeypatch):
+    monkeypatch.setenv("INTERMODAL_COMMIT", "c0ffee-dirty")
     trained, again = train_model(**arguments()), train_model(**arguments("two"))
     metrics = trained.metrics
     assert trained.model == again.model == json.loads((data / "one" / "training" / "reproduction.json").read_text())
-    assert {"seed": "7", "workers": "1", "precision": "float32"}.items() <= trained.model.items()
+    assert {"seed": "7", "workers": "1", "precision": "float32", "commit": "c0ffee-dirty", "image": "unknown"}.items() <= trained.model.items()
     assert len(trained.model["weights_sha256"]) == 64
+    assert trained.model["examples_sha256"] == " ".join(tree_hash(data / "examples" / part) for part in ("train", "validation"))
     assert 0 <= metrics["input_wait"] < 1
     assert metrics["rows_per_second"] > 0
     test = pq.read_table(data / "examples" / "test")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from intermodal.runtime.errors import DataError
-from intermodal.runtime.tree import PARTIAL, check_name, check_whole, walk
+from intermodal.runtime.tree import PARTIAL, check_name, check_whole, content_hash, walk
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _ORDER: Final = (TRAIN, VALIDATION, TEST)
@@ -195,3 +195,10 @@ def _kind(path: Path) -> str:
     if known or b"\0" in head:
         raise DataError(f"{path}: neither Parquet nor CSV{f', but {known}' if known else ''}; {_REMEDY}")
     return "csv"
+
+
+def examples_hash(path: Path) -> str:
+    """Return a hash of what a training reads: of a folder with splits those of `train` and `validation`, in this order, otherwise of all."""
+    if (path / TRAIN).is_dir():
+        return " ".join(content_hash(path / part) for part in (TRAIN, VALIDATION) if (path / part).is_dir())
+    return content_hash(path)

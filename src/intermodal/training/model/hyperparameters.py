@@ -53,4 +53,4 @@ def all_hyperparameters(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """
     named = {name: arguments[name] for name in NAMED}
     whole = {name: int(named[name]) for name in ("batch_size", "epochs", "patience")}
-    return named | {"hidden_units": [int(units) for units in named["hidden_units"]]} | whole | arguments["hyperparameters"]
+    return {**named, "hidden_units": [int(units) for units in named["hidden_units"]], **whole, **arguments["hyperparameters"]}
