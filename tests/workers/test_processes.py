@@ -26,7 +26,7 @@ def attempt(folder):
 def quick(folder):
     attempt(folder)
     print(f"worker {place()['task']['index']} speaks")
-    return {"addresses": place()["cluster"]["worker"], "threads": os.environ["TF_NUM_INTRAOP_THREADS"]}
+    return {"addresses": place()["cluster"]["worker"], "threads": [os.environ[f"TF_NUM_{kind}OP_THREADS"] for kind in ("INTRA", "INTER")]}
 
 def lost_once(folder):
     number, index = attempt(folder), place()["task"]["index"]
@@ -91,9 +91,12 @@ def pids(folder):
     return [int(path.read_text()) for path in folder.glob("[0-9]-*") if path.read_text()]
 
 
-def test_each_worker_has_its_place_and_the_chief_is_heard(folder, capsys):
+def test_each_worker_has_its_place_and_the_chief_is_heard(folder, capsys, monkeypatch):
+    for kind in ("INTRA", "INTER"):
+        monkeypatch.delenv(f"TF_NUM_{kind}OP_THREADS", raising=False)
     value = run("quick", folder, workers=3)
     assert len({*value["addresses"]}) == 3
+    assert value["threads"] == [str(max(1, len(os.sched_getaffinity(0)) // 3))] * 2
     assert all(each.startswith("127.0.0.1:") for each in value["addresses"])
     assert capsys.readouterr().out == "worker 0 speaks\n"
     assert sorted(path.name for path in folder.iterdir()) == ["0-0", "1-0", "2-0"]

@@ -15,6 +15,8 @@ from intermodal.training.cluster import Cluster
 from intermodal.training.waiting import naming_absent_workers
 
 _OPTIMIZER: Final = "optimizer/"
+#: A gradient of at least so many bytes is reduced by itself.
+_LARGE: Final = 1 << 20
 
 
 class TensorFlowSteps:
@@ -186,8 +188,7 @@ class TensorFlowSteps:
         counted = tf.stack([loss, tf.reduce_sum(weights), penalty * rows, numbers[1] / self.replicas])
         sums = tf.concat([counted, _counts(logits, labels, weights)], 0)
         if self._several:
-            # One reduction for gradients and sums: each costs a round trip between the workers.
-            *gradients, sums = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, [*gradients, sums])
+            *gradients, sums = _reduced([*gradients, sums])
         self._optimizer.apply(gradients, self._model.trainable_variables)
         return sums
 
@@ -268,6 +269,21 @@ def _name(strategy: tf.distribute.Strategy) -> str:
 
 def _arrays(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return batch.features, batch.labels, batch.weights
+
+
+def _reduced(values: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Return the sums of some tensors over all devices of all workers.
+
+    Small ones go in one reduction, for each costs a round trip between the workers. A large one goes by itself: it is sent while the backward pass
+    still computes the others, and is not copied into one array with them.
+    """
+    reduce = tf.distribute.get_replica_context().all_reduce
+    large = [place for place, each in enumerate(values) if (each.shape.num_elements() or 0) * each.dtype.size >= _LARGE]
+    small = [place for place in range(len(values)) if place not in large]
+    found = {place: reduce(tf.distribute.ReduceOp.SUM, values[place]) for place in reversed(large)}
+    if small:
+        found |= dict(zip(small, reduce(tf.distribute.ReduceOp.SUM, [values[place] for place in small]), strict=True))
+    return [found[place] for place in range(len(values))]
 
 
 def _row_losses(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -226,7 +226,8 @@ def _environment(addresses: list[str], index: int) -> dict[str, str]:
     """Return a worker's environment: this process's, its place, and an equal share of the processors."""
     place = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
     share = str(max(1, len(os.sched_getaffinity(0)) // len(addresses)))
-    threads = {name: os.environ.get(name, share) for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "NPROC")}  # NPROC: XLA's
+    named = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "NPROC")  # NPROC: XLA's
+    threads = {name: os.environ.get(name, share) for name in named}
     return _inherited() | threads | {"TF_CONFIG": json.dumps(place)}
 
 
