@@ -128,7 +128,7 @@ def test_compiling_twice_gives_equal_bytes(tmp_path):
     one = {path.relative_to(tmp_path / "one"): path.read_bytes() for path in (tmp_path / "one").rglob("*.yaml")}
     two = {path.relative_to(tmp_path / "two"): path.read_bytes() for path in (tmp_path / "two").rglob("*.yaml")}
     assert one == two
-    assert len(one) == len(component_names()) + 3  # the training pipeline for both platforms, batch prediction for one
+    assert len(one) == len(component_names()) + 4  # training for both platforms, batch prediction for one; train_model for Kubeflow
 
 
 def test_run_with_a_missing_configuration_says_so_and_fails(tmp_path):

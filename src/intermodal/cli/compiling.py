@@ -15,7 +15,13 @@ app = typer.Typer()
 
 @app.command(name="compile", epilog=example("compile", "compile mine.yaml --target kubeflow --digests digests.json"))
 def compile_(
-    configurations: Annotated[list[Path] | None, typer.Argument(metavar="[CONFIGURATION]...", help="Their values become defaults.")] = None,
+    configurations: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[CONFIGURATION | COMPONENT]...",
+            help="A configuration's values become defaults; a component, by its name, becomes a file of its own.",
+        ),
+    ] = None,
     target: Annotated[list[str] | None, typer.Option(help="A platform; default: each that the pipeline runs on.")] = None,
     output: Annotated[Path, typer.Option(help="Folder to write below.")] = Path("compiled"),
     digests: Digests = None,
@@ -23,27 +29,36 @@ def compile_(
     targets: TargetsFile = TARGETS,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail when a file is stale.")] = False,
 ) -> None:
-    """Compile pipelines for each platform. Without a configuration: all of pipelines/, and every component to a YAML file of its own."""
+    """Compile pipelines, and components to files of their own, for each platform. Without either: all of pipelines/, and every component."""
     from intermodal.authoring.pipeline import load_job
+    from intermodal.authoring.platform import remote_platforms
     from intermodal.compiler.build import compile_specification, write_specification
-    from intermodal.compiler.specification import forbid_caching_by_tag
+    from intermodal.compiler.specification import distributable, forbid_caching_by_tag
     from intermodal.configuration.targets import load_targets
     from intermodal.submission.digests import read_digests
-    from intermodal.submission.prepare import compile_for, find_destination, targets_of
+    from intermodal.submission.prepare import compile_component_for, compile_for, find_destination, targets_of
 
     pinned = read_digests(digests) if digests else {}
     chosen = load_targets(targets) if profile else None
     made = {}
-    for configuration in configurations or sorted(Path("pipelines").glob("*.yaml")):
+    given = configurations or []
+    named = [str(each) for each in given if str(each) in component_names() and not each.exists()]
+    for configuration in [each for each in given if str(each) not in named] if given else sorted(Path("pipelines").glob("*.yaml")):
         job = load_job(configuration)
         for name in targets_of(job, target):
             destination = find_destination(chosen, name, profile) if chosen else None
             made[output / name / f"{configuration.stem}.yaml"] = compile_for(name, job, destination=destination, digests=pinned)
+    plain = {} if given else {name: compile_specification(load_component(name)) for name in component_names()}
+    for component in named or [name for name, specification in plain.items() if distributable(specification)]:
+        for name in target or remote_platforms():
+            destination = find_destination(chosen, name, profile) if chosen else None
+            compiled = compile_component_for(name, component, destination=destination, digests=pinned)
+            if named or compiled[0] != plain[component]:  # the others are one file for all platforms
+                made[output / name / "components" / f"{component}.yaml"] = compiled
     by_tag = {image for specification, _ in made.values() for image in forbid_caching_by_tag(specification)}
     if not check:
         say_uncached(tuple(sorted(by_tag)))
-    if not configurations:
-        made |= {output / "components" / f"{name}.yaml": (compile_specification(load_component(name)), {}) for name in component_names()}
+    made |= {output / "components" / f"{name}.yaml": (specification, {}) for name, specification in plain.items()}
     for path, (specification, platform) in made.items():
         if not check:
             write_specification(specification, path, platform)

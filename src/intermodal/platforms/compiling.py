@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from intermodal.authoring.catalog import component_names
+from intermodal.authoring.catalog import component_names, load_component
 from intermodal.authoring.images import GPU_IMAGES, image_of, image_reference
 from intermodal.authoring.pipeline import Job
 from intermodal.authoring.platform import find_platform
@@ -41,7 +41,17 @@ class ClusterTarget:
         Raises:
             ConfigurationError: The settings name a task, a shape or an accelerator that is not there, or a machine that the platform does not have.
         """
-        specification = compile_specification(job.wire(self.name), job.defaults(self.name))
+        return self._made_for(compile_specification(job.wire(self.name), job.defaults(self.name)))
+
+    def compile_component(self, name: str) -> dict[str, Any]:
+        """Return a single component's specification for this platform: several workers of it run on machines of their own.
+
+        Raises:
+            ConfigurationError: There is no such component; see `compile` for the settings.
+        """
+        return self._made_for(compile_specification(load_component(name)))
+
+    def _made_for(self, specification: Specification) -> Specification:
         apply_cache_policy(specification)
         set_images(specification, repository=self.image_repository, digests=self.digests)
         shared = distributable(specification)

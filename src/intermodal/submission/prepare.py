@@ -229,13 +229,25 @@ def compile_for(
     Returns:
         The specification, and the platform's own document: empty where there is none.
     """
-    target = ClusterTarget(name, digests=digests or {})
-    if destination:
-        target = replace(
-            target, image_repository=destination.settings.image_repository, settings=destination.settings, shapes=destination.targets.shapes
-        )
+    target = _target(name, destination, digests)
     specification = target.compile(job)
     return specification, target.platform_document(specification)
+
+
+def compile_component_for(
+    name: str, component: str, *, destination: Destination | None = None, digests: dict[str, str] | None = None
+) -> tuple[Specification, dict[str, Any]]:
+    """Compile a single component for a platform; see `compile_for`."""
+    target = _target(name, destination, digests)
+    specification = target.compile_component(component)
+    return specification, target.platform_document(specification)
+
+
+def _target(name: str, destination: Destination | None, digests: dict[str, str] | None) -> ClusterTarget:
+    target = ClusterTarget(name, digests=digests or {})
+    if destination is None:
+        return target
+    return replace(target, image_repository=destination.settings.image_repository, settings=destination.settings, shapes=destination.targets.shapes)
 
 
 def _arguments(job: Job, destination: Destination, given: Collection[str], *, stage: bool) -> dict[str, Any]:
