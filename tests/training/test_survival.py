@@ -133,6 +133,10 @@ def test_two_workers_that_are_lost_one_by_one_or_together_end_with_the_undisturb
             attempt.send(victim, kind)
             if kind is signal.SIGTERM:  # a spot node: all stop after the same step
                 assert attempt.end() in ([143, 143], [0, 0]), attempt.log() + attempt.log(1)
+                last = checkpoints_in(tmp_path)[-1]
+                if attempt.end() == [143, 143]:  # not the chief's signal: the chief writes all the same, after the last step that it made
+                    assert last.name.startswith(f"step-{attempt.first + len(attempt.rows(0)):08d}-")
+                    assert f"stopped by SIGTERM; the last checkpoint is {last}, and" in attempt.log()
             else:
                 attempt.workers[victim].join(60)
         attempt.kill()
