@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import signal
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -85,6 +87,46 @@ def test_one_two_and_three_workers_have_the_same_curves_and_a_killed_one_goes_on
     assert "training goes on after step" in said
     assert again.model["weights_sha256"] == one.model["weights_sha256"]
     assert found == curves
+
+
+def ask_to_stop_when(said: str, logs: Path) -> threading.Thread:
+    """Send SIGTERM to the second of this process's workers, and to no other, when the chief's log says something."""
+
+    def ask() -> None:
+        deadline = time.monotonic() + 300
+        while not any(said in log.read_text(errors="replace") for log in logs.glob("workers-*/0/0.log")) and time.monotonic() < deadline:
+            time.sleep(0.002)
+        here = Path("/proc/self/task").iterdir()
+        children = [int(each) for task in here for each in (task / "children").read_text().split()]
+        places = {each: Path(f"/proc/{each}/environ").read_bytes() for each in children}
+        (second,) = [each for each, place in places.items() if b'"index": 1' in place]
+        os.kill(second, signal.SIGTERM)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.fault(
+    "Training",
+    "SIGTERM of one JAX worker, not the chief",
+    "all stop after the same step, the chief writes one last checkpoint, and they go on from it",
+)
+def test_sigterm_of_a_jax_worker_that_is_not_the_chief_leaves_a_last_checkpoint_that_is_gone_on_from(train, tmp_path, capfd, monkeypatch):
+    long = {"workers": 2, "epochs": 24, "patience": 24}
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    asked = ask_to_stop_when("epoch 1/24", tmp_path)
+    _, curves = train("stopped", **long, checkpoints=str(tmp_path / "kept"), checkpoint_steps=100_000, checkpoint_minutes=0.0, restarts=1)
+    asked.join()
+    said = capfd.readouterr().out
+    last = re.search(r"stopped by SIGTERM; the last checkpoint is \S+/step-(\d+)-", said)
+    assert last, said
+    assert "all 2 start again (restart 1 of 1)" in said
+    assert f"training goes on after step {int(last[1])}, from " in said
+    assert 6 <= int(last[1]) < 24 * 6
+    assert len(curves["val_loss"]) == 24
+    assert said.count("epoch 1/24: ") == 1
+    assert curves["val_loss"][-1] < curves["val_loss"][0]
 
 
 @pytest.mark.fault(

@@ -86,8 +86,13 @@ def test_each_version_of_trainer_gets_the_tasks_nodes_account_and_volumes_in_its
         "serviceAccountName": "intermodal-pipeline",
         "nodeSelector": {"kind": "gpu"},
         "imagePullSecrets": [{"name": "registry"}],
-        "volumes": [{"name": "lake", "persistentVolumeClaim": {"claimName": "lake"}}],
-        "containers": [{"name": NODE, "volumeMounts": [{"name": "lake", "mountPath": "/lake"}]}],
+        "volumes": [{"name": "lake", "persistentVolumeClaim": {"claimName": "lake"}}, {"name": "intermodal-artifacts", "emptyDir": {}}],
+        "containers": [
+            {
+                "name": NODE,
+                "volumeMounts": [{"name": "lake", "mountPath": "/lake"}, {"name": "intermodal-artifacts", "mountPath": "/s3", "subPath": "s3"}],
+            }
+        ],
     }
     if version == "2.0":
         del wanted["imagePullSecrets"]  # its definition has none

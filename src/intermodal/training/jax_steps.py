@@ -225,7 +225,8 @@ def _connect(cluster: Cluster) -> None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is the loop's
     bound = address if address.rpartition(":")[0] in _LOOPBACK else None  # Default: all addresses of the machine
-    jax.distributed.initialize(address, cluster.count, cluster.index, coordinator_bind_address=bound)
+    # The place is known. In a pod JAX would ask the cluster for it, and fail where the pod has no token.
+    jax.distributed.initialize(address, cluster.count, cluster.index, coordinator_bind_address=bound, cluster_detection_method="deactivate")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from intermodal.runtime.errors import ConfigurationError
 _OPTION: Final = "--executor_input"
 _FUNCTION: Final = "--function_to_execute"
 #: Where kfp has the content of a URI, by its scheme.
-_FOLDERS: Final = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
+FOLDERS: Final = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Task:
     def _artifacts(self, kind: str) -> Iterator[Stored]:
         for name, found in self.content.get(kind, {}).get("artifacts", {}).items():
             for each in found.get("artifacts", []):
-                scheme = next((scheme for scheme in _FOLDERS if each.get("uri", "").startswith(scheme)), None)
+                scheme = next((scheme for scheme in FOLDERS if each.get("uri", "").startswith(scheme)), None)
                 if scheme is None:
                     raise ConfigurationError(
                         f"the artifact {name!r} is at {each.get('uri')!r}, which workers on other machines cannot reach; use a root that starts with "
-                        f"{', '.join(_FOLDERS)}, or workers=1"
+                        f"{', '.join(FOLDERS)}, or workers=1"
                     )
-                path = each.get("customPath") or each.get("custom_path") or _FOLDERS[scheme] + each["uri"].removeprefix(scheme)
+                path = each.get("customPath") or each.get("custom_path") or FOLDERS[scheme] + each["uri"].removeprefix(scheme)
                 yield Stored(name, each["uri"], Path(path))
 
 

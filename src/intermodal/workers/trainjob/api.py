@@ -43,8 +43,9 @@ class Jobs(Objects):
         return set(found["properties"]["spec"]["properties"])
 
     def pods(self, name: str) -> list[dict[str, Any]]:
-        """Return the pods of a TrainJob: of the newest attempt first, in the order of the workers."""
-        return sorted(super().pods(name), key=lambda pod: (-attempt_of(pod), index_of(pod)))
+        """Return the pods of a TrainJob: of the newest attempt first, in the order of the workers, of each the newest first."""
+        newest = sorted(super().pods(name), key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True)
+        return sorted(newest, key=lambda pod: (-attempt_of(pod), index_of(pod)))
 
 
 def attempt_of(pod: dict[str, Any]) -> int:

@@ -94,7 +94,7 @@ class Follower:
         for pod in found:
             if pods.ended_badly(pod) and pod["metadata"]["uid"] not in self._endings:
                 self._note(pod)
-        newest = [pod for pod in found if attempt_of(pod) == attempt_of(found[0])]
+        newest = _newest(found)
         if newest and attempt_of(newest[0]) > self._attempt:
             self._attempt = attempt_of(newest[0])
             self._say(f"all workers start again (attempt {self._attempt + 1}): {self._cause(self._attempt - 1)}")
@@ -158,8 +158,7 @@ class Follower:
         return f"{said}: {own[0][2]}" + (f"\nIts last lines:\n{lines}" if lines else "")
 
     def _all_started(self, found: list[dict[str, Any]]) -> bool:
-        newest = [pod for pod in found if attempt_of(pod) == attempt_of(found[0])]
-        return sum(pods.started(pod) for pod in newest) >= self._workers
+        return sum(pods.started(pod) for pod in _newest(found)) >= self._workers
 
     def _suspended(self, job: dict[str, Any]) -> bool:
         return bool(job["spec"].get("suspend"))
@@ -173,3 +172,12 @@ class Follower:
     @property
     def _what(self) -> str:
         return f"TrainJob {self._jobs.namespace}/{self._name}"
+
+
+def _newest(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the pod of each worker in the newest attempt: a runtime that restarts a Job's pods by themselves leaves those that failed."""
+    newest: dict[int, dict[str, Any]] = {}
+    for pod in found:
+        if attempt_of(pod) == attempt_of(found[0]):
+            newest.setdefault(index_of(pod), pod)
+    return list(newest.values())

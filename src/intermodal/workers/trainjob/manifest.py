@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from intermodal.runtime.errors import ConfigurationError, PlatformError
-from intermodal.workers.executor_input import Task
+from intermodal.workers.executor_input import FOLDERS, Task
 from intermodal.workers.ownership import SPECIFICATION
 from intermodal.workers.trainjob.api import API_VERSION
 
@@ -20,6 +20,7 @@ _MANAGER: Final = "intermodal/launcher"
 _PATCHES: Final = ("runtimePatches", "podTemplateOverrides", "podSpecOverrides")
 #: Variables that the backend gives to the pod of a task, and that say nothing to its workers.
 _BACKENDS: Final = ("ARGO_", "KFP_", "KUBERNETES_", "METADATA_", "ML_PIPELINE_", "MLMD_")
+_SCRATCH: Final = "intermodal-artifacts"
 _VOLUMES: Final = ("persistentVolumeClaim", "secret", "configMap", "nfs", "csi")
 #: Volumes that the backend mounts, by how their names start.
 _BACKENDS_VOLUMES: Final = ("argo", "kfp-", "ca-", "kube-api-access", "var-run-argo")
@@ -105,7 +106,7 @@ def make(
         "runtimeRef": {"apiGroup": API_VERSION.partition("/")[0], "kind": kind or "TrainingRuntime", "name": runtime},
         "trainer": {key: each for key, each in trainer.items() if each},
     }
-    if patched := placement_of(pod, container):
+    if patched := placement_of(pod, container, task):
         spec |= _patch(patched, fields)
     if settings.timeout:
         if "activeDeadlineSeconds" not in fields:
@@ -153,8 +154,15 @@ def variables_of(container: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def placement_of(pod: dict[str, Any], container: dict[str, Any]) -> dict[str, Any]:
-    """Return what the workers' pods take from the task's pod beside its container: where it may run, as whom, and the volumes of its author."""
+def placement_of(pod: dict[str, Any], container: dict[str, Any], task: Task | None = None) -> dict[str, Any]:
+    """Return what the workers' pods take from the task's pod beside its container: where it may run, as whom, and the volumes of its author.
+
+    Args:
+        pod: The task's pod.
+        container: Its container that runs the task's command.
+        task: The task: the folders where kfp has its artifacts are made, for an image has none at its root, nor does a runtime of Trainer's own.
+            Default: none are made.
+    """
     spec = pod["spec"]
     kept = {
         "serviceAccountName": spec.get("serviceAccountName"),
@@ -165,7 +173,13 @@ def placement_of(pod: dict[str, Any], container: dict[str, Any]) -> dict[str, An
     }
     volumes = [each for each in spec.get("volumes", []) if not each["name"].startswith(_BACKENDS_VOLUMES) and any(kind in each for kind in _VOLUMES)]
     names = {each["name"] for each in volumes}
-    if mounts := [each for each in container.get("volumeMounts", []) if each["name"] in names]:
+    mounts = [each for each in container.get("volumeMounts", []) if each["name"] in names]
+    paths = [str(each.path) for each in [*task.inputs, *task.outputs]] if task else []
+    needed = {folder.rstrip("/") for folder in FOLDERS.values() if any(path.startswith(folder) for path in paths)}
+    if made := sorted(needed - {each["mountPath"] for each in mounts}):
+        volumes.append({"name": _SCRATCH, "emptyDir": {}})
+        mounts += [{"name": _SCRATCH, "mountPath": folder, "subPath": folder.strip("/")} for folder in made]
+    if mounts:
         kept |= {"volumes": volumes, "containers": [{"name": NODE, "volumeMounts": mounts}]}
     return {key: each for key, each in kept.items() if each}
 
