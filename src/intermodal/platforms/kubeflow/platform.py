@@ -8,7 +8,7 @@ from intermodal.components.deploy_kserve.component import deploy_kserve
 from intermodal.platforms.kubeflow.options import platform_document
 from intermodal.platforms.kubeflow.resources import resources
 from intermodal.platforms.kubeflow.settings import KubeflowSettings
-from intermodal.platforms.kubeflow.workers import distribute
+from intermodal.platforms.kubeflow.workers import distribute, tune
 
 
 def _known(settings: KubeflowSettings, digests: dict[str, str]) -> dict[str, Any]:
@@ -32,6 +32,7 @@ platform = Platform(
     resources=resources,
     document=platform_document,
     distribute=distribute,
+    tune=tune,
     rules="intermodal.platforms.kubeflow.rules",
     uploads=True,
 )

@@ -89,6 +89,7 @@ class KubeflowSettings(RemoteSettings):
     )
     training_queue: str = Field("", pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", description="Kueue's queue for tasks with several workers")
     training_timeout: int = Field(0, ge=0, description="Seconds after which several workers are ended; 0: no limit. A queue's time does not count")
+    tuning: Literal["task", "katib"] = Field("task", description="Where a search's trials run: in its task, or as pods of an Experiment of Katib")
 
     @field_validator("root", mode="before")
     @classmethod
