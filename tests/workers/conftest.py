@@ -20,8 +20,9 @@ from kubernetes import client, config
 
 from intermodal.authoring.images import image_of
 from intermodal.compiler.build import compile_specification
+from intermodal.compiler.specification import distributable, searching
 from intermodal.platforms.kubeflow.settings import KubeflowSettings
-from intermodal.platforms.kubeflow.workers import distribute
+from intermodal.platforms.kubeflow.workers import distribute, tune
 from tests.servers.storage import s3_server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,13 +94,13 @@ class Launched:
 
         return self.space.until(begun, 90, lambda: self.log)
 
-    def kill(self) -> None:
+    def kill(self, module: str = "intermodal.workers.trainjob") -> None:
         """Kill the task's own process as a lost node does: with SIGKILL, and nothing is cleaned up. The node is this machine."""
         marker = f"{self.root}/".encode()
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 words = (folder / "cmdline").read_bytes().split(b"\0")
-                if b"intermodal.workers.trainjob" in words[:4] and any(marker in word for word in words):
+                if module.encode() in words[:4] and any(marker in word for word in words):
                     os.kill(int(folder.name), signal.SIGKILL)
         self.wait()
 
@@ -173,7 +174,9 @@ class Space:
         defined = specification["components"][name]
         given = {"endpoint": "http://unused.example", "root": f"s3://{BUCKET}/root", "image_repository": "unused.example", "start_timeout": 60}
         given |= settings or {}
-        distribute(specification, name, KubeflowSettings.model_validate(given))
+        for wrap, wrapped in ((distribute, distributable(specification)), (tune, searching(specification))):
+            if name in wrapped:
+                wrap(specification, name, KubeflowSettings.model_validate(given))
         container = specification["deploymentSpec"]["executors"][defined["executorLabel"]]["container"]
         assert image_of(container["image"]) == "train"
         root = root or f"s3://{BUCKET}/root/{uuid.uuid4().hex[:8]}"
@@ -251,9 +254,9 @@ def space(tmp_path_factory) -> Iterator[Space]:
     # Tasks write to folders of this machine, which must be the cluster's node, as another user.
     folder = Path(tempfile.mkdtemp(prefix="workers-"))
     folder.chmod(0o755)
-    core.create_namespace({"metadata": {"name": name}})
+    core.create_namespace({"metadata": {"name": name, "labels": {"katib.kubeflow.org/metrics-collector-injection": "enabled"}}})
     core.create_namespaced_secret(name, {"metadata": {"name": "store"}, "stringData": {"accesskey": "user", "secretkey": "not-in-any-manifest"}})
-    for file in ("accounts.yaml", "workers.yaml"):
+    for file in ("accounts.yaml", "workers.yaml", "searches.yaml"):
         for each in yaml.safe_load_all((ROOT / "infra" / "kubernetes" / file).read_text()):
             if each["kind"] == "ServiceAccount":
                 core.create_namespaced_service_account(name, each)
