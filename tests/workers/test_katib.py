@@ -35,9 +35,9 @@ def experiment(space, launched):
     return owned[0] if owned else None
 
 
-def search(space, examples, **given):
+def search(cluster, examples, **given):
     settings = KATIB | given.pop("settings", {})
-    return space.launch(lowest, examples, settings=settings, **{"space": SPACE, **given})
+    return cluster.launch(lowest, examples, settings=settings, **{"space": SPACE, **given})
 
 
 def test_trials_run_as_pods_and_their_history_comes_back(space, examples):
@@ -124,14 +124,22 @@ def test_trials_that_no_node_takes_end_with_the_start_timeout(space, examples):
 @pytest.mark.fault("Tuning", "the namespace is not labelled for Katib's metrics collector", "the task fails with the command that labels it")
 def test_a_namespace_without_katibs_label_is_named(space, examples):
     label = "katib.kubeflow.org/metrics-collector-injection"
-    space.core.patch_namespace(space.name, {"metadata": {"labels": {label: None}}})
+    unlabelled = {"metadata": {"labels": {label: None}}}
     try:
-        done = search(space, examples, what="slow").wait(240)
+        space.core.patch_namespace(space.name, unlabelled)
+        done = search(space, examples).wait()
+        assert done.status == 1, done.log
+        # Katib's own words, before anything is created.
+        assert re.search(rf"PlatformError: creating Experiment \S+: refused: .*the namespace lacks label .{label}: enabled", done.log)
+        space.core.patch_namespace(space.name, {"metadata": {"labels": {label: "enabled"}}})
+        started = search(space, examples)
+        space.until(lambda: " created: 3 trials, 1 at a time" in started.log, why=lambda: started.log)
+        space.core.patch_namespace(space.name, unlabelled)
+        assert started.wait(240).status == 1, started.log
+        assert f"kubectl label namespace {space.name} {label}=enabled" in started.log
     finally:
         space.core.patch_namespace(space.name, {"metadata": {"labels": {label: "enabled"}}})
-    assert done.status == 1, done.log
-    assert f"kubectl label namespace {space.name} {label}=enabled" in done.log
-    space.until(lambda: experiment(space, done) is None)
+    space.until(lambda: experiment(space, started) is None)
 
 
 @pytest.mark.fault("Tuning", "the task's process is killed while its trials run on Katib", "its next attempt takes over the Experiment")
@@ -152,12 +160,14 @@ def test_a_search_that_is_started_again_follows_its_own_experiment(space, exampl
 def test_a_cancelled_search_deletes_its_experiment(space, examples):
     started = search(space, examples, what="slow", epochs=60)
     space.until(lambda: "trial 0 begins" in started.log, 120, lambda: started.log)
+    pods = {"label_selector": f"intermodal/experiment={experiment(space, started)['metadata']['name']}"}
+    assert space.until(lambda: space.core.list_namespaced_pod(space.name, **pods).items)
     stream(space.core.connect_get_namespaced_pod_exec, started.pod, space.name, command=["sh", "-c", "kill -TERM 1"], stdout=True, stderr=True)
     done = started.wait()
     assert done.status == 143, done.log
     assert re.search(r"the task was asked to end \(SIGTERM\)\. Experiment .* is deleted", done.log)
     space.until(lambda: experiment(space, done) is None)
-    space.until(lambda: not space.core.list_namespaced_pod(space.name, label_selector="intermodal/experiment").items)
+    space.until(lambda: not space.core.list_namespaced_pod(space.name, **pods).items)
 
 
 def test_tune_model_searches_on_katib(space, tmp_path):

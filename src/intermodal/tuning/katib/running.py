@@ -7,8 +7,9 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from intermodal.cluster.calls import Conflict
 from intermodal.cluster.cancellation import Cancelled
 from intermodal.cluster.connection import connect, own_namespace
 from intermodal.runtime.errors import IntermodalError, PlatformError
@@ -89,15 +90,17 @@ def run(task: Task, command: list[str], start_timeout: float) -> None:
     Exchange(place).remove()
 
 
-def _check(experiments: Experiments, wanted: dict[str, object]) -> None:
+def _check(experiments: Experiments, wanted: dict[str, Any]) -> None:
     """Check that the installed Katib takes all of a search, before anything is created.
 
     Raises:
         PlatformError: It does not.
     """
-    name = f"check-{uuid.uuid4().hex[:8]}"
-    metadata = dict(wanted["metadata"]) | {"name": name}  # type: ignore[call-overload]
-    if lost := dropped(wanted, experiments.create(wanted | {"metadata": metadata}, dry=True)):
+    try:
+        taken = experiments.create(wanted, dry=True)
+    except Conflict:
+        return  # an earlier attempt has created it
+    if lost := dropped(wanted, taken):
         raise PlatformError(f"the installed Katib does not know {lost}; install a newer one (0.18 has distributions), or take that out of the search")
 
 
