@@ -147,6 +147,32 @@ def test_the_submitters_role_covers_what_the_target_asks_of_a_multi_user_install
     assert not allowed("experiments", "delete")
 
 
+def test_the_role_of_searches_gives_what_a_search_on_katib_asks_and_no_more(namespace):
+    core, rbac, name = client.CoreV1Api(), client.RbacAuthorizationV1Api(), f"{namespace}-searches"
+    core.create_namespace({"metadata": {"name": name}})
+    core.create_namespaced_service_account(name, {"metadata": {"name": "intermodal-pipeline"}})
+    role, binding = yaml.safe_load_all((ROOT / "infra/kubernetes/searches.yaml").read_text())
+    rbac.create_namespaced_role(name, role)
+    rbac.create_namespaced_role_binding(name, binding)
+    account = as_account(name, "intermodal-pipeline")
+    assert rules(account, name) == {
+        *(("kubeflow.org", "experiments", "", verb) for verb in ("get", "create", "patch", "delete")),
+        *(("", kind, "", "list") for kind in ("pods", "events")),
+        ("kubeflow.org", "trials", "", "list"),
+    }
+    custom, place = client.CustomObjectsApi(account), ("kubeflow.org", "v1beta1")
+    for refused in (
+        lambda: custom.delete_namespaced_custom_object(*place, name, "trials", "a"),
+        lambda: custom.list_namespaced_custom_object(*place, name, "experiments"),
+        lambda: custom.get_namespaced_custom_object(*place, namespace, "experiments", "a"),
+        lambda: client.BatchV1Api(account).create_namespaced_job(name, {"metadata": {"name": "a"}}),
+    ):
+        with pytest.raises(client.ApiException) as error:
+            refused()
+        assert error.value.status == 403
+    core.delete_namespace(name, propagation_policy="Background")
+
+
 # The options of tasks, as Kubeflow's driver puts them into a pod's specification (backend/src/v2/driver/k8s.go).
 
 

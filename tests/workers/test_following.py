@@ -15,6 +15,7 @@ import yaml
 from kubernetes import client, config
 
 from intermodal.runtime.errors import PlatformError
+from intermodal.tuning.katib.api import Experiments
 from intermodal.workers.objects import UnreachableError
 from intermodal.workers.trainjob import api
 from intermodal.workers.trainjob.api import Jobs
@@ -126,3 +127,9 @@ def test_a_cluster_without_trainer_is_named(space, monkeypatch):
     monkeypatch.setattr(api, "API_VERSION", "trainer.kubeflow.org/v9")
     with pytest.raises(PlatformError, match=r"this cluster has no TrainJob .*install Kubeflow Trainer 2 on it .*, or set workers=1"):
         Jobs(client.ApiClient(), space.name).fields()
+
+
+def test_a_cluster_without_katib_is_named(space, monkeypatch):
+    monkeypatch.setattr("intermodal.tuning.katib.api.API_VERSION", "kubeflow.org/v9")
+    with pytest.raises(PlatformError, match=r"no experiments and no trials of kubeflow\.org/v9: install Katib on it .*or remove tuning = .katib."):
+        Experiments(client.ApiClient(), space.name).check()
