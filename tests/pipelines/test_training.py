@@ -1,7 +1,12 @@
-"""The training pipeline, whole, over a slice of the real flights. The tests run in their order: each finds what the ones before left."""
+"""The training pipeline, whole, over a slice of the real flights, in a folder whose name means something to a glob, to SQL, to a shell and to rich.
+
+The tests run in their order: each finds what the ones before left.
+"""
 
 import json
 import re
+import shlex
+import subprocess
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -61,7 +66,8 @@ def test_every_step_is_shown_with_its_time(first_run):
 def test_the_printed_line_calls_the_model_and_it_takes_raw_rows(first_run, say):
     command = say(first_run, "Call it")
     url = re.search(r"http://[^\s']+", command)[0]
-    row = json.loads(Path(re.search(r"-d @(\S+)", command)[1]).read_text())["instances"][0]
+    (body,) = [each.removeprefix("@") for each in shlex.split(command) if each.startswith("@")]
+    row = json.loads(Path(body).read_text())["instances"][0]
     unknown = {key: ("NEVER-SEEN" if isinstance(value, str) else value) for key, value in row.items()}
     predictions = post(url, {"instances": [row, unknown]})["predictions"]
     assert predictions[0] == pytest.approx(post(url, {"instances": [row]})["predictions"][0], abs=1e-6)
@@ -69,6 +75,19 @@ def test_the_printed_line_calls_the_model_and_it_takes_raw_rows(first_run, say):
     with pytest.raises(urllib.error.HTTPError) as refused:
         post(url, {"instances": [{"no_such_column": 1}]})
     assert refused.value.code == 400
+
+
+@pytest.mark.fault(
+    "Local runs", "home and project in a folder named `a [x] 'q' b`", "the pipeline runs, and every printed command and path can be pasted"
+)
+def test_what_is_printed_can_be_pasted_from_a_folder_with_brackets_quotes_and_spaces(first_run, workplace, say):
+    assert workplace.home.parent.name == "a [x] 'q' b"
+    assert str(workplace.home) in say(first_run, "Report")
+    written = next((workplace.home / "runs").glob("*/serve-model/deployment/deployment.json"))
+    for command in (say(first_run, "Call it"), json.loads(written.read_text())["command"]):
+        answer = subprocess.run(["bash", "-c", command], cwd="/", capture_output=True, text=True, timeout=60, check=True)
+        assert 0 < json.loads(answer.stdout)["predictions"][0] < 1
+    assert "serving" in workplace.intermodal("serve", "list").stdout
 
 
 def test_a_second_run_meets_the_champion_and_a_third_computes_nothing(first_run, workplace, say):
@@ -100,6 +119,7 @@ def test_bad_data_stops_the_run_in_words_and_leaves_the_server(first_run, workpl
     assert done.returncode == 1
     assert "sched_dep_time" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+    assert Path(re.search(r"Its log: (.+)", done.stderr)[1]).is_file()
     assert ready(workplace.port)
 
 
