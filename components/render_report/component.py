@@ -16,6 +16,7 @@ def render_report(
     anomalies: dsl.Input[dsl.Artifact] = None,
     statistics: dsl.Input[dsl.Artifact] = None,
     training: dsl.Input[dsl.Artifact] = None,
+    search: dsl.Input[dsl.Dataset] = None,
     evaluation: dsl.Input[dsl.Artifact] = None,
     decision: dsl.Input[dsl.Artifact] = None,
     tables: dsl.Input[dsl.Dataset] = None,
@@ -35,6 +36,7 @@ def render_report(
         anomalies: As `validate_data` writes them: anomalies, drift and skew.
         statistics: As `validate_data` writes them: distributions of the features. Default: those in `registration`.
         training: As `train_model` writes it: learning curves, and what a repetition needs. Default: those in `registration`.
+        search: As `tune_model` writes its history: how the trials ended, the best hyperparameters, and how much each mattered.
         evaluation: As `evaluate_model` writes it: metrics, curves, slices, the comparison with the champion. Default: the one in `registration`.
         decision: As `gate_model` writes it: the verdict and its rules. Default: the one in `registration`.
         tables: As `ingest_tables` writes them: rows of each table and split. Default: those in `registration`.
@@ -43,7 +45,7 @@ def render_report(
     from intermodal.components.render_report.logic import render_report
 
     given = {"registration": registration, "deployment": deployment, "anomalies": anomalies, "statistics": statistics, "training": training}
-    given |= {"evaluation": evaluation, "decision": decision, "tables": tables, "promotion": promotion}
+    given |= {"evaluation": evaluation, "decision": decision, "tables": tables, "promotion": promotion, "search": search}
     render_report(
         title=title,
         **{f"{name}_path": artifact.path if artifact else None for name, artifact in given.items()},

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from intermodal.components.render_report import figures, run, tracks
 from intermodal.components.render_report.run import Run, read_run
-from intermodal.drawing import wording
+from intermodal.drawing import search, wording
 from intermodal.drawing.figures import learning_curves
 from intermodal.drawing.page import figure, legend, style
 from intermodal.runtime.artifacts import whole_file
@@ -29,6 +29,7 @@ def render_report(
     anomalies_path: _Given,
     statistics_path: _Given,
     training_path: _Given,
+    search_path: _Given,
     evaluation_path: _Given,
     decision_path: _Given,
     tables_path: _Given,
@@ -51,6 +52,7 @@ def render_report(
         "anomalies": anomalies_path,
         "statistics": statistics_path,
         "training": training_path,
+        "search": search_path,
         "evaluation": evaluation_path,
         "decision": decision_path,
         "tables": tables_path,
@@ -68,6 +70,7 @@ def render_page(found: Run) -> str:
         figure=figure,
         legend=legend,
         learning_curves=learning_curves,
+        searching=search,
         run=found,
         sentences=run,
         figures=figures,

@@ -17,6 +17,7 @@ _FILES: Final = {
     "deployment": ("deployment.json", ("url",)),
     "anomalies": ("anomalies.json", ("verdict", "anomalies")),
     "training": ("history.json", ()),
+    "search": ("search.json", ("metric", "maximize", "space", "importance", "trials")),
     "evaluation": ("evaluation.json", ("models",)),
     "decision": ("decision.json", ("verdict", "rules")),
     "tables": ("manifest.json", ("tables",)),
@@ -35,6 +36,7 @@ class Run:
     deployment: dict[str, Any] | None
     anomalies: dict[str, Any] | None
     history: dict[str, list[Any]] | None
+    search: dict[str, Any] | None
     evaluation: dict[str, Any] | None
     decision: dict[str, Any] | None
     manifest: dict[str, Any] | None
@@ -103,6 +105,7 @@ class Run:
             "quality": ("Quality", self.evaluation),
             "slices": ("Slices", self.evaluation),
             "metrics": ("Metrics", self.metrics or None),
+            "search": ("Search", self.search),
             "training": ("Training", self.history),
             "data": ("Data", self.manifest if self.manifest is not None else self.anomalies),
             "features": ("Features", self.features),
@@ -142,6 +145,7 @@ def read_run(title: str, given: Mapping[str, Path], metrics: Mapping[str, Any]) 
         deployment=found.get("deployment"),
         anomalies=found.get("anomalies"),
         history=found.get("training"),
+        search=found.get("search"),
         evaluation=found.get("evaluation"),
         decision=found.get("decision"),
         manifest=found.get("tables"),

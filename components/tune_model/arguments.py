@@ -12,6 +12,12 @@ METRICS = {"val_loss": False, "val_auc": True}
 EARLY_STOPPING = ("none", "median", "halving", "hyperband")
 #: Keys of a parameter in the space, by its type.
 KEYS = {"float": ("low", "high", "log", "step"), "int": ("low", "high", "log", "step"), "categorical": ("choices",)}
+#: What is searched where nothing is named: what the multilayer perceptron's quality depends on most, in bounds that hold for most tables.
+_PERCEPTRON: Mapping[str, Any] = {
+    "hidden_units": {"type": "categorical", "choices": [[32], [64], [128], [256], [64, 32], [128, 64]]},
+    "dropout": {"type": "float", "low": 0.0, "high": 0.5},
+    "learning_rate": {"type": "float", "low": 0.0003, "high": 0.03, "log": True},
+}
 
 
 def check_arguments(
@@ -44,7 +50,18 @@ def check_arguments(
     if "://" in study:
         raise ArgumentError("study", f"{study!r} must be a folder; a bucket is no place for a search that is under way: mount it, or name a disk")
     check_model_function(model_function, hyperparameters)
-    check_space(space, model_function, hyperparameters)
+    check_space(searched_space(space, model_function), model_function, hyperparameters)
+
+
+def searched_space(space: Mapping[str, Any], model_function: str) -> Mapping[str, Any]:
+    """Return what is searched: the space given, or the multilayer perceptron's own where it is empty.
+
+    Raises:
+        ArgumentError: It is empty, and the model is the user's own, of which nothing is known.
+    """
+    if not space and model_function and isinstance(space, Mapping):
+        raise ArgumentError("space", f"it is empty, and what {model_function} reads is not known here; name what is searched")
+    return _PERCEPTRON if space == {} else space
 
 
 def check_space(space: Mapping[str, Any], model_function: str, hyperparameters: Mapping[str, Any]) -> None:

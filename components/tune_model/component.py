@@ -9,7 +9,6 @@ from intermodal.authoring.decorator import component
 def tune_model(
     examples: dsl.Input[dsl.Dataset],
     label: str,
-    space: dict,
     best: dsl.Output[dsl.Artifact],
     history: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
@@ -17,6 +16,7 @@ def tune_model(
     schema: dsl.Input[dsl.Artifact] = None,
     statistics: dsl.Input[dsl.Artifact] = None,
     code: dsl.Input[dsl.Artifact] = None,
+    space: dict = {},
     model_function: str = "",
     hidden_units: list = [128],
     dropout: float = 0.1,
@@ -41,15 +41,17 @@ def tune_model(
     Args:
         examples: As of `train_model`.
         label: The label's column, 0 or 1.
-        space: What is searched: hyperparameter to `{type: float or int, low, high, log, step}` or `{type: categorical, choices}`.
         best: A directory: `parameters.json`, the best trial's searched hyperparameters by name, which `train_model` takes as `tuned`.
         history: A directory: `trials.parquet`, a row a trial: number, state (finished, pruned, failed, interrupted), value, epochs, seconds, reason,
-            and a column `parameters.NAME` for each searched hyperparameter.
+            and a column `parameters.NAME` for each searched hyperparameter; `search.json`, the same with the space and, from 10 finished trials on,
+            `importance`: each hyperparameter's share of the metric's differences over the space (functional analysis of variance).
         metrics: `best_value`, `trials_finished`, `trials_pruned`, `trials_failed` and `seconds` of this attempt.
-        plots: A page: the best value so far, and the value against each hyperparameter.
+        plots: A page: the best value so far, importance, and the value against each hyperparameter.
         schema: As of `train_model`.
         statistics: As of `train_model`.
         code: As of `train_model`.
+        space: What is searched: hyperparameter to `{type: float or int, low, high, log, step}` or `{type: categorical, choices}`. Empty:
+            `hidden_units`, `dropout` and `learning_rate` of the multilayer perceptron, in wide bounds.
         model_function: As of `train_model`.
         hidden_units: Of every trial, unless it is searched; so are the following six.
         dropout: See `train_model`.
@@ -75,10 +77,10 @@ def tune_model(
     found = tune_model(
         examples_path=examples.path,
         label=label,
-        space=space,
         schema_path=schema.path if schema else None,
         statistics_path=statistics.path if statistics else None,
         code_path=code.path if code else None,
+        space=space,
         model_function=model_function,
         hidden_units=hidden_units,
         dropout=dropout,

@@ -1,6 +1,7 @@
 """Search hyperparameters: trials in processes of their own, judged by Optuna, kept in a study that a kill does not lose."""
 
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -9,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -18,12 +19,13 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from intermodal.components.tune_model.arguments import METRICS, check_arguments
-from intermodal.components.tune_model.figures import figures_of
+from intermodal.components.tune_model.arguments import METRICS, check_arguments, searched_space
+from intermodal.components.tune_model.importance import importance_of
 from intermodal.components.tune_model.search import Search, best_of, commonest_reason, open_search
 from intermodal.components.tune_model.trial import BAD_DATA, DONE, EPOCH, run_trial, train_once
 from intermodal.components.tune_model.trial import PRUNED as WAS_PRUNED
 from intermodal.drawing.page import page
+from intermodal.drawing.search import search_figures
 from intermodal.runtime.artifacts import whole_directory, whole_file, write_json
 from intermodal.runtime.datasets.listing import examples_hash
 from intermodal.runtime.errors import ConfigurationError, DataError
@@ -94,6 +96,7 @@ def tune_model(
         model_function=model_function,
         hyperparameters=hyperparameters,
     )
+    space = dict(searched_space(space, model_function))
     fixed = {
         "hidden_units": hidden_units,
         "dropout": dropout,
@@ -128,7 +131,7 @@ def tune_model(
     if role:
         ended = Ended.read(role.file)
         tried = [replace(each, parameters=decode(space, each.parameters)) for each in ended.tried]
-        return _write_outputs(tried, space, metric, ended.seconds, best_path, history_path, metrics_path, plots_path)
+        return _write_outputs(tried, space, metric, int(seed), ended.seconds, best_path, history_path, metrics_path, plots_path)
     identity = {name: value for name, value in training.items() if not name.endswith("_path") and name not in space} | {
         "space": space,
         "metric": metric,
@@ -154,7 +157,7 @@ def tune_model(
             deadline = started + timeout if timeout else None
             under_way.run(int(trials), deadline)
         tried = search.tried()
-    written = _write_outputs(tried, space, metric, time.monotonic() - started, best_path, history_path, metrics_path, plots_path)
+    written = _write_outputs(tried, space, metric, int(seed), time.monotonic() - started, best_path, history_path, metrics_path, plots_path)
     if not kept:
         shutil.rmtree(folder, ignore_errors=True)
     return written
@@ -164,6 +167,7 @@ def _write_outputs(
     tried: list[Tried],
     space: dict[str, Any],
     metric: str,
+    seed: int,
     seconds: float,
     best_path: str,
     history_path: str,
@@ -185,11 +189,12 @@ def _write_outputs(
     sys.stdout.write(f"best: trial {best.number}, {metric} {best.value:.6g}: {_written(best.parameters)}\n")
     with whole_directory(best_path) as written:
         write_json(written / TUNED, best.parameters)
+    record = _record(tried, space, metric, seed)
     with whole_directory(history_path) as written:
         pq.write_table(_table(tried, space), written / "trials.parquet")
+        write_json(written / "search.json", record)
     with whole_file(plots_path) as file:
-        drawn = figures_of(tried, metric, space)
-        file.write_text(page("Search of hyperparameters", drawn, "No trial has a value."), encoding="utf-8")
+        file.write_text(page("Search of hyperparameters", search_figures(record), "No trial has a value."), encoding="utf-8")
     write_json(metrics_path, metrics)
     return metrics
 
@@ -304,6 +309,13 @@ def _death(trial: _Running) -> str:
     lines = trial.log.read_text(encoding="utf-8", errors="replace").splitlines() if trial.log.exists() else []
     last = next((line.strip() for line in reversed(lines[-_LAST_LINES:]) if line.strip()), "")
     return f"its process {how}: {last}"[:500]
+
+
+def _record(tried: list[Tried], space: Mapping[str, Any], metric: str, seed: int) -> dict[str, Any]:
+    """Return a search as `drawing.search` takes it."""
+    trials = [asdict(each) | {"seconds": each.seconds if math.isfinite(each.seconds) else None} for each in tried]
+    importance = importance_of(tried, space, maximize=METRICS[metric], seed=seed)
+    return {"metric": metric, "maximize": METRICS[metric], "space": space, "importance": importance, "trials": trials}
 
 
 def _table(tried: list[Tried], space: Mapping[str, Any]) -> pa.Table:

@@ -38,7 +38,7 @@ class Search:
 
     def __init__(self, study: optuna.Study, space: Mapping[str, Any], seed: int) -> None:
         self._study, self._seed = study, seed
-        self._distributions = {name: _distribution(searched) for name, searched in sorted(space.items())}
+        self._distributions = {name: distribution_of(searched) for name, searched in sorted(space.items())}
         self._open: dict[int, optuna.Trial] = {}
 
     def begin(self) -> tuple[int, dict[str, Any]]:
@@ -189,7 +189,8 @@ def _check_identity(study: optuna.Study, identity: dict[str, Any], folder: Path)
         raise ConfigurationError(f"study {folder} is of another search: {', '.join(differ)} differ; name another folder, or remove this one")
 
 
-def _distribution(searched: Mapping[str, Any]) -> BaseDistribution:
+def distribution_of(searched: Mapping[str, Any]) -> BaseDistribution:
+    """Return what Optuna calls the values that a hyperparameter may have."""
     if searched["type"] == "categorical":
         return CategoricalDistribution([json.dumps(choice) for choice in searched["choices"]])  # as text: a choice may be a list
     low, high, log, step = searched["low"], searched["high"], searched.get("log", False), searched.get("step")

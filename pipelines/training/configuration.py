@@ -13,8 +13,9 @@ from intermodal.components.ingest_tables.arguments import named_source
 from intermodal.components.ingest_tables.component import ingest_tables
 from intermodal.components.retrieve_features.component import retrieve_features
 from intermodal.components.train_model.component import train_model
+from intermodal.components.tune_model.component import tune_model
 from intermodal.components.validate_data.component import validate_data
-from intermodal.configuration.sections import Configuration, Folder, SourceUri, deploy_sections, section
+from intermodal.configuration.sections import Configuration, Folder, MappingOrFile, SourceUri, deploy_sections, inputs_of, section
 from intermodal.runtime.arguments import ArgumentError
 from intermodal.training.model.hyperparameters import NAMED
 
@@ -97,6 +98,12 @@ class Training(section(train_model, without=("label", "seed"))):  # type: ignore
         return self
 
 
+class Tuning(section(tune_model, without=tuple(inputs_of(train_model)), space=MappingOrFile)):  # type: ignore[misc]
+    """A search of hyperparameters before the training, which takes the best; without this section there is none. All else: `training`."""
+
+    takes_keys_of: ClassVar[tuple[str, ...]] = ("training",)
+
+
 class TrainingConfiguration(Configuration):
     """A training pipeline's whole configuration."""
 
@@ -115,6 +122,7 @@ class TrainingConfiguration(Configuration):
     features = Features
     validation = Validation
     training = Training
+    tuning: Tuning | None = None
     evaluation = section(evaluate_model, without=("label", "seed"), slices=list[str])
     gate = section(
         gate_model,

@@ -18,7 +18,9 @@ from intermodal.components.require_valid_data.component import require_valid_dat
 from intermodal.components.retrieve_features.component import retrieve_features
 from intermodal.components.train_model.component import train_model
 from intermodal.components.transform_tables.component import transform_tables
+from intermodal.components.tune_model.component import tune_model
 from intermodal.components.validate_data.component import validate_data
+from intermodal.configuration.sections import inputs_of
 
 
 def training(settings: Any, deploy: Any) -> None:
@@ -55,15 +57,13 @@ def training(settings: Any, deploy: Any) -> None:
         filter_by_created_timestamp=features.filter_by_created_timestamp,
     ).after(valid)
 
-    trained = train_model(
-        examples=examples.output,
-        schema=data.outputs["schema"],
-        statistics=data.outputs["statistics"],
-        **code,
-        label=settings.label,
-        seed=settings.seed,
-        **settings.training,
-    ).after(valid)
+    rows = {"examples": examples.output, "schema": data.outputs["schema"], "statistics": data.outputs["statistics"], **code}
+    tuned, searched = {}, {}
+    if settings.tuning is not None:
+        same = {name: settings.training[name] for name in inputs_of(tune_model) if name in settings.training}
+        search = tune_model(**rows, label=settings.label, seed=settings.seed, **same, **settings.tuning).after(valid)
+        tuned, searched = {"tuned": search.outputs["best"]}, {"search": search.outputs["history"]}
+    trained = train_model(**rows, **tuned, label=settings.label, seed=settings.seed, **settings.training).after(valid)
     model = trained.outputs["model"]
     evaluated = evaluate_model(
         model=model, champion=champion.output, examples=examples.output, label=settings.label, seed=settings.seed, **settings.evaluation
@@ -93,7 +93,7 @@ def training(settings: Any, deploy: Any) -> None:
     ).after(materialized)  # no server, and so no champion, of features that could not be loaded
 
     registration = registered.outputs["registration"]
-    reported = {"registration": registration, "anomalies": data.outputs["anomalies"], "title": settings.title}
+    reported = {"registration": registration, "anomalies": data.outputs["anomalies"], **searched, "title": settings.title}
     # Two conditions, not an if and an else, which the compiler would put into a third graph, without a name, around both.
     with dsl.If(gate.outputs["Output"] == True, "passed"):  # noqa: E712
         served = {}

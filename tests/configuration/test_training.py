@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intermodal.authoring.pipeline import Job, load_job
+from intermodal.compiler.build import compile_specification
 from intermodal.components.find_champion.component import find_champion
 from intermodal.configuration.loading import read_values, validated
 from intermodal.configuration.sections import Configuration, Place
@@ -314,3 +315,54 @@ def test_a_setting_of_a_component_is_one_parameter_by_one_name():
     assert parameters["gate_confidence"].key == ("gate", "confidence")
     assert job.settings.gate.confidence == 0.9
     assert parameters["validation_skew"].default is None
+
+
+def test_one_line_turns_on_a_search_before_the_training_and_without_it_nothing_of_it_is_compiled(tmp_path):
+    off = compile_specification(load_job(FLIGHTS).wire("vertex"))
+    assert "tune" not in str(off["root"]["dag"]["tasks"])
+    assert not [name for name in off["root"]["inputDefinitions"]["parameters"] if name.startswith("tuning")]
+    job = load_job(FLIGHTS, ["tuning.trials=20"])
+    on = compile_specification(job.wire("vertex"), job.defaults("vertex"))
+    tasks = on["root"]["dag"]["tasks"]
+    assert set(tasks) - set(off["root"]["dag"]["tasks"]) == {"tune-model"}
+    best = tasks["train-model"]["inputs"]["artifacts"]["tuned"]["taskOutputArtifact"]
+    assert best == {"producerTask": "tune-model", "outputArtifactKey": "best"}
+    # What every trial trains with is what the training trains with.
+    inputs = tasks["tune-model"]["inputs"]["parameters"]
+    assert inputs["epochs"] == tasks["train-model"]["inputs"]["parameters"]["epochs"] == {"componentInputParameter": "training_epochs"}
+    assert inputs["trials"] == {"componentInputParameter": "tuning_trials"}
+    assert on["root"]["inputDefinitions"]["parameters"]["tuning_trials"]["defaultValue"] == 20
+
+
+def test_a_search_space_stands_in_the_configuration_or_in_a_file_beside_it(edited, tmp_path):
+    (tmp_path / "space.yaml").write_text("learning_rate: {type: float, low: 0.001, high: 0.1, log: true}\n")
+    job = load_job(edited("evaluation:", "tuning: { space: space.yaml }\n\nevaluation:"))
+    assert job.settings.tuning.space == {"learning_rate": {"type": "float", "low": 0.001, "high": 0.1, "log": True}}
+    assert job.defaults("local")["tuning_space"] == job.settings.tuning.space
+    (tmp_path / "space.yaml").write_text("learning_rate: {type: float, low: 0, high: 0.1, log: true}\n")
+    with pytest.raises(ConfigurationError, match=r"line \d+: tuning\.space\.learning_rate\.low: 0 must be above 0 where log is true"):
+        load_job(tmp_path / "edited.yaml")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["tuning.space=absent.yaml"], r"tuning\.space: .*absent\.yaml: no such file"),
+        (["tuning.space=[1]"], r"tuning\.space: Input should be a valid dictionary"),
+        (["tuning.epochs=3"], r"tuning\.epochs: there is no such key"),
+        (["tuning.trials=3", "training.precision=half"], r"^[^\n]*: training\.precision: 'half' must be one of[^\n]*$"),
+        (["tuning.trials=0"], r"tuning\.trials: 0 must be a whole number, at least 1"),
+        (["tuning.space.blocks={type: int, low: 1, high: 3}"], r"tuning\.space\.blocks: nothing reads it, for there is no model_function"),
+        (
+            ["tuning.trials=3", "training.code=.", "training.model_function=nets.py:build"],
+            r"tuning\.space: it is empty, and what nets\.py:build reads is not known here; name what is searched",
+        ),
+        (
+            ["tuning.space.b={type: int, low: 1, high: 3}", "training.hyperparameters={b: 1}", "training.code=.", "training.model_function=n.py:b"],
+            r"tuning\.space\.b: it is fixed by hyperparameters\.b",
+        ),
+    ],
+)
+def test_a_search_that_cannot_be_made_is_refused_by_its_key(overrides, words):
+    with pytest.raises(ConfigurationError, match=words):
+        load_job(FLIGHTS, overrides)

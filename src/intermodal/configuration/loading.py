@@ -121,12 +121,13 @@ def validated(values: Values, kind: type[Kind]) -> Kind:
     """
     if renamed := [(old, new) for old, new in kind.renamed.items() if _has(values.content, old.split("."))]:
         raise ConfigurationError("\n".join(f"{_where(values, tuple(old.split('.')))}: this key is now {new}; rename it" for old, new in renamed))
+    context = {"base": values.path.parent}
     try:
-        settings = kind.model_validate(values.content)
+        settings = kind.model_validate(values.content, context=context)
     except ValidationError as error:
         problems = [_in_words(values.path, values.tree, kind, problem) for problem in error.errors()]
         with suppress(ValidationError):  # what the components say of the rest, so that everything is said at once
-            rest = kind.model_validate(_without(values.content, [problem["loc"] for problem in error.errors()]))
+            rest = kind.model_validate(_without(values.content, [problem["loc"] for problem in error.errors()]), context=context)
             problems += [f"{_where(values, key)}: {reason}" for key, reason in problems_of(rest)]
         raise ConfigurationError("\n".join(dict.fromkeys(problems))) from error
     if problems := [f"{_where(values, key)}: {reason}" for key, reason in problems_of(settings)]:

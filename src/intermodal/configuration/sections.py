@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Optional, Union, cast, get_args, get_origin
 
 from docstring_parser import parse
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from intermodal.authoring.platform import platforms
 from intermodal.configuration.sources import resolve_source
+from intermodal.runtime.errors import IntermodalError
+from intermodal.runtime.safe_yaml import parse_documents, read_text
 from intermodal.runtime.tree import split_glob
 
 HOME = "{home}"
@@ -49,6 +51,20 @@ class _Folder:
         return place.folder((place.base / value).resolve())
 
 
+def _read_mapping(value: Any, info: ValidationInfo) -> Any:
+    """Return what a file holds in the place of its name; `context` has the folder that names start from."""
+    if not isinstance(value, str):
+        return value
+    path = Path((info.context or {}).get("base", ""), value)
+    try:
+        documents = parse_documents(read_text(path, "write a mapping, or the name of a YAML file that holds one"), str(path))
+    except IntermodalError as error:
+        raise ValueError(str(error)) from error
+    if len(documents) != 1 or not isinstance(documents[0].value, dict):
+        raise ValueError(f"{path} holds no mapping; write one, with names and what they are")
+    return documents[0].value
+
+
 @dataclass(frozen=True)
 class _Source:
     def located(self, value: Any, place: Place) -> str:
@@ -58,6 +74,8 @@ class _Source:
 
 #: A file or folder of code, relative to the configuration, that is brought to where tasks can read it: an artifact's URI.
 Folder = Annotated[Path, _Folder()]
+#: A mapping, or the name of a YAML or JSON file that holds it, relative to the configuration.
+MappingOrFile = Annotated[dict[str, Any], BeforeValidator(_read_mapping)]
 #: A file, glob or directory of data: relative to the configuration, package:NAME/PATH, gs:// or s3://.
 SourceUri = Annotated[str, _Source()]
 
@@ -90,6 +108,8 @@ class Section(BaseModel):
     made_from: ClassVar[Any] = None
     #: Parameters that the whole section makes, where they are not its keys: name to type; `argument_of` returns their values.
     passed_as: ClassVar[dict[str, Any]] = {}
+    #: Other sections whose keys the component takes too; its own check gets them.
+    takes_keys_of: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def pipeline_parameters(cls, key: tuple[str, ...], given: Any = None) -> Iterator[Parameter]:
@@ -141,6 +161,12 @@ def section(component: Any, *, without: tuple[str, ...] = (), **fields: Any) -> 
     model = create_model(name_of(component), __base__=Section, __module__=__name__, **made)
     model.made_from = component
     return model
+
+
+def section_of(annotation: Any) -> type[Section] | None:
+    """Return the section that a key's type is, or may be where it can be left out; None: the key is a value."""
+    candidates = [annotation, *get_args(annotation)] if get_origin(annotation) in (Union, types.UnionType) else [annotation]
+    return next((each for each in candidates if isinstance(each, type) and issubclass(each, Section)), None)
 
 
 def given_at_submission(description: str) -> Any:

@@ -21,6 +21,7 @@ from intermodal.configuration.sections import (
     inputs_of,
     name_of,
     parameter_of,
+    section_of,
 )
 from intermodal.runtime.arguments import ArgumentError
 from intermodal.runtime.safe_yaml import read_text
@@ -60,12 +61,15 @@ def pipeline_arguments(settings: Configuration, platform: str, place: Place, *, 
 
 
 def wired(settings: Configuration, platform: str, channels: dict[str, Any]) -> types.SimpleNamespace:
-    """Return what a pipeline function gets as `settings`: a channel for each shared key, and a mapping for each section."""
+    """Return what a pipeline function gets as `settings`: a channel for each shared key, a mapping for each section, None for one left out."""
     made = types.SimpleNamespace(**{name: channels[name] for name in type(settings).model_fields if _shared(settings, name)})
     for name, (key, kind, value) in _parts(settings, platform).items():
         own = {each.key[-1]: _channel(each, channels) for each in kind.pipeline_parameters(key, value)}
         missing = {name for name, field in kind.model_fields.items() if name not in own and how_located(field)}
         setattr(made, name, Wires(own, missing | (set(own) - set(inputs_of(kind.made_from)) if kind.made_from else set())))
+    for name in type(settings).model_fields:  # sections that were left out
+        if name not in ("pipeline", "events") and not hasattr(made, name):
+            setattr(made, name, None)
     return made
 
 
@@ -99,7 +103,10 @@ def problems(settings: Configuration) -> Iterator[tuple[tuple[str, ...], str]]:
             parts = [((*key, name), getattr(value, name)) for name in type(value).model_fields]
         for place, part in parts:
             values = {name: _dumped(getattr(part, name)) for name in type(part).model_fields}
-            yield from _refused(type(part).made_from, place, values, shared)
+            beside = [getattr(settings, name) for name in type(part).takes_keys_of]
+            others = {name: _dumped(getattr(each, name)) for each in beside for name in type(each).model_fields}
+            found = _refused(type(part).made_from, place, values, others | shared)
+            yield from (each for each in found if each[0][0] not in others)  # which the other section's own check refuses
     for component in settings.checked_by:
         yield from _refused(component, (), {}, shared)
 
@@ -125,7 +132,7 @@ def _channel(parameter: Parameter, channels: dict[str, Any]) -> Any:
 
 
 def _shared(settings: Configuration, name: str) -> bool:
-    return name not in ("pipeline", "events") and not isinstance(getattr(settings, name), Section)
+    return name not in ("pipeline", "events") and section_of(type(settings).model_fields[name].annotation) is None
 
 
 def _refused(component: Any, place: tuple[str, ...], values: dict[str, Any], shared: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:

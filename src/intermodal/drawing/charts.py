@@ -202,6 +202,18 @@ def point_chart(groups: Sequence[tuple[str, Sequence[tuple[Any, Mark]]]], x: Axi
     return plot.finish(description)
 
 
+def bar_chart(bars: Sequence[tuple[str, float, str]], *, description: str) -> Markup:
+    """Draw shares of a whole as horizontal bars, one below the other: name, share from 0 to 1, and what is written beside the name."""
+    parts = []
+    for index, (name, share, text) in enumerate(bars):
+        top = 38.0 * index
+        parts.append(tag("text", name, class_="name", x=2, y=top + 14))
+        parts.append(tag("text", text, class_="tick end", x=_WIDTH - 2, y=top + 14))
+        parts.append(tag("rect", class_="bar one", x=2, y=top + 19, width=max(1.0, (_WIDTH - 4) * min(1.0, max(0.0, share))), height=12))
+    height = 38 * max(1, len(bars))
+    return tag("svg", tag("title", description), *parts, class_="chart", viewBox=f"0 0 {_WIDTH} {height}", role="img", aria_label=description)
+
+
 def track(marks: Sequence[Mark], axis: Axis, *, reference: Any = None, threshold: Any = None) -> Markup:
     """Draw values with intervals on one horizontal strip as wide as its place, for a row of a table.
 

@@ -64,6 +64,11 @@ def statistics(names: tuple[str, ...], part: str, shift: float) -> bytes:
     return found.SerializeToString()
 
 
+def trial(number: int, state: str, value: float | None, units: list[int], rate: float, reason: str = "") -> dict[str, Any]:
+    parameters = {"hidden_units": units, "learning_rate": rate}
+    return {"number": number, "parameters": parameters, "state": state, "value": value, "epochs": 3, "seconds": 1.5, "reason": reason}
+
+
 def files() -> dict[str, Any]:
     """The JSON artifacts of a run that passed, met a champion and deployed, by path."""
     rule = {"name": "minimum auc", "passed": True, "text": "ROC AUC is at least 0.7", "value": 0.7631, "bound": 0.7, "interval": None}
@@ -103,6 +108,22 @@ def files() -> dict[str, Any]:
             "seed": "7",
             "commit": "c0ffee" * 6 + "c0ff-dirty",
             "image": "registry.example/intermodal-train@sha256:" + "e" * 64,
+        },
+        "search/search.json": {
+            "metric": "val_loss",
+            "maximize": False,
+            "space": {
+                "hidden_units": {"type": "categorical", "choices": [[64], [64, 32]]},
+                "learning_rate": {"type": "float", "low": 0.0003, "high": 0.03, "log": True},
+            },
+            "importance": {"hidden_units": 0.29, "learning_rate": 0.71},
+            "trials": [
+                trial(0, "finished", 0.47, [64], 0.001),
+                trial(1, "pruned", 0.55, [64, 32], 0.0003),
+                trial(2, "finished", 0.45, [64], 0.01),
+                trial(3, "finished", 0.43, [64, 32], 0.003),
+                trial(4, "failed", None, [64], 0.03, "ValueError: no such layer"),
+            ],
         },
         "evaluation/evaluation.json": {
             "rows": 10000,

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from intermodal.components.render_report.logic import render_report
 from intermodal.runtime.errors import ConfigurationError, DataError
 
-NAMES = ("tables", "statistics", "anomalies", "training", "evaluation", "decision", "registration", "promotion", "deployment")
-SECTIONS = {"verdict", "call", "champion", "gate", "quality", "slices", "training", "data", "features", "lineage"}
+NAMES = ("tables", "statistics", "anomalies", "search", "training", "evaluation", "decision", "registration", "promotion", "deployment")
+SECTIONS = {"verdict", "call", "champion", "gate", "quality", "slices", "search", "training", "data", "features", "lineage"}
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 
 
@@ -113,6 +113,9 @@ def test_numbers_of_every_artifact_are_on_the_page(render):
         "EWR 4,000 rows, 20.0 % positive",
         "4 epochs; best validation value 0.470 in epoch 3.",
         "To repeat it seed 7 commit " + "c0ffee" * 6 + "c0ff-dirty image registry.example/intermodal-train@sha256:" + "e" * 64,
+        "Trial 3 was the best: val_loss 0.430. Most often failed: ValueError: no such layer.",
+        "hidden_units [64, 32] learning_rate 0.003",
+        "learning_rate 71.0 % hidden_units 29.0 %",
         "10,000: train 7,000, validation 1,000, test 2,000",
         "1 value above 60, the largest in train.",
         "0.180, threshold 0.100: beyond",
@@ -183,7 +186,7 @@ def test_a_registration_stands_for_the_artifacts_that_it_keeps(render, tmp_path)
     ):
         (tmp_path / artifact / f"{name}.json").rename(tmp_path / "registration" / f"{name}.json")
     (tmp_path / "statistics").rename(tmp_path / "registration" / "statistics")
-    report(tmp_path, ("registration", "promotion", "anomalies", "deployment"), report_path=tmp_path / "short")
+    report(tmp_path, ("registration", "promotion", "anomalies", "search", "deployment"), report_path=tmp_path / "short")
     assert (tmp_path / "short").read_text(encoding="utf-8") == page
 
 
@@ -209,6 +212,7 @@ ALONE = {
     "evaluation": ({"champion", "quality", "slices"}, "ROC AUC is 0.763 (0.753 to 0.773) on 10,000 held-out rows. On the same 10,000 held-out rows"),
     "statistics": ({"features"}, "Statistics of 4 features in train, validation and test."),
     "anomalies": ({"data"}, "Validation passed with 1 warning."),
+    "search": ({"search"}, "5 trials: 3 finished, 1 ended early, 1 failed. Trial 3 was the best: val_loss 0.430."),
     "training": ({"training"}, "4 epochs; best validation value 0.470 in epoch 3."),
     "decision": ({"gate", "lineage"}, "The model passed all 2 rules of the gate. "),
     "tables": ({"data", "lineage"}, "10,000: train 7,000, validation 1,000, test 2,000"),
@@ -358,6 +362,7 @@ def test_two_hundred_features_and_curves_of_ten_thousand_points_stay_small_and_q
     [
         ("evaluation/evaluation.json", "{", "evaluation.json: not JSON"),
         ("decision/decision.json", "{}", "decision.json: without 'verdict', 'rules'"),
+        ("search/search.json", '{"metric": "val_loss"}', "search.json: without 'maximize', 'space', 'importance', 'trials'"),
         ("registration/registration.json", "[]", "registration.json: without 'name', 'version'"),
         ("promotion/promotion.json", "{}", "promotion.json: without 'name', 'version', 'champion'"),
         ("evaluation/evaluation.json", '{"models": {}}', "no numbers under models.challenger.metrics"),

@@ -8,15 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from intermodal.components.tune_model.arguments import check_space
+from intermodal.components.tune_model.arguments import check_space, searched_space
+from intermodal.components.tune_model.importance import FEWEST, importance_of
 from intermodal.components.tune_model.search import best_of, open_search
 from intermodal.runtime.arguments import ArgumentError
 from intermodal.runtime.errors import ConfigurationError, MachineError
-from intermodal.tuning.roles import FAILED, FINISHED, INTERRUPTED, PRUNED
+from intermodal.tuning.roles import FAILED, FINISHED, INTERRUPTED, PRUNED, Tried
 
 SPACE = {"learning_rate": {"type": "float", "low": 1e-5, "high": 1.0, "log": True}, "dropout": {"type": "float", "low": 0.0, "high": 0.5}}
 
@@ -205,3 +207,45 @@ def test_a_parameter_is_drawn_from_its_space_and_read_back_as_it_was(tmp_path_fa
     else:
         assert searched["low"] <= value <= searched["high"] + 1e-9 * abs(searched["high"])
         assert isinstance(value, int if searched["type"] == "int" else float)
+
+
+def trials_whose_value_is(value_of, count, state=FINISHED):
+    generator = np.random.default_rng(0)
+    made = []
+    for number in range(count):
+        choices = PERCEPTRON["hidden_units"]["choices"]
+        parameters = {
+            "hidden_units": choices[generator.integers(len(choices))],
+            "dropout": generator.uniform(0, 0.5),
+            "learning_rate": 10 ** generator.uniform(-3.5, -1.53),
+        }
+        made.append(Tried(number, parameters, state, value_of(parameters), 3, 1.0, ""))
+    return made
+
+
+PERCEPTRON = dict(searched_space({}, ""))
+
+
+def test_the_hyperparameter_that_moves_the_metric_is_the_important_one():
+    for name, value_of in (
+        ("learning_rate", lambda each: math.log10(each["learning_rate"])),
+        ("hidden_units", lambda each: sum(each["hidden_units"]) / 100),
+    ):
+        found = importance_of(trials_whose_value_is(value_of, 30), PERCEPTRON, maximize=False, seed=1)
+        assert set(found) == set(PERCEPTRON)
+        assert sum(found.values()) == pytest.approx(1)
+        assert max(found, key=found.get) == name
+        assert found[name] > 0.7
+
+
+def test_too_few_trials_or_equal_values_tell_nothing_of_importance():
+    few = trials_whose_value_is(lambda each: each["dropout"], FEWEST - 1)
+    lost = trials_whose_value_is(lambda each: each["dropout"], 30, state=PRUNED)
+    assert importance_of(few + lost, PERCEPTRON, maximize=False, seed=0) == {}
+    assert importance_of(trials_whose_value_is(lambda _: 0.5, 30), PERCEPTRON, maximize=True, seed=0) == {}
+
+
+def test_an_empty_space_is_the_perceptrons_own_and_refused_for_another_model():
+    check_space(searched_space({}, ""), "", {})
+    with pytest.raises(ArgumentError, match=r"space: it is empty, and what nets\.py:build reads is not known here"):
+        searched_space({}, "nets.py:build")

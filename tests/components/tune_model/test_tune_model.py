@@ -68,6 +68,9 @@ def test_two_trials_at_a_time_find_a_better_value_than_the_default_and_training_
     best = json.loads((data / "one" / "best" / "parameters.json").read_text())
     [row] = [each for each in trials if each["value"] == metrics["best_value"]]
     assert {name: row[f"parameters.{name}"] for name in best} == {**best, "hidden_units": json.dumps(best["hidden_units"])}
+    search = json.loads((data / "one" / "history" / "search.json").read_text())
+    assert [each["value"] for each in search["trials"]] == [each["value"] for each in trials]
+    assert (search["metric"], search["maximize"], search["space"], search["importance"]) == ("val_loss", False, SPACE, {})  # 3 trials tell nothing
     page = (data / "one" / "plots").read_text()
     assert all(f"<h3>{title}</h3>" in page for title in ("Best value so far", "Value by learning_rate", "Value by hidden_units"))
     assert not list((data / "one").glob(".best*"))  # the study that nobody named is gone
