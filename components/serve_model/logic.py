@@ -1,6 +1,7 @@
 """Serve a model on this machine, and replace what served before only by what answers right."""
 
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,14 +9,23 @@ from typing import Any, Final
 
 from intermodal.components.serve_model.arguments import check_arguments
 from intermodal.inference.formats import suffix_of
+from intermodal.rollout.engine import Rollout
+from intermodal.rollout.judging.limits import Settings, judge_settings
+from intermodal.rollout.judging.look import judge
+from intermodal.rollout.log import Log
+from intermodal.rollout.plan import Plan
+from intermodal.rollout.state import State
+from intermodal.rollout.verdict import Verdict
 from intermodal.runtime.artifacts import whole_directory
 from intermodal.runtime.errors import DataError, DeploymentError
 from intermodal.runtime.tree import file_hash, is_whole, tree_hash
 from intermodal.serving.endpoint import open_inference, version_of, write_deployment
 from intermodal.serving.json_http import ask
-from intermodal.serving.records import Deployment, end_members, end_process, forget, locked, start_time
+from intermodal.serving.records import Deployment, deployment, end_members, end_process, forget, locked, start_time
 from intermodal.serving.server import HOST, Candidate, finish_replacement, public_socket
 from intermodal.serving.smoke_test import Exchange, SmokeTest
+from intermodal.serving.splitting.counts import judged_counts
+from intermodal.serving.splitting.service import CandidateModel, LocalService
 
 _LOGS_KEPT: Final = 5
 
@@ -31,12 +41,24 @@ def serve_model(
     tolerance: float,
     deployments: str,
     version: str,
+    strategy: str,
+    weights: Sequence[int],
+    header: str,
+    bake: float,
+    deadline: float,
+    keep_previous: bool,
+    minimum_requests: int,
+    warm_up: float,
+    tolerated: Mapping[str, float],
+    harm: Mapping[str, float],
+    false_alarm: float,
+    missed: float,
     deployment_path: str,
 ) -> dict[str, Any]:
-    """Start a server for a model, test it on a private port, give it the public one, and end the server it replaces.
+    """Start a server for a model, test it on a private port, and bring it to all requests, at once or by steps.
 
-    The new server listens on the same public socket as the old one before that one is ended, so that no connection is lost. A model that is
-    served already, and answers right, is left to serve. See the contract for the arguments.
+    At once, the new server listens on the same public socket as the old one before that one is ended; by steps, a splitter does, in front of both.
+    Either way no connection is lost. A model that is served already, and answers right, is left to serve. See the contract for the arguments.
 
     Returns:
         The metadata of the deployment: `url`, `name`, `version`, `tested`.
@@ -44,16 +66,33 @@ def serve_model(
     Raises:
         ConfigurationError: An argument is wrong, or something else has the port.
         DataError: An input cannot be read.
-        DeploymentError: The new server does not start or answers wrong; what served before still does.
+        DeploymentError: The new server does not start, answers wrong or is worse; what served before still does. Or a rollout is under way.
     """
-    check_arguments(name=name, port=port, timeout=timeout, tolerance=tolerance, deployments=deployments)
+    rollout: dict[str, Any] = {
+        "strategy": strategy,
+        "weights": weights,
+        "header": header,
+        "bake": bake,
+        "deadline": deadline,
+        "keep_previous": keep_previous,
+    }
+    judged: dict[str, Any] = {"tolerated": tolerated, "harm": harm, "false_alarm": false_alarm, "missed": missed}
+    judged |= {"minimum_requests": minimum_requests, "warm_up": warm_up}
+    check_arguments(name=name, port=port, timeout=timeout, tolerance=tolerance, deployments=deployments, **rollout, **judged)
     smoke_test = SmokeTest.read(model_path, evaluation_path, tolerance)
     home = Path(deployments).expanduser().resolve()
-    service = Service(home, name, Path(model_path), version_of(registration_path, version), smoke_test, int(port), timeout)
-    with locked(home, name):
-        before = finish_replacement(home, name)
-        kept = service.keep(before) if before else None
-        serves, exchange = kept or service.start(before)
+    version = version_of(registration_path, version)
+    service = Service(home, name, Path(model_path), version, smoke_test, int(port), timeout)
+    state = None
+    if strategy == "direct":
+        with locked(home, name):
+            before = finish_replacement(home, name)
+            kept = service.keep(before) if before else None
+            serves, exchange = kept or service.start(before)
+    else:
+        plan = Plan.of(strategy=strategy, weights=weights, bake=bake, deadline=deadline, header=header, keep=keep_previous)
+        settings = judge_settings(**judged, bake=bake, steps=max(len(plan.steps), 1))
+        serves, exchange, state = service.roll_out(plan, settings)
     return write_deployment(
         deployment_path,
         name=serves.name,
@@ -61,6 +100,7 @@ def serve_model(
         version=serves.version,
         protocols=open_inference(serves.url, serves.name),
         exchange=exchange,
+        state=state,
     )
 
 
@@ -140,6 +180,36 @@ class Service:
         serves.save(self.home)
         _tidy(folder, copy, control)
         return serves, self._test(self._url)
+
+    def roll_out(self, plan: Plan, settings: Settings) -> tuple[Deployment, Exchange, State]:
+        """Bring the model to all requests by steps; return the deployment, an answer, and what happened.
+
+        Raises:
+            DeploymentError: It does not start, answers wrong or is worse (RolledBack), or another task changes the service.
+        """
+        candidate = CandidateModel(self._model, self._digest, self._version, self._timeout)
+        service = LocalService(self.home, self.name, self._port, candidate)
+        rollout = Rollout(
+            service,
+            candidate.member,
+            plan,
+            test=lambda member: self._smoke_test.run(self.name, service.ask(member)),
+            judge=lambda state: self._judged(service, state, settings),
+            watch=Log().watch,
+        )
+        state = rollout.run()
+        serves = deployment(self.home, self.name)
+        assert serves
+        return serves, self._test(self._url), state
+
+    def _judged(self, service: LocalService, state: State, settings: Settings) -> Verdict:
+        """Judge the candidate by what the splitter counted since the step began, and before where the stable model gets nothing meanwhile."""
+        copies = state.current.mirror > 0
+        begins = state.since - (settings.bake if not state.weights.get(state.stable) else 0)
+        slices = service.slices(begins)
+        parts = ([each for each in slices if each["start"] >= state.since], [each for each in slices if each["end"] <= state.since])
+        step, before = (judged_counts(part, state.stable, state.candidate, copies=copies) for part in parts)
+        return judge(step, settings, before=before if len(before) else None)
 
     def _test(self, url: str) -> Exchange:
         return self._smoke_test.run(self.name, lambda path, body: ask(f"{url}/{path}", body))

@@ -310,6 +310,20 @@ def test_a_paused_rollout_without_a_driver_is_not_swept_away_by_another():
         rollout(service, "other").run()
 
 
+@pytest.mark.parametrize(("action", "stable"), [("promote", "new"), ("roll back", "old"), ("pause", "old")])
+def test_what_is_asked_of_a_rollout_whose_task_is_gone_is_done_at_once(action, stable):
+    service = Memory()
+    service.kill_at = 14
+    with pytest.raises(Killed):
+        rollout(service).run()
+    service.kill_at, service.driver = None, True
+    state, done = ask(service, action)
+    assert done
+    assert (state.stable, state.paused) == (stable, action == "pause")
+    assert service.weights[-1] == state.weights
+    assert service.loaded == {"promote": {"old", "new"}, "roll back": {"old"}, "pause": {"old", "new"}}[action]
+
+
 def test_an_ended_task_leads_back():
     service = Memory()
 

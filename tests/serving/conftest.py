@@ -107,6 +107,18 @@ class Place:
             "tolerance": 1e-4,
             "deployments": str(self.home),
             "version": "",
+            "strategy": "direct",
+            "weights": [5, 25, 50, 100],
+            "header": "",
+            "bake": 60.0,
+            "deadline": 900.0,
+            "keep_previous": True,
+            "minimum_requests": 100,
+            "warm_up": 20.0,
+            "tolerated": {},
+            "harm": {},
+            "false_alarm": 0.05,
+            "missed": 0.05,
             "deployment_path": str(folder / "deployment"),
         } | changes
 

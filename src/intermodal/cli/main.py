@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from intermodal import __version__
-from intermodal.cli import compiling, components, decisions, overview, recovery, running, runs, schedules, served, submitting
+from intermodal.cli import compiling, components, decisions, overview, recovery, rollouts, running, runs, schedules, served, submitting
 from intermodal.cli.options import console
 from intermodal.runtime.disk import full_disk, is_full
 from intermodal.runtime.errors import IntermodalError
@@ -23,7 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 #: Modules of commands, each with an `app`, in the order of the help.
-_COMMANDS = (running, compiling, submitting, runs, recovery, schedules, served, decisions, components, overview)
+_COMMANDS = (running, compiling, submitting, runs, recovery, schedules, served, rollouts, decisions, components, overview)
 for module in _COMMANDS:
     app.add_typer(module.app)
 

@@ -4,6 +4,7 @@ Every change of the state is one write, which leads the requests too, and what c
 anywhere is picked up by the next `Rollout` of the same candidate and plan, or undone by one of another candidate.
 """
 
+import contextlib
 import hashlib
 import json
 import time
@@ -33,7 +34,7 @@ class Rollout:
         candidate: str,
         plan: Plan,
         *,
-        test: Callable[[str], None],
+        test: Callable[[str], object],
         judge: Callable[[State], Verdict],
         interval: float = 5.0,
         patience: float = 300.0,
@@ -173,15 +174,10 @@ class Rollout:
         return self._apply(replace(state, paused=False, since=self._patiently(self._service.now)), f"resumed at {state.current}")
 
     def _promoted(self, state: State, reason: str) -> State:
-        before = state.stable if state.stable != state.candidate else ""
-        kept, gone = (before, ()) if self._plan.keep else ("", (before,) if before else ())
-        state = replace(state, stable=state.candidate, candidate="", previous=kept, retiring=(*state.retiring, *gone), phase="promoted", paused=False)
-        return self._apply(state, f"{state.stable} is promoted: {reason}")
+        return self._apply(state.promoted(), f"{state.candidate} is promoted: {reason}")
 
     def _rolled_back(self, state: State, reason: str) -> State:
-        gone = (state.candidate,) if state.candidate else ()
-        state = replace(state, candidate="", retiring=(*state.retiring, *gone), phase="rolled back", paused=False, reason=reason)
-        return self._apply(state, f"{gone[0] if gone else 'the candidate'} is rolled back: {reason}")
+        return self._apply(state.rolled_back(reason), f"{state.candidate or 'the candidate'} is rolled back: {reason}")
 
     def _give_up(self, reason: str, error: IntermodalError) -> NoReturn:
         """Lead all requests back, and raise what happened."""
@@ -237,8 +233,11 @@ class Rollout:
                 self._wait(min(self._interval, 1.0))
 
 
-def ask(service: Service, action: Action) -> State:
-    """Write down what is wanted of the rollout under way; return its state.
+def ask(service: Service, action: Action) -> tuple[State, bool]:
+    """Have something done with the rollout under way: by the task that drives it, at its next look, or at once where none does.
+
+    Returns:
+        The state, and whether it holds already.
 
     Raises:
         DeploymentError: No rollout is under way, or it is paused already, or not paused.
@@ -249,8 +248,31 @@ def ask(service: Service, action: Action) -> State:
         raise DeploymentError(f"{service.name}: no rollout is under way, {state.stable or 'nothing'} has all requests{remedy}")
     if (action == "resume") != state.paused and action in ("pause", "resume"):
         raise DeploymentError(f"{service.name}: the rollout of {state.candidate} is {'paused already' if state.paused else 'not paused'}")
-    service.make_wish(Wish(state.rollout, action))
-    return state
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(service.lock())
+        except DeploymentError:
+            service.make_wish(Wish(state.rollout, action))
+            return state, False
+        if action == "promote" and state.phase != "step":
+            raise DeploymentError(f"{service.name}: {state.candidate} was not loaded and tested to the end; run its deployment again")
+        text = "somebody asked for it"
+        made = {
+            "promote": lambda: state.promoted().with_event(service.now(), f"{state.candidate} is promoted: {text}"),
+            "roll back": lambda: state.rolled_back(text).with_event(service.now(), f"{state.candidate} is rolled back: {text}"),
+            "pause": lambda: replace(state, paused=True),
+            "resume": lambda: replace(state, paused=False, since=service.now()),
+        }[action]()
+        service.apply(made)
+        return _without_retired(service, made), True
+
+
+def _without_retired(service: Service, state: State) -> State:
+    for member in state.retiring:
+        service.retire(member)
+    cleared = replace(state, retiring=())
+    service.apply(cleared)
+    return cleared
 
 
 def revert(service: Service) -> State:
@@ -271,7 +293,4 @@ def revert(service: Service) -> State:
         )
         reverted = reverted.with_event(service.now(), f"{gone} is rolled back to {reverted.stable}: somebody asked for it")
         service.apply(reverted)
-        service.retire(gone)
-        cleared = replace(reverted, retiring=())
-        service.apply(cleared)
-        return cleared
+        return _without_retired(service, reverted)

@@ -60,6 +60,18 @@ class State:
         given = {self.stable: 100 - self.current.weight, self.candidate: self.current.weight}
         return {member: weight for member, weight in given.items() if member and weight}
 
+    def promoted(self) -> "State":
+        """Return the state in which the candidate is the stable model."""
+        before = self.stable if self.stable != self.candidate else ""
+        keep = self.plan is not None and self.plan.keep
+        retiring = (*self.retiring, before) if before and not keep else self.retiring
+        return replace(self, stable=self.candidate, candidate="", previous=before if keep else "", retiring=retiring, phase="promoted", paused=False)
+
+    def rolled_back(self, reason: str) -> "State":
+        """Return the state in which the candidate has no requests and is to be removed."""
+        retiring = (*self.retiring, self.candidate) if self.candidate else self.retiring
+        return replace(self, candidate="", retiring=retiring, phase="rolled back", paused=False, reason=reason)
+
     def with_event(self, time: float, text: str) -> "State":
         """Return the state with one more event."""
         return replace(self, events=(*self.events, {"time": round(time, 3), "text": text})[-_EVENTS_KEPT:])

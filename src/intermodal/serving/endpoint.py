@@ -5,12 +5,21 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from intermodal.rollout.state import State
 from intermodal.runtime.artifacts import read_json, whole_directory, write_json
 from intermodal.serving.smoke_test import Exchange
 
 
 def write_deployment(
-    path: str, *, name: str, url: str, version: str, protocols: Mapping[str, str], exchange: Exchange, google_token: bool = False
+    path: str,
+    *,
+    name: str,
+    url: str,
+    version: str,
+    protocols: Mapping[str, str],
+    exchange: Exchange,
+    google_token: bool = False,
+    state: State | None = None,
 ) -> dict[str, Any]:
     """Write `deployment.json` into a directory, and return the artifact's metadata.
 
@@ -22,6 +31,7 @@ def write_deployment(
         protocols: The address for predictions of each protocol, `v1` and `v2`.
         exchange: What the smoke test saw.
         google_token: Whether the command sends a token of the Google Cloud command line.
+        state: Of the rollout; None: the model got all requests at once.
 
     Returns:
         `url`, `name`, `version`, and what was `tested`.
@@ -34,6 +44,8 @@ def write_deployment(
         command = f"curl -s {shlex.quote(protocols['v1' if 'instances' in request else 'v2'])} {token}-H {header} -d {body}"
     metadata = {"name": name, "url": url, "version": version, "tested": exchange.tested}
     content = {**metadata, "protocols": dict(protocols), "request": request, "response": exchange.response, "command": command}
+    if state and state.plan:
+        content["rollout"] = {"strategy": state.plan.strategy, "events": list(state.events)}
     with whole_directory(path) as folder:
         write_json(folder / "deployment.json", content)
     return metadata

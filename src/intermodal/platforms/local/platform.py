@@ -13,4 +13,5 @@ def _open(settings: LocalSettings) -> Any:
     return LocalRuns(settings.home)
 
 
-platform = Platform("local", LocalSettings, _open, deploy=serve_model, deploy_fields={"deployments": (str, "{home}/deployments")}, remote=False)
+_FIELDS = {"deployments": (str, "{home}/deployments"), "weights": list[int], "tolerated": dict[str, float], "harm": dict[str, float]}
+platform = Platform("local", LocalSettings, _open, deploy=serve_model, deploy_fields=_FIELDS, remote=False)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from intermodal.runtime.arguments import ArgumentError, in_range
 
@@ -94,3 +94,25 @@ class Settings:
         """
         parts = {name: 1 if limit.harm is None else 2 for name, limit in self.limits.items() if shadow or name != "disagreement"}
         return self.false_alarm / self.steps * parts[metric] / sum(parts.values())
+
+
+def judge_settings(tolerated: Mapping[str, float], harm: Mapping[str, float], **settings: Any) -> Settings:
+    """Return the judge's settings with the limits of some metrics changed.
+
+    Args:
+        tolerated: Metric to `Limit.tolerated`.
+        harm: Metric to `Limit.harm`.
+        settings: The other fields of `Settings`.
+
+    Raises:
+        ArgumentError: As `Settings`; or a metric without a default has no `tolerated`.
+    """
+    limits = dict(DEFAULT_LIMITS)
+    for name in {**tolerated, **harm}:
+        known = limits.get(name)
+        if known is None and name not in tolerated:
+            raise ArgumentError(f"harm.{name}", f"{name!r} needs a tolerated too; metrics with a default are {', '.join(DEFAULT_LIMITS)}")
+        limits[name] = Limit(
+            tolerated[name] if name in tolerated or known is None else known.tolerated, harm.get(name, known.harm if known else None)
+        )
+    return Settings(limits=limits, **settings)

@@ -17,17 +17,19 @@ from intermodal.runtime.artifacts import whole_directory, write_json
 from intermodal.runtime.errors import DeploymentError, StoreError
 from intermodal.runtime.tree import is_whole
 from intermodal.serving.json_http import ask
-from intermodal.serving.members import member, members, start_member, stop_member
 from intermodal.serving.records import ROLLOUT, Deployment, deployment, end_process, start_time
 from intermodal.serving.server import HOST, approve, borrowed_socket, finish_replacement, last_lines, public_socket, start_server
+from intermodal.serving.splitting.members import member, members, start_member, stop_member
 
 _WISH, _LOCK = "wish.json", "lock"
+#: How long the slices last in which requests are counted: long enough that what slows one second does not slow the next slice too.
+SLICE_SECONDS = 5.0
 _HANDOVER_SECONDS: Final = 15.0
 _POLL_SECONDS: Final = 0.03
 
 
 @dataclass(frozen=True)
-class Candidate:
+class CandidateModel:
     """A model that is to be loaded.
 
     Attributes:
@@ -55,7 +57,7 @@ class LocalService:
     loaded once more, behind that, and the predictor ended when its requests are answered.
     """
 
-    def __init__(self, home: Path, name: str, port: int = 0, candidate: Candidate | None = None) -> None:
+    def __init__(self, home: Path, name: str, port: int = 0, candidate: CandidateModel | None = None) -> None:
         """Take where the service is.
 
         Args:
@@ -157,6 +159,11 @@ class LocalService:
         else:
             write_json(self._folder / _WISH, asdict(wish))
 
+    def versions(self) -> dict[str, str]:
+        """Return the registered version of each model that is loaded."""
+        record = deployment(self._home, self.name)
+        return ({record.model_sha256[:16]: record.version} if record else {}) | {each.name: each.version for each in members(self._folder)}
+
     def slices(self, since: float) -> list[dict[str, Any]]:
         """Return what the splitter counted in whole slices of time that began at `since` or later.
 
@@ -168,7 +175,7 @@ class LocalService:
             found = ask(f"{record.url}/-/slices?since={since}", seconds=5) if record else None
         except DeploymentError as error:
             raise StoreError(str(error)) from error
-        return [each for each in found["slices"] if each["whole"]] if found else []
+        return [each for each in found["slices"] if each["end"] <= found["now"]] if found else []
 
     def _loaded(self, name: str) -> None:
         """Load what serves once more, behind the splitter, where it is a deployment's own process yet."""
@@ -201,8 +208,8 @@ class LocalService:
         now = datetime.now(UTC)
         control, log = self._folder / f"control-{now:%Y%m%dT%H%M%S%f}", self._folder / "splitter.log"
         with public_socket(port, self._folder / old.control if old and old.port == port else None) as public:
-            arguments = ["--routes", str(self._folder / ROLLOUT), "--control", str(control)]
-            process = start_server("intermodal.serving.splitter", arguments, {"public": public}, log)
+            arguments = ["--routes", str(self._folder / ROLLOUT), "--control", str(control), "--slice_seconds", str(SLICE_SECONDS)]
+            process = start_server("intermodal.serving.splitting.proxy", arguments, {"public": public}, log)
         made = Deployment(
             name=self.name,
             url=f"http://{HOST}:{port}",

@@ -63,7 +63,7 @@ class Split:
         command = [
             sys.executable,
             "-m",
-            "intermodal.serving.splitter",
+            "intermodal.serving.splitting.proxy",
             "--routes",
             str(self.file),
             "--http_port",

@@ -3,17 +3,19 @@
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-#: Seconds of a slice.
-SLICE_SECONDS: Final = 5.0
+import numpy as np
+
+from intermodal.rollout.judging import counts as judging
+
 #: Upper bounds of the latencies' buckets, seconds: 1 ms to 66 s, each 1.15 times the one before; slower ones have a bucket of their own.
 LATENCY_BOUNDS: Final = tuple(round(0.001 * 1.15**power, 6) for power in range(80))
 #: Upper bounds of the predictions' buckets.
 PREDICTION_BOUNDS: Final = tuple(round(0.05 * step, 2) for step in range(1, 20))
-_SLICES_KEPT: Final = 8640  # 12 hours
+_SLICES_KEPT: Final = 8640
 
 
 @dataclass
@@ -54,23 +56,22 @@ class Counts:
 class SplitCounts:
     """The counts of all models, by slices of time."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        """Begin without any."""
-        self._clock = clock
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.time) -> None:
+        """Begin without any; a slice lasts so many seconds."""
+        self._seconds, self._clock = seconds, clock
         self._slices: deque[tuple[float, dict[str, Counts]]] = deque(maxlen=_SLICES_KEPT)
 
     def of(self, member: str) -> Counts:
         """Return a model's counts of the slice that it is now."""
-        start = self._clock() // SLICE_SECONDS * SLICE_SECONDS
+        start = self._clock() // self._seconds * self._seconds
         if not self._slices or self._slices[-1][0] < start:
             self._slices.append((start, {}))
         return self._slices[-1][1].setdefault(member, Counts())
 
     def since(self, start: float) -> list[dict[str, Any]]:
-        """Return the slices that began at `start` or later, oldest first: `start`, `whole` (it has ended), `members` (name to counts)."""
-        now = self._clock()
+        """Return the slices that began at `start` or later, oldest first: `start`, `end`, `members` (name to counts)."""
         return [
-            {"start": begun, "whole": begun + SLICE_SECONDS <= now, "members": {member: asdict(counts) for member, counts in members.items()}}
+            {"start": begun, "end": begun + self._seconds, "members": {member: asdict(counts) for member, counts in members.items()}}
             for begun, members in self._slices
             if begun >= start
         ]
@@ -87,3 +88,32 @@ def numbers_of(answer: Any) -> list[float]:
         return []
     flat = [each[0] if isinstance(each, list) and len(each) == 1 else each for each in rows]
     return [float(each) for each in flat if isinstance(each, int | float) and not isinstance(each, bool)]
+
+
+def judged_counts(slices: Sequence[Mapping[str, Any]], stable: str, candidate: str, *, copies: bool = False) -> judging.Counts:
+    """Return slices of `SplitCounts.since` as the judge takes them.
+
+    Args:
+        slices: Those of the step.
+        stable: Name of the stable model.
+        candidate: Name of the candidate.
+        copies: Whether the candidate's requests are copies, whose answers were compared.
+    """
+    none = asdict(Counts())
+    pairs = [[each["members"].get(name, none) for name in (stable, candidate)] for each in slices]
+
+    def values(name: str, width: int | None = None) -> judging.Floats:
+        shape = (len(pairs), 2) if width is None else (len(pairs), 2, width + 1)
+        return np.array([[each[name] for each in pair] for pair in pairs], np.float64).reshape(shape)
+
+    start = np.array([each["start"] for each in slices], np.float64)
+    return judging.Counts(
+        start=start,
+        end=np.array([each["end"] for each in slices], np.float64),
+        requests=values("requests"),
+        errors=values("errors"),
+        latencies=judging.Histogram(np.array(LATENCY_BOUNDS), values("latencies", len(LATENCY_BOUNDS))),
+        predictions=judging.Histogram(np.array(PREDICTION_BOUNDS), values("predictions", len(PREDICTION_BOUNDS))),
+        compared=values("compared")[:, judging.CANDIDATE] if copies else None,
+        agreed=values("agreed")[:, judging.CANDIDATE] if copies else None,
+    )

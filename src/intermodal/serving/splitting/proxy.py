@@ -1,6 +1,6 @@
 """A proxy on this machine that splits the requests of one service over its models.
 
-python -m intermodal.serving.splitter --routes FILE [--http_port 8080] [--host 0.0.0.0]
+python -m intermodal.serving.splitting.proxy --routes FILE [--http_port 8080] [--host 0.0.0.0]
 
 It reads FILE again whenever that changes, so whoever changes the file changes the split; a request under way ends where it began. Beside the models'
 own paths it answers `/-/split` (which revision of FILE holds) and `/-/slices?since=SECONDS` (what it counted).
@@ -30,7 +30,7 @@ from yarl import URL
 from intermodal.serving.connections import BODY_SECONDS, HEADER_SECONDS, MOST_CONNECTIONS, limited
 from intermodal.serving.listening import Sockets, add_options, serve_until_stopped
 from intermodal.serving.log_file import log_to
-from intermodal.serving.split_counts import Counts, SplitCounts, numbers_of
+from intermodal.serving.splitting.counts import Counts, SplitCounts, numbers_of
 
 LARGEST_BODY: Final = 64 * 2**20
 #: The header of an answer that names the model that gave it.
@@ -105,17 +105,18 @@ class Answer:
 class Splitter:
     """The ASGI application."""
 
-    def __init__(self, path: Path, draining: threading.Event, largest_body: int = LARGEST_BODY) -> None:
+    def __init__(self, path: Path, draining: threading.Event, slice_seconds: float, largest_body: int = LARGEST_BODY) -> None:
         """Read the routes.
 
         Args:
             path: The file of the routes.
             draining: Whether clients are to leave.
+            slice_seconds: How long a slice of the counts lasts.
             largest_body: Bytes that a request may have.
         """
         self._path, self._draining, self._largest = path, draining, largest_body
         self._routes = Routes.read(path)
-        self._counts = SplitCounts()
+        self._counts = SplitCounts(slice_seconds)
         self._chance = random.Random()  # noqa: S311
         self._session: aiohttp.ClientSession | None = None
         self._copies: set[asyncio.Task[None]] = set()
@@ -270,6 +271,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="splitter", description="Split the requests of one service over its models.", allow_abbrev=False)
     parser.add_argument("--routes", type=Path, required=True, help="file that says which share each model gets; read again when it changes")
     parser.add_argument("--log", type=Path, help="file for all that is printed, rotated at 10 MB, two old ones kept (default standard error)")
+    parser.add_argument("--slice_seconds", type=float, default=5.0, help="length of the slices of time in which requests are counted (default 5)")
     add_options(parser, "8080")
     arguments = parser.parse_args(sys.argv[1:])
     logging.basicConfig(level=logging.INFO)
@@ -277,7 +279,9 @@ def main() -> int:
         log_to(arguments.log)
     draining = threading.Event()
     protocol = limited(header_seconds=HEADER_SECONDS, body_seconds=BODY_SECONDS, most=MOST_CONNECTIONS)
-    config = uvicorn.Config(Splitter(arguments.routes, draining), http=protocol, lifespan="on", access_log=False, log_config=None)
+    config = uvicorn.Config(
+        Splitter(arguments.routes, draining, arguments.slice_seconds), http=protocol, lifespan="on", access_log=False, log_config=None
+    )
     asyncio.run(serve_until_stopped(config, Sockets.of(arguments), draining))
     return 0
 

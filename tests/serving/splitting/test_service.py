@@ -17,9 +17,10 @@ from intermodal.rollout.plan import Plan
 from intermodal.rollout.verdict import Verdict
 from intermodal.runtime.errors import DeploymentError
 from intermodal.runtime.tree import tree_hash
-from intermodal.serving.local_service import Candidate, LocalService
-from intermodal.serving.members import members
 from intermodal.serving.records import stop
+from intermodal.serving.splitting import service as splitting
+from intermodal.serving.splitting.members import members
+from intermodal.serving.splitting.service import CandidateModel, LocalService
 from tests.serving.conftest import ROWS
 
 PLAN = {"strategy": "canary", "weights": [30, 100], "bake": 0.5, "deadline": 30}
@@ -56,7 +57,7 @@ class Load:
 
 
 def candidate(place, model, version):
-    return Candidate(place.models / model, tree_hash(place.models / model), version, 120.0)
+    return CandidateModel(place.models / model, tree_hash(place.models / model), version, 120.0)
 
 
 def rollout(place, model, version, judge=lambda state: Verdict("promote"), test=lambda member: None, plan=PLAN):
@@ -103,6 +104,40 @@ def test_a_service_from_its_first_model_over_a_rollout_and_back_loses_no_request
     stop(place.home, "toy")
 
 
+def test_the_component_judges_by_what_the_splitter_counted(place, expected, monkeypatch):
+    monkeypatch.setattr(splitting, "SLICE_SECONDS", 0.5)
+    place.serve("first")
+    generous = {
+        "tolerated": {"p50": 50.0, "p95": 50.0, "p99": 50.0, "predictions": 1.0, "errors": 0.1},
+        "harm": {"p95": 100.0, "predictions": 1.1, "errors": 0.5},
+    }
+    steps = {"strategy": "canary", "weights": [50, 100], "bake": 3.0, "deadline": 90.0, "warm_up": 0.0, "minimum_requests": 20}
+    with Load(place.url) as load:
+        deployed = place.serve("second", version="2", **steps, **generous)
+        assert deployed["version"] == place.record.version == "2"
+        # A candidate that dies: the stable model answers in its place, and after 15 seconds it is given up.
+        stable, candidate = round(expected(ROW, 1.0), 4), tree_hash(place.models / "first")[:16]
+        killer = threading.Thread(target=kill_at_step, args=(LocalService(place.home, "toy"), candidate))
+        killer.start()
+        with pytest.raises(RolledBack, match=r"errors: (candidate 100.00% of|.* of the candidate's last)"):
+            place.serve("first", version="3", **steps, **generous)
+        killer.join()
+        time.sleep(0.3)
+        assert (place.record.version, load.answers[-1]) == ("2", stable)
+    assert load.failures == []
+    assert deployed["rollout"]["strategy"] == "canary"
+    told = [each["text"].split(":")[0].split(" ", 1)[1] for each in deployed["rollout"]["events"]]
+    assert told == [f"loads beside {candidate}", "answers 50 %", "is promoted"]
+    stop(place.home, "toy")
+
+
+def kill_at_step(service, candidate):
+    while service.state().phase != "step" or service.state().candidate != candidate:
+        time.sleep(0.1)
+    (found,) = [each for each in members(service._folder) if each.name == candidate]
+    os.kill(found.pid, signal.SIGKILL)
+
+
 def test_a_candidate_that_cannot_be_loaded_leaves_the_service_as_it_was(place):
     place.serve("first")
     before = place.record
@@ -120,9 +155,10 @@ from pathlib import Path
 from intermodal.rollout.engine import Rollout
 from intermodal.rollout.plan import Plan
 from intermodal.rollout.verdict import Verdict
-from intermodal.serving.local_service import Candidate, LocalService
+from intermodal.serving.splitting import service as splitting
+from intermodal.serving.splitting.service import CandidateModel, LocalService
 home, model, digest, port, plan, phase = json.loads(sys.argv[1])
-given = Candidate(Path(model), digest, "2", 120.0)
+given = CandidateModel(Path(model), digest, "2", 120.0)
 service = LocalService(Path(home), "toy", port, given)
 def watch(state, verdict):
     if state.phase == phase and verdict is None:
