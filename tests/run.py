@@ -24,7 +24,7 @@ WAITING = "tests/workers"
 # Suites that belong to no component but need an image's packages.
 EXTRA = {
     "data": ["tests/feature_repo", "tests/features", "tests/runtime/datasets"],
-    "serve": ["tests/serving"],
+    "serve": ["tests/rollout/metrics", "tests/serving"],
     "track": ["tests/drawing"],
     "train": ["tests/training"],
     "validate": ["tests/runtime/datasets"],  # its PyArrow is much older
