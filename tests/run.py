@@ -1,4 +1,5 @@
-"""Run every test: the components' in the environment of their image, the rest in the authoring environment; two or, with a cluster, three at a time.
+"""Run every test: the components' in the environment of their image, the rest in the authoring environment; two suites at a time, and with a cluster
+beside them the two that wait for its pods.
 
 .venv/bin/python tests/run.py [pytest arguments]
 """
@@ -19,8 +20,8 @@ from intermodal.authoring.images import IMAGES, image_of
 from intermodal.execution.environments import environment
 
 ROOT = Path(__file__).resolve().parent.parent
-#: Wait for pods, where there is a cluster, and hardly compute.
-WAITING = "tests/workers"
+#: Suites that wait for pods, where there is a cluster, and hardly compute; with the image they run in, if any.
+WAITING = {"tests/workers": None, "tests/components/deploy_kserve": "serve"}
 # Suites that belong to no component but need an image's packages.
 EXTRA = {
     "data": ["tests/feature_repo", "tests/features", "tests/runtime/datasets"],
@@ -32,11 +33,12 @@ EXTRA = {
 
 
 def image_suites() -> dict[str, list[str]]:
-    """Return the test paths of each image."""
+    """Return the test paths of each image, without those that wait."""
     suites = defaultdict(list)
     for name in component_names():
         image = image_of(load_component(name).component_spec.implementation.container.image)
-        suites[image].append(f"tests/components/{name}")
+        if (path := f"tests/components/{name}") not in WAITING:
+            suites[image].append(path)
     for image, paths in EXTRA.items():
         suites[image] += [path for path in paths if (ROOT / path).exists()]
     return suites
@@ -73,23 +75,33 @@ def main() -> int:
     environment("servers")  # made here, where uv is: a component's tests may start these programs
     suites = image_suites()
     python = {image: str(environment(image)) for image in IMAGES}
-    ignored = [f"--ignore={path}" for paths in suites.values() for path in paths]
-    # Two halves, for the one with whole pipelines takes as long as all others: the longest first, so that both workers end together.
-    pytest_here = [sys.executable, "-m", "pytest", "-q"]
-    jobs: list[tuple[str, list[str], dict[str, str]]] = [
-        ("pipelines", [*pytest_here, "tests/pipelines", *arguments], {}),
-        ("authoring", [*pytest_here, "tests", "--ignore=tests/pipelines", f"--ignore={WAITING}", *ignored, *arguments], {}),
-        ("workers", [*pytest_here, WAITING, *arguments], {}),
+    pytest_here, here = [sys.executable, "-m", "pytest", "-q"], dict[str, str]()
+    there = {"PYTHONPATH": str(ROOT / "src"), "TF_CPP_MIN_LOG_LEVEL": "2"}
+
+    def pytest_in(image: str) -> list[str]:
+        return [python[image], "tests/run_in.py", str(tools), "-q"]
+
+    waiting = [
+        (path.rpartition("/")[2], [*(pytest_in(image) if image else pytest_here), path, *arguments], there if image else here)
+        for path, image in WAITING.items()
     ]
-    for image, paths in sorted(suites.items(), key=lambda item: (item[0] != "serve", item[0])):  # `serve` waits for pods too
-        command = [python[image], "tests/run_in.py", str(tools), "-q", *paths, *arguments]
-        jobs.append((image, command, {"PYTHONPATH": str(ROOT / "src"), "TF_CPP_MIN_LOG_LEVEL": "2"}))
-    with ThreadPoolExecutor(3 if os.environ.get("KUBECONFIG") else 2) as pool:
-        results = list(pool.map(lambda job: run_suite(*job), jobs))
+    # Two halves, for the one with whole pipelines takes as long as all others; the longest first, so that both workers end together.
+    ignored = [f"--ignore={path}" for path in [*WAITING, *(path for paths in suites.values() for path in paths)]]
+    computing = [
+        ("pipelines", [*pytest_here, "tests/pipelines", *arguments], here),
+        ("authoring", [*pytest_here, "tests", "--ignore=tests/pipelines", *ignored, *arguments], here),
+    ]
+    for image, paths in sorted(suites.items(), key=lambda item: (item[0] != "train", item[0])):
+        computing.append((image, [*pytest_in(image), *paths, *arguments], there))
+    with ThreadPoolExecutor(2) as computers, ThreadPoolExecutor(2) as waiters:
+        cluster = "KUBECONFIG" in os.environ
+        first = [waiters.submit(run_suite, *job) for job in waiting] if cluster else []
+        then = [computers.submit(run_suite, *job) for job in (computing if cluster else [*computing, *waiting])]
+        results = [each.result() for each in first + then]
     total: Counter[str] = Counter()
     for name, code, seconds, counts in results:
         total += counts
-        print(f"{name:10} {'passed' if code == 0 else f'FAILED ({code})':12} {seconds:4.0f} s")
+        print(f"{name:13} {'passed' if code == 0 else f'FAILED ({code})':12} {seconds:4.0f} s")
     words = [f"{total[word]} {word}" for word in ("failed", "error", "passed", "skipped") if total[word]]
     print(f"{', '.join(words)} in {time.monotonic() - started:.2f}s")
     return max(code for _, code, _, _ in results)
