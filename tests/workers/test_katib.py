@@ -14,7 +14,7 @@ from tests.workers.small_search import lowest
 
 EXPERIMENTS = ("kubeflow.org", "v1beta1")
 SPACE = {"rate": {"type": "float", "low": 0.0, "high": 1.0}, "how": {"type": "categorical", "choices": ["fine", "two words", [64, 32]]}}
-KATIB = {"tuning": "katib"}
+KATIB = {"tuning": "katib", "start_timeout": 200}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -98,6 +98,13 @@ def test_what_cannot_be_searched_is_said_before_anything_is_created(space, examp
     # Katib has distributions from 0.18 on; an older one would drop the field in silence.
     assert done.status == 0 or "PlatformError: the installed Katib does not know space.rate: distribution; install a newer one" in done.log, done.log
     assert len(experiments(space)) == before + (done.status == 0)
+
+
+def test_no_trial_begins_after_the_time_is_over_but_the_next(space, examples):
+    done = search(space, examples, trials=20, timeout=1.0).wait(240)
+    assert done.status == 0, done.log
+    assert "the search's 1 s are over: trials that have begun are finished, and one more at most begins" in done.log
+    assert len(json.loads(done.output("best").read_text())) <= 3
 
 
 def test_a_trial_that_is_worse_than_the_others_ends_early(space, examples):
