@@ -107,18 +107,6 @@ def test_no_trial_begins_after_the_time_is_over_but_the_next(space, examples):
     assert len(json.loads(done.output("best").read_text())) <= 3
 
 
-def test_a_trial_that_is_worse_than_the_others_ends_early(space, examples):
-    """Katib's rule begins after five trials; here a trial is the worse the later it begins."""
-    choices = {"how": {"type": "categorical", "choices": ["fine"]}}
-    done = search(space, examples, trials=6, early_stopping="median", what="worse later", epochs=8, space=choices).wait(300)
-    assert done.status == 0, done.log
-    tried = json.loads(done.output("best").read_text())
-    assert [each["state"] for each in tried] == ["finished"] * 5 + ["pruned"]
-    assert 0 < tried[5]["epochs"] < 8
-    assert tried[5]["value"] > tried[0]["value"]
-    assert f"trial 5: ended early after {tried[5]['epochs']} epochs" in done.log
-
-
 @pytest.mark.fault("Tuning", "no node takes a trial's pod", "the task says why, waits for the start timeout, and deletes the Experiment")
 def test_trials_that_no_node_takes_end_with_the_start_timeout(space, examples):
     done = search(space, examples, after={"nodeSelector": {"disk": "none"}}, settings={"start_timeout": 25}).wait(240)
