@@ -3,6 +3,7 @@ import socket
 import struct
 import threading
 import time
+import urllib.request
 
 import pytest
 
@@ -142,3 +143,22 @@ def test_it_answers_others_while_it_works_on_a_large_request(served):
     thread.join(60)
     assert done.is_set()
     assert asked > 3
+
+
+def test_metrics_count_requests_by_status_their_seconds_and_what_was_predicted(served):
+    def counted() -> dict[str, float]:
+        with urllib.request.urlopen(f"{served.url}/metrics", timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line.startswith("intermodal_"))}
+
+    before = counted()
+    served.predict(GOOD, GOOD)
+    served.predict({"hour": "3"})
+    after = counted()
+    grown = {name: value - before.get(name, 0.0) for name, value in after.items()}
+    assert grown['intermodal_requests_total{code="200"}'] == 1
+    assert grown['intermodal_requests_total{code="400"}'] == 1
+    assert grown["intermodal_request_seconds_count"] == 2
+    assert grown['intermodal_predictions_bucket{le="+Inf"}'] == 2
+    assert grown['intermodal_predictions_bucket{le="0"}'] == 0
+    assert grown['intermodal_predictions_bucket{le="1"}'] == 2

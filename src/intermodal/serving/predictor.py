@@ -39,6 +39,7 @@ from intermodal.serving.connections import BODY_SECONDS, HEADER_SECONDS, MOST_CO
 from intermodal.serving.directory import model_folder
 from intermodal.serving.listening import Sockets, add_options, serve_until_stopped
 from intermodal.serving.log_file import log_to
+from intermodal.serving.request_counts import RequestCounts
 from intermodal.serving.rows import DATATYPES, RowError, columns_of_instances, columns_of_tensors
 
 LARGEST_BODY = 64 * 2**20
@@ -54,6 +55,7 @@ class SavedModelPredictor(Model):  # type: ignore[misc]
         """Name the model; `load` reads it."""
         super().__init__(name)
         self._folder = folder
+        self.counts = RequestCounts()
 
     def load(self) -> bool:
         """Read the model, and answer a row, for the first call traces.
@@ -91,9 +93,11 @@ class SavedModelPredictor(Model):  # type: ignore[misc]
 
     def _predictions(self, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:
-            return self._model.predict(columns)
+            predictions = self._model.predict(columns)
         except tf.errors.InvalidArgumentError as error:
             raise RowError(f"the model does not take these rows ({str(error)[:300]})") from error
+        self.counts.predicted(predictions)
+        return predictions
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """Return the inputs as V2 metadata."""
@@ -215,6 +219,7 @@ def _application(model: SavedModelPredictor, arguments: argparse.Namespace, drai
     rest = RESTServer("kserve.model_server:app", _DataPlane(model_registry=repository), ModelRepositoryExtension(repository), 0, grace_period=10)
     app = model_server.app
     app.add_middleware(_Limits, largest_body=arguments.largest_body, draining=draining)
+    app.add_middleware(model.counts.around, arguments.predict_route)
     rest.config.http = limited(header_seconds=arguments.header_seconds, body_seconds=arguments.body_seconds, most=arguments.most_connections)
     rest.create_application()
     _add_routes(app, model, arguments.predict_route, arguments.health_route)

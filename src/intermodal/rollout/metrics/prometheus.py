@@ -134,7 +134,7 @@ class Prometheus:
         now = self.now()
         if since > now + slice_seconds:
             raise StoreError(f"{self._url}: the span begins {since - now:.0f} s in the future by Prometheus's clock; the clocks differ")
-        edges = since + np.arange(max(int((now - since) // slice_seconds), 0) + 1) * slice_seconds
+        edges = np.asarray(since + np.arange(max(int((now - since) // slice_seconds), 0) + 1) * slice_seconds, np.float64)
         both = [self._read(queries, edges, model) for queries, model in ((stable, "stable model"), (candidate, "candidate"))]
         if len(edges) == 1:
             return _counts(edges, both, np.zeros(0, bool))
