@@ -154,6 +154,7 @@ class Space:
         resources: dict[str, Any] | None = None,
         settings: dict[str, Any] | None = None,
         wait: bool = False,
+        wrapped: bool = False,
         **parameters: Any,
     ) -> Launched:
         """Start a component's task as Kubeflow Pipelines does.
@@ -167,6 +168,7 @@ class Space:
             resources: Of its container.
             settings: Keys of Kubeflow's table in targets.toml that differ.
             wait: Whether to wait for its end.
+            wrapped: Whether its command is Kubeflow's already: it was loaded from its file in compiled/kubeflow.
             parameters: Its parameters.
         """
         specification = compile_specification(component)
@@ -174,8 +176,8 @@ class Space:
         defined = specification["components"][name]
         given = {"endpoint": "http://unused.example", "root": f"s3://{BUCKET}/root", "image_repository": "unused.example", "start_timeout": 60}
         given |= settings or {}
-        for wrap, wrapped in ((distribute, distributable(specification)), (tune, searching(specification))):
-            if name in wrapped:
+        for wrap, meant in ((distribute, distributable(specification)), (tune, searching(specification))):
+            if name in meant and not wrapped:
                 wrap(specification, name, KubeflowSettings.model_validate(given))
         container = specification["deploymentSpec"]["executors"][defined["executorLabel"]]["container"]
         assert image_of(container["image"]) == "train"
