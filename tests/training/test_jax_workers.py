@@ -1,20 +1,18 @@
 """Worker processes that train in JAX: real processes, real connections."""
 
-import json
 import os
 import re
 import signal
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from intermodal.components.train_model.logic import train_model
 from intermodal.inference.scoring import score_rows
 from intermodal.runtime.errors import ConfigurationError
 
@@ -22,26 +20,10 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
-def train(tmp_path, monkeypatch, defaults_of):
-    """Train a small network without dropout in JAX, on 1,500 rows by batches of 256, the last of 220; return the curves, and what was written."""
-    for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "NPROC"):
-        monkeypatch.setenv(name, "1")
-    generator = np.random.default_rng(1)
-    for part, count in (("train", 1500), ("validation", 601)):
-        x, color = generator.normal(5, 2, count), generator.choice(["red", "green", "blue"], count)
-        y = (generator.random(count) < 1 / (1 + np.exp(-(x - 5) - (color == "red")))).astype(int)
-        (tmp_path / "examples" / part).mkdir(parents=True)
-        pq.write_table(pa.table({"x": x, "color": color, "y": y}), tmp_path / "examples" / part / "0.parquet", row_group_size=200)
-
-    def run(name, **given):
-        outputs = {f"{each}_path": str(tmp_path / name / each) for each in ("model", "training", "metrics", "curves")}
-        paths = {"examples_path": str(tmp_path / "examples"), "schema_path": None, "statistics_path": None, "code_path": None, "tuned_path": None}
-        small = {"hidden_units": [16], "dropout": 0.0, "batch_size": 256, "epochs": 3, "learning_rate": 0.01, "seed": 7, "label": "y"}
-        defaults = {key: value for key, value in defaults_of("train_model").items() if key not in ("schema", "statistics", "code", "tuned")}
-        trained = train_model(**{**defaults, **small, **paths, **outputs, "backend": "jax", **given})
-        return trained, json.loads((tmp_path / name / "training" / "history.json").read_text())
-
-    return run
+def train(train, monkeypatch):
+    """Train as `tests/training/conftest.py` says, in JAX."""
+    monkeypatch.setenv("NPROC", "1")
+    return partial(train, backend="jax")
 
 
 def kill_when(written: Path) -> threading.Thread:
