@@ -18,7 +18,7 @@ PREDICTION_BOUNDS: Final = (*(-each for each in reversed(_FAR)), -1.0, *(round(s
 _ENDS: Final = (":predict", "/infer")
 
 
-class _Predictions(Collector):
+class _Predictions(Collector):  # type: ignore[misc]
     """A histogram that takes arrays; `Histogram.observe` takes one value a call, and a request has up to millions."""
 
     def __init__(self) -> None:
