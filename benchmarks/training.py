@@ -1,12 +1,11 @@
-"""Training: rows a second against hand-written loops and by setting, memory by rows, two workers against one.
+"""Training: rows a second against hand-written loops and by setting, memory by rows.
 
-    .venv/bin/python benchmarks/training.py [--part throughput,settings,memory,workers] [--rounds 3]
+    .venv/bin/python benchmarks/training.py [--part throughput,settings,memory] [--rounds 3]
 
 Seconds are of the wall and of the processors. What is compared runs in turns; where other programs run, `nice -n -15` keeps the processors from them.
 """
 
 import argparse
-import io
 import json
 import os
 import resource
@@ -15,13 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import redirect_stdout
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS, WIDTH, BATCH, EPOCHS = 245_000, 190, 2048, 4
 LARGE = [2048, 2048]
-PARTS = ("throughput", "settings", "memory", "workers")
+PARTS = ("throughput", "settings", "memory")
 
 
 def dense(rows=ROWS, width=WIDTH):
@@ -133,7 +131,7 @@ def settings(rounds):
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
-    for name, units, rows, batch in (("small", (64,), ROWS, BATCH), ("large", LARGE, 32_768, 4096)):
+    for name, units, rows, batch in (("small", (64,), ROWS, BATCH), ("large", LARGE, 16_384, BATCH)):
         features, labels = dense(rows)
         given = {
             "float32, step by step": {},
@@ -184,51 +182,40 @@ def written(folder, copies, width=20, rows=ROWS):
     pq.write_table(table.slice(0, rows // 10), folder / "validation" / "0.parquet")
 
 
-def trained(folder, out=None, **given):
+def trained(folder, **given):
     from intermodal.authoring.catalog import load_component
 
     known = load_component("train_model").component_spec.inputs
     defaults = {name: each.default for name, each in known.items() if each.optional and name not in ("schema", "statistics", "code", "tuned")}
-    paths = {f"{each}_path": str((out or folder / "out") / each) for each in ("model", "training", "metrics", "curves")}
+    paths = {f"{each}_path": str(folder / "out" / each) for each in ("model", "training", "metrics", "curves")}
     none = dict.fromkeys(("schema_path", "statistics_path", "code_path", "tuned_path"))
     return {**defaults, **none, **paths, "examples_path": str(folder / "examples"), "label": "y", **given}
 
 
-def in_image(*tasks, **variables):
-    """Do tasks, `write` or `train`, at once, each in a process of the image; return what each printed last, as JSON."""
+def in_image(task, **variables):
+    """Do a task, `write` or `train`, in a process of the image; return what it printed last, as JSON."""
     from intermodal.execution.environments import environment
 
     given = os.environ | {"PYTHONPATH": str(ROOT / "src"), "TF_CPP_MIN_LOG_LEVEL": "2"} | variables
-    command = [str(environment("train")), str(Path(__file__)), "--child"]
-    started = [subprocess.Popen([*command, json.dumps(task)], env=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for task in tasks]
-    found = []
-    for process in started:
-        said, failed = process.communicate()
-        if process.returncode:
-            sys.exit(said[-2000:] + failed[-4000:])
-        found.append(json.loads(said.splitlines()[-1]))
-    return found
+    command = [str(environment("train")), str(Path(__file__)), "--child", json.dumps(task)]
+    done = subprocess.run(command, env=given, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stdout[-2000:] + done.stderr[-4000:])
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def child(task):
-    """Do a task here, on its `processors`; print a training's metrics, peak memory in MB, processors' seconds and each epoch's rows/s.
-
-    Memory and processors' seconds are those of this process and its workers.
-    """
+    """Do a task here; print the metrics of a training, its peak memory in MB and its processors' seconds, with those of its workers."""
     if "write" in task:
         written(Path(task["write"]), task["copies"], rows=task["rows"])
         print("{}")
         return
-    os.sched_setaffinity(0, task.get("processors", os.sched_getaffinity(0)))
     from intermodal.components.train_model.logic import train_model
 
-    said = io.StringIO()
-    with redirect_stdout(said):
-        metrics = train_model(**task["train"]).metrics
-    speeds = [float(line.split()[-2].replace(",", "")) for line in said.getvalue().splitlines() if line.startswith("epoch ") and "val_loss" in line]
+    metrics = train_model(**task["train"]).metrics
     own, workers = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = sum(each.ru_utime + each.ru_stime for each in (own, workers))
-    print(json.dumps({"metrics": metrics, "memory": max(own.ru_maxrss, workers.ru_maxrss) / 1024, "processors": seconds, "speeds": speeds}))
+    print(json.dumps({"metrics": metrics, "memory": max(own.ru_maxrss, workers.ru_maxrss) / 1024, "processors": seconds}))
 
 
 def memory():
@@ -236,43 +223,9 @@ def memory():
     for copies in (1, 10, 30):
         with tempfile.TemporaryDirectory() as temporary:
             in_image({"write": str(Path(temporary) / "examples"), "copies": copies, "rows": ROWS})
-            [found] = in_image({"train": trained(Path(temporary), epochs=1, batch_size=BATCH, hidden_units=[64])})
+            found = in_image({"train": trained(Path(temporary), epochs=1, batch_size=BATCH, hidden_units=[64])})
         peak, seconds, wait = found["memory"], found["processors"], found["metrics"]["input_wait"]
         print(f"{copies * ROWS:10,} rows: peak {peak:6,.0f} MB, {seconds:.0f} processors' seconds, steps waited {wait:.0%}", flush=True)
-
-
-def workers(rounds):
-    """Print the rows a second of a large network's epochs by workers, backend and batch.
-
-    The machine's ceiling is two trainings at once, each of half the batch.
-
-    One worker on one processor is the base. TF_NUM_INTRAOP_THREADS=1 is not that: operations that do not need each other still run side by side.
-    """
-    several = sorted(os.sched_getaffinity(0))[:2]
-    one, other = [several[0]], [several[1]]
-    for backend, batch, rows in (("tensorflow", 1024, 16_384), ("tensorflow", 4096, 32_768), ("tensorflow", 16_384, 32_768), ("jax", 4096, 32_768)):
-        found = {}
-        with tempfile.TemporaryDirectory() as temporary:
-            in_image({"write": str(Path(temporary) / "examples"), "copies": 1, "rows": rows})
-            for _ in range(rounds):
-                ways = {
-                    "one worker, one processor": [(one, 1, batch)],
-                    "one worker, two processors": [(several, 1, batch)],
-                    "two workers, two processors": [(several, 2, batch)],
-                    "two trainings at once": [(one, 1, batch // 2), (other, 1, batch // 2)],
-                }
-                for name, trainings in ways.items():
-                    tasks = []
-                    for place, (processors, count, size) in enumerate(trainings):
-                        given = {"hidden_units": LARGE, "dropout": 0.0, "batch_size": size, "patience": 9, "epochs": 4, "workers": count}
-                        training = trained(Path(temporary), Path(temporary, f"out{place}"), backend=backend, **given)
-                        tasks.append({"train": training, "processors": processors})
-                    # The first epoch compiles.
-                    found.setdefault(name, []).append(sum(max(each["speeds"][1:]) for each in in_image(*tasks)))
-        best = {name: max(speeds) for name, speeds in found.items()}
-        print(f"{backend}, hidden units {LARGE}, batches of {batch:,}; best epoch of {rounds} rounds")
-        for name, speed in best.items():
-            print(f"  {name:28} {speed:8,.0f} rows/s: {speed / best['one worker, one processor']:.2f} of one", flush=True)
 
 
 def main():
@@ -297,8 +250,6 @@ def main():
                 subprocess.run(command, env=variables, check=True)
         if "memory" in parts:
             memory()
-        if "workers" in parts:
-            workers(options.rounds)
 
 
 if __name__ == "__main__":
