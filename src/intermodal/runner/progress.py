@@ -40,7 +40,7 @@ class Progress:
         self._console = console
         self._width = max(20, min(max(map(len, names), default=0) + 3, console.width - 24))
         self._lock = threading.Lock()
-        self._running: dict[str, tuple[float, Path]] = {}
+        self._running: dict[str, tuple[float, Path | None]] = {}
         self._live = Live(self, console=console, refresh_per_second=8, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> Self:
@@ -52,8 +52,8 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def started(self, name: str, log: Path) -> None:
-        """Show that a task has begun; where its log says how far a training is, that too."""
+    def started(self, name: str, log: Path | None = None) -> None:
+        """Show that a task has begun; where its log is here, and says how far a training is, that too."""
         with self._lock:
             self._running[name] = time.monotonic(), log
 
@@ -72,7 +72,7 @@ class Progress:
             running = list(self._running.items())
         for name, (since, log) in running:
             yield self._line(name, "running", time.monotonic() - since)
-            if found := last_progress(_tail(log)):
+            if log and (found := last_progress(_tail(log))):
                 share, words = found
                 row = Table.grid(padding=(0, 1, 0, 0))
                 row.add_row(Text("   "), ProgressBar(1.0, share, width=_BAR), Text(words, "dim", no_wrap=True, overflow="ellipsis"))
