@@ -51,7 +51,7 @@ def test_one_two_and_three_workers_have_the_same_curves(train, tmp_path, capfd):
         assert trained.metrics["val_loss"] == pytest.approx(alone.metrics["val_loss"], rel=2e-6)
         # One worker writes: what one alone writes, and nothing more.
         assert files_below(tmp_path / f"by{workers}") == files_below(tmp_path / "one")
-    assert capfd.readouterr().out.count("epoch 3/3") == 3
+    assert capfd.readouterr().out.count("epoch 3/3:") == 3  # not the lines of its steps, which a slow machine prints too
 
 
 @pytest.mark.fault("Training", "one of two local workers is killed by SIGKILL after a checkpoint", "the model of the undisturbed training")
