@@ -96,3 +96,14 @@ def test_what_goes_wrong_in_reading_is_raised_where_the_batches_are_taken(datase
         (tmp_path / "train" / "features.f32").write_bytes(b"")
         with pytest.raises(OSError, match="shorter than it was written"), part.ahead(0) as ahead:
             list(ahead)
+
+
+@pytest.mark.fault("Training", "Parquet has fewer row groups than there are workers", "each row is read once, by one worker")
+def test_three_workers_share_one_row_group(tmp_path):
+    (tmp_path / "examples" / "train").mkdir(parents=True)
+    table = pa.table({"number": np.arange(ROWS, dtype=np.float64), "y": (np.arange(ROWS) % 3 == 0).astype(int)})
+    pq.write_table(table, tmp_path / "examples" / "train" / "0.parquet", row_group_size=ROWS)
+    with open_dataset(tmp_path / "examples") as opened:
+        found = [sorted(row for each in batches(opened, tmp_path, worker, 3) for row in numbers(each)) for worker in range(3)]
+    assert all(len(each) > ROWS / 4 for each in found)
+    assert sorted(row for each in found for row in each) == list(range(ROWS))

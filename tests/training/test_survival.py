@@ -25,6 +25,10 @@ ROWS, BATCH, EPOCHS = 2_000, 64, 4
 STEPS = EPOCHS * -(-ROWS // BATCH)
 
 
+#: Metrics that are times, or shares of them.
+MEASURED = ("seconds", "rows_per_second", "input_wait", "cpu_utilisation")
+
+
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory):
     folder = tmp_path_factory.mktemp("examples")
@@ -80,7 +84,7 @@ def result(attempt):
     files = {name: (attempt.folder / name).read_bytes() for name in ("training/history.json",)}
     variables = next((attempt.folder / "model" / "variables").glob("*.data-*")).read_bytes()
     outcome = attempt.outcome()
-    metrics = {name: value for name, value in outcome["metrics"].items() if name not in ("seconds", "rows_per_second", "input_wait")}
+    metrics = {name: value for name, value in outcome["metrics"].items() if name not in MEASURED}
     return outcome["model"]["weights_sha256"], metrics, variables, files
 
 

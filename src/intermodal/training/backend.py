@@ -48,6 +48,14 @@ class Backend(Protocol):
         """Devices of this worker that share its part of a batch."""
 
     @property
+    def activations(self) -> int | None:
+        """Numbers that the model's layers compute from a row; None where that is not known before it runs."""
+
+    @property
+    def separable(self) -> bool:
+        """Whether `attempt` needs no other worker: no layer exchanges numbers between them."""
+
+    @property
     def hardware(self) -> str:
         """Strategy and devices, in words."""
 
@@ -80,6 +88,13 @@ class Backend(Protocol):
 
     def evaluate(self, batch: Batch) -> Callable[[], Sums]:
         """Return the sums of this worker's rows alone; the others need not make the same calls."""
+
+    def attempt(self, batch: Batch) -> None:
+        """Make the forward and backward pass of a batch on this worker's devices alone, and change nothing: to see what memory it takes.
+
+        Args:
+            batch: Rows of any number, a multiple of `replicas`.
+        """
 
     def total(self, values: np.ndarray) -> np.ndarray:
         """Return the sum of an array (float64 or int64) over all workers, which all give one of equal shape."""

@@ -206,9 +206,9 @@ def open_fit(recipe: Recipe, cluster: Cluster) -> Iterator[Fit]:
 
 
 def metrics_of(outcome: Outcome) -> dict[str, float]:
-    """Return the best epoch's numbers, how many `epochs` there were, the `seconds`, `rows_per_second` of the steps, and `input_wait`.
+    """Return the best epoch's numbers, how many `epochs` there were, the `seconds`, `rows_per_second` of the steps, and shares of their time.
 
-    `input_wait` is the share of their time in which the steps waited for rows.
+    `input_wait` is the share in which the steps waited for rows; how busy the devices were is as `Outcome.shares` has it.
     """
     history = outcome.history
     best = int(np.argmin(history["val_loss"]))
@@ -218,6 +218,7 @@ def metrics_of(outcome: Outcome) -> dict[str, float]:
         "seconds": round(outcome.seconds, 3),
         "rows_per_second": round(outcome.rows / spent, 1),
         "input_wait": round(outcome.waited / spent, 4),
+        **outcome.shares,
     }
 
 
@@ -244,12 +245,15 @@ def _check_workers(cluster: Cluster, labels: dict[str, Labels]) -> None:
 def _diverged(error: DivergedError, settings: dict[str, Any], preprocess: Preprocessing) -> str:
     where = f"epoch {error.epoch}, step {error.step}" if error.step else f"epoch {error.epoch}, at its validation"
     remedy = f"lower learning_rate, now {settings['learning_rate']}, or raise batch_size, now {settings['batch_size']}"
-    far = preprocess.far_numbers(error.batch.features[error.batch.weights > 0]) if error.batch else {}
     diverged = f"the training diverged in {where}: the loss is no number; {remedy}"
-    if not far:
+    if not error.batch:
         return diverged
-    shares = ", ".join(f"{name} ({share:.0%})" for name, share in list(far.items())[:5])
-    return f"{diverged}. Columns {FARTHEST:g} deviations or more from their mean in that batch, with the share of its rows: {shares}"
+    rows = error.batch.features[error.batch.weights > 0]
+    known = preprocess.ranges(rows) if len(rows) else []
+    ranges = ", ".join(f"{each.name} {each.low:.4g} to {each.high:.4g}" + (f" ({each.far:.0%} cut)" if each.far else "") for each in known[:5])
+    cut = f"; values {FARTHEST:g} deviations or more from the mean are cut there" if known and known[0].far else ""
+    more = f" and {len(known) - 5} more" if len(known) > 5 else ""
+    return f"{diverged}. The batch of that step: {len(rows)} rows of this worker" + (f"; columns {ranges}{more}{cut}" if known else "")
 
 
 def _digest(arrays: Iterable[np.ndarray], values: bool = True) -> str:

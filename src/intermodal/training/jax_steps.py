@@ -4,6 +4,7 @@ import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 import jax
@@ -18,6 +19,8 @@ from intermodal.runtime.errors import ConfigurationError, IntermodalError
 from intermodal.training.backend import MODEL, THRESHOLDS, Sums
 from intermodal.training.batches import Batch
 from intermodal.training.cluster import Cluster
+from intermodal.training.diagnosis.memory import activations
+from intermodal.training.waiting import naming_absent_workers, wait_for_chief
 
 _OPTIMIZER: Final = "optimizer/"
 _DATA, _MODEL = "data", "model"
@@ -42,6 +45,7 @@ class JaxSteps:
 
     Raises:
         ConfigurationError: The cluster has no address, Keras runs with another backend, or `model_parallel` does not divide this worker's devices.
+        MachineError: The chief cannot be reached.
     """
 
     def __init__(self, cluster: Cluster, *, learning_rate: float, precision: str, model_parallel: int) -> None:
@@ -63,6 +67,16 @@ class JaxSteps:
     def replicas(self) -> int:
         """Devices of this worker over which its rows are split."""
         return len(self._devices) // self._model_parallel
+
+    @property
+    def activations(self) -> int | None:
+        """See `Backend`."""
+        return activations(self._model)
+
+    @property
+    def separable(self) -> bool:
+        """See `Backend`."""
+        return True
 
     @property
     def hardware(self) -> str:
@@ -140,6 +154,20 @@ class JaxSteps:
         local = [[self._local(each, part) for each, part in zip(*both, strict=True)] for both in zip(self._state[:2], self._parts[:2], strict=True)]
         found = self._evaluate(*local, *given)
         return lambda: Sums.of_steps(np.asarray(found)[None])
+
+    def attempt(self, batch: Batch) -> None:
+        """See `Backend`."""
+        # Zeros: a step that failed has taken the weights with it.
+        state = tuple(
+            [jax.device_put(np.zeros(value.shape, value.dtype), NamedSharding(self._here, part)) for value, part in zip(*both, strict=True)]
+            for both in zip(self._state, self._parts, strict=True)
+        )
+        split = NamedSharding(self._here, P(None, _DATA))
+        stops = np.zeros(self.replicas, np.float32)
+        given = [jax.device_put(each[None], split) for each in (batch.features, batch.labels, batch.weights, stops)]
+        with _no_tensorflow():
+            _, found = jax.jit(self._make_steps, donate_argnums=0)(state, (*given, np.array([batch.rows], np.float32)))
+        np.asarray(found)
 
     def total(self, values: np.ndarray) -> np.ndarray:
         """See `Backend`."""
@@ -225,8 +253,11 @@ def _connect(cluster: Cluster) -> None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is the loop's
     bound = address if address.rpartition(":")[0] in _LOOPBACK else None  # Default: all addresses of the machine
-    # The place is known. In a pod JAX would ask the cluster for it, and fail where the pod has no token.
-    jax.distributed.initialize(address, cluster.count, cluster.index, coordinator_bind_address=bound, cluster_detection_method="deactivate")
+    chief = replace(cluster, addresses=(address,))  # the others listen elsewhere than their addresses say
+    with naming_absent_workers(chief):
+        wait_for_chief(chief)
+        # The place is known. In a pod JAX would ask the cluster for it, and fail where the pod has no token.
+        jax.distributed.initialize(address, cluster.count, cluster.index, coordinator_bind_address=bound, cluster_detection_method="deactivate")
 
 
 @contextmanager

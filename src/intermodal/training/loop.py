@@ -19,6 +19,9 @@ from intermodal.training.backend import MODEL, Backend, Sums, area_under_curve
 from intermodal.training.batches import Batch
 from intermodal.training.checkpoints.keeping import Checkpoints
 from intermodal.training.cluster import Cluster
+from intermodal.training.diagnosis.memory import is_out_of_memory
+from intermodal.training.diagnosis.step_memory import StepMemory
+from intermodal.training.diagnosis.utilisation import watched
 from intermodal.training.progress import Progress
 from intermodal.training.rows import Part
 
@@ -57,6 +60,7 @@ class Outcome:
         rows: Rows that these took, of all workers.
         training_seconds: What they took, validation not counted.
         waited: Seconds of these in which this worker's step waited for its input.
+        shares: How busy this worker's devices were (`watched`).
     """
 
     history: History
@@ -66,6 +70,7 @@ class Outcome:
     rows: float
     training_seconds: float
     waited: float
+    shares: dict[str, float]
 
 
 class DivergedError(Exception):
@@ -132,6 +137,7 @@ class Loop:
     ) -> None:
         self._backend, self._train, self._validation, self._settings = backend, train, validation, settings
         self._cluster, self._checkpoints, self._curves, self._progress = cluster, checkpoints, curves, progress
+        self._memory = StepMemory(backend, train, cluster, settings.steps_per_execution)
         self._at = _Position()
         self._best: dict[str, np.ndarray] = {}
         self._steps, self._rows, self._training_seconds, self._waited = 0, 0.0, 0.0, 0.0
@@ -142,7 +148,7 @@ class Loop:
         """Train from the newest checkpoint, or from the start; the backend has the best epoch's weights then.
 
         Raises:
-            ConfigurationError: The newest checkpoint is of another training.
+            ConfigurationError: The newest checkpoint is of another training, or a step takes more memory than there is.
             DivergedError: A loss is no number.
             MachineError: A checkpoint cannot be written or read.
             PlatformError: The store of the checkpoints refuses.
@@ -153,17 +159,25 @@ class Loop:
         for epoch, numbers in enumerate(self._finished_epochs(), 1):
             if self._curves:
                 self._curves.write(epoch, numbers)
+        if not at.ended:
+            self._memory.foresee()
         stopped = False
-        with _asked_to_stop() as asked:
+        with _asked_to_stop() as asked, watched() as utilisation:
             while not at.ended and not stopped:
-                stopped = self._run_epoch(asked)
+                try:
+                    stopped = self._run_epoch(asked)
+                except Exception as error:  # each framework has types of its own
+                    if not is_out_of_memory(error):
+                        raise
+                    raise self._memory.explained(error, at.epoch + 1, at.step + 1) from error
             if stopped:
                 self._save()
         if self._checkpoints:
             self._checkpoints.close()
         if not stopped and self._best:
             self._backend.restore(self._best)
-        return Outcome(at.history, stopped, self._seconds(), self._steps, self._rows, self._training_seconds, self._waited)
+        spent = (self._training_seconds, self._waited)
+        return Outcome(at.history, stopped, self._seconds(), self._steps, self._rows, *spent, utilisation.numbers)
 
     def _run_epoch(self, asked: Callable[[], bool]) -> bool:
         """Make the steps of an epoch that are left; return whether to stop before its end."""

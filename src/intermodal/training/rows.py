@@ -66,6 +66,7 @@ class Part:
         in_memory: Bytes of all workers' rows up to which they stay in memory.
 
     Attributes:
+        width: Columns of the features.
         order: Which rows make up a step.
         padded: Rows of each batch, padding included.
         seconds: What reading and preprocessing took.
@@ -80,7 +81,7 @@ class Part:
     ) -> None:
         started = time.perf_counter()
         self._worker, self._workers = cluster.index, cluster.count
-        self._width = source.width
+        self.width = source.width
         size = source.rows * source.width * _FLOAT
         self._fits = size <= in_memory
         window = source.rows if self._fits else max(1, min(_WINDOWS, in_memory) // (source.width * _FLOAT * SHARDS))
@@ -106,8 +107,11 @@ class Part:
 
     def ahead(self, epoch: int, first: int = 0) -> Ahead:
         """Return the batches of an epoch from a step on, made ahead by a thread."""
-        size = self.padded * (self._width + 2) * _FLOAT
-        return Ahead(self.batches(epoch, first), max(2, min(_AHEAD, _AHEAD_BYTES // size)))
+        return Ahead(self.batches(epoch, first), self.batches_ahead(self.padded))
+
+    def batches_ahead(self, padded: int) -> int:
+        """Return how many batches of so many rows are made ahead at most."""
+        return max(2, min(_AHEAD, _AHEAD_BYTES // (padded * (self.width + 2) * _FLOAT)))
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yield the worker's part of the batches of an epoch, from a step on."""
@@ -116,7 +120,7 @@ class Part:
             loaded, window = -1, _NOTHING
             for step in range(first, order.steps):
                 shards, positions = order.places(step, self._worker, self._workers)
-                features = np.empty((self.padded, self._width), np.float32)
+                features = np.empty((self.padded, self.width), np.float32)
                 labels = np.zeros(self.padded, np.float32)
                 weights = np.zeros(self.padded, np.float32)
                 count = len(positions)

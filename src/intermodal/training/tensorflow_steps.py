@@ -12,7 +12,8 @@ from intermodal.runtime.tensorflow import keras, tf
 from intermodal.training.backend import COUNTED, MODEL, THRESHOLDS, Sums
 from intermodal.training.batches import Batch
 from intermodal.training.cluster import Cluster
-from intermodal.training.waiting import naming_absent_workers
+from intermodal.training.diagnosis.memory import activations
+from intermodal.training.waiting import naming_absent_workers, wait_for_chief
 
 _OPTIMIZER: Final = "optimizer/"
 #: A gradient of at least so many bytes is reduced by itself.
@@ -31,6 +32,7 @@ class TensorFlowSteps:
 
     Raises:
         ConfigurationError: The cluster has no addresses.
+        MachineError: The chief cannot be reached.
     """
 
     def __init__(self, cluster: Cluster, *, learning_rate: float, steps_per_execution: int, precision: str, jit_compile: bool) -> None:
@@ -42,6 +44,7 @@ class TensorFlowSteps:
         several_steps = steps_per_execution > 1
         self._train = tf.function(self._make_steps) if several_steps else tf.function(self._make_step, autograph=False)
         self._evaluate = tf.function(self._score_rows, autograph=False)
+        self._try = tf.function(self._alone, autograph=False, reduce_retracing=True)
         self._forward = tf.function(self._gradients, jit_compile=True, autograph=False) if jit_compile else self._gradients
         self._stacked = several_steps
 
@@ -49,6 +52,16 @@ class TensorFlowSteps:
     def replicas(self) -> int:
         """Devices of this worker."""
         return int(self._strategy.num_replicas_in_sync) // self._worker_count
+
+    @property
+    def activations(self) -> int | None:
+        """See `Backend`."""
+        return activations(self._model)
+
+    @property
+    def separable(self) -> bool:
+        """See `Backend`."""
+        return self._worker_count == 1 or not any(getattr(each, "synchronized", False) for each in self._model._flatten_layers())
 
     @property
     def hardware(self) -> str:
@@ -115,6 +128,18 @@ class TensorFlowSteps:
         found = self._strategy.run(self._evaluate, given) if self._several else self._evaluate(*given)
         local = self._strategy.experimental_local_results(found)
         return lambda: Sums.of_steps(np.sum([each.numpy() for each in local], axis=0)[None])
+
+    def attempt(self, batch: Batch) -> None:
+        """See `Backend`."""
+        kept = {each: np.array(each.numpy()) for each in (variable.value for variable in self._model.non_trainable_variables)}
+        rows = tf.constant(float(batch.rows))
+        given = tuple(self._split(each, 0) for each in _arrays(batch))
+        try:
+            found = self._strategy.run(self._try, (*given, rows)) if self._several else self._try(*given, rows)
+            self._first(found).numpy()
+        finally:
+            for variable, value in kept.items():
+                variable.assign(value)
 
     def total(self, values: np.ndarray) -> np.ndarray:
         """See `Backend`."""
@@ -192,6 +217,11 @@ class TensorFlowSteps:
         self._optimizer.apply(gradients, self._model.trainable_variables)
         return sums
 
+    def _alone(self, features: Any, labels: Any, weights: Any, rows: tf.Tensor) -> tf.Tensor:
+        """Make the forward and backward pass of one device, and as one array its gradients, as they are when devices exchange them."""
+        gradients, loss, _, _ = self._forward(features, labels, weights, rows)
+        return tf.reduce_sum(tf.concat([tf.reshape(each, [-1]) for each in gradients], 0)) + loss
+
     def _gradients(self, features: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, rows: tf.Tensor) -> tuple[list[tf.Tensor], Any, Any, Any]:
         with tf.GradientTape() as tape:
             logits = tf.cast(self._model(features, training=True)[:, 0], tf.float32)
@@ -245,6 +275,7 @@ def _strategy(cluster: Cluster) -> tf.distribute.Strategy:
         specification = tf.train.ClusterSpec({"worker": list(cluster.addresses)})
         resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(specification, task_type="worker", task_id=cluster.index, rpc_layer="grpc")
         with naming_absent_workers(cluster):
+            wait_for_chief(cluster)
             return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     if os.environ.get("TPU_NAME") or any(Path("/dev").glob("accel[0-9]*")):
         tpu = tf.distribute.cluster_resolver.TPUClusterResolver(os.environ.get("TPU_NAME") or "local")

@@ -3,14 +3,19 @@
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from intermodal.runtime.errors import MachineError
 from intermodal.training.cluster import Cluster
 
 _FIRST_SECONDS: Final = 20.0
 _CONNECT_SECONDS: Final = 3.0
+#: Machines of one job may start minutes apart.
+_CHIEF_SECONDS: Final = 600.0
+_PAUSE_SECONDS: Final = 0.2
 
 
 @contextmanager
@@ -39,6 +44,28 @@ def naming_absent_workers(cluster: Cluster, seconds: float = _FIRST_SECONDS) -> 
         yield
     finally:
         done.set()
+
+
+def wait_for_chief(cluster: Cluster, seconds: float = _CHIEF_SECONDS) -> None:
+    """Return when the chief's address takes connections; at once in the chief, and where its address is not known.
+
+    Args:
+        cluster: The workers.
+        seconds: How long to wait at most.
+
+    Raises:
+        MachineError: It took none for so long.
+    """
+    if cluster.chief or not cluster.addresses:
+        return
+    address, deadline = cluster.addresses[0], time.monotonic() + seconds
+    while not _answers(address):
+        if time.monotonic() >= deadline:
+            raise MachineError(
+                f"worker {cluster.index} of {cluster.count} cannot reach the chief at {address} (from {cluster.source}): nothing has answered there "
+                f"for {seconds:.0f} s; see whether worker 0 runs, what its log says, and whether the network lets workers reach each other's ports"
+            )
+        time.sleep(min(_PAUSE_SECONDS, seconds))
 
 
 def _answers(address: str) -> bool:

@@ -1,5 +1,7 @@
 """From raw columns to one dense tensor; part of the exported graph."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from intermodal.runtime.tensorflow import tf
@@ -7,6 +9,23 @@ from intermodal.training.model.inputs import Input
 
 #: Numbers are cut this many standard deviations from the mean, so that one broken measurement cannot drown a row.
 FARTHEST = 5.0
+
+
+@dataclass(frozen=True)
+class Range:
+    """What the numbers of a column are in some rows.
+
+    Attributes:
+        name: The column.
+        low: The lowest, or `FARTHEST` deviations below the mean where it is lower.
+        high: The highest, or `FARTHEST` deviations above the mean where it is higher.
+        far: Share of the rows in which it is `FARTHEST` deviations or more from the mean.
+    """
+
+    name: str
+    low: float
+    high: float
+    far: float
 
 
 class Preprocessing(tf.Module):  # type: ignore[misc]
@@ -38,16 +57,21 @@ class Preprocessing(tf.Module):  # type: ignore[misc]
             parts += [tf.cast(normal, tf.float32), tf.cast(tf.logical_not(present), tf.float32)]
         return tf.concat(parts, axis=1)
 
-    def far_numbers(self, features: np.ndarray) -> dict[str, float]:
-        """Return which numbers lie at `FARTHEST` deviations in some rows, with the share of the rows where they do, most first.
+    def ranges(self, features: np.ndarray) -> list["Range"]:
+        """Return the range of each number in some rows, in its own unit; those most often at `FARTHEST` deviations first, then the widest.
 
         Args:
-            features: Preprocessed rows, shape (rows, width).
+            features: Preprocessed rows, shape (rows, width), at least one.
         """
         start = self.width - 2 * len(self._numbers)
-        far = np.abs(features[:, start : start + len(self._numbers)]) >= FARTHEST
-        shares = {each.name: float(share) for each, share in zip(self._numbers, far.mean(axis=0), strict=True) if share}
-        return dict(sorted(shares.items(), key=lambda each: -each[1]))
+        values = features[:, start : start + len(self._numbers)]
+        lowest, highest, far = values.min(axis=0), values.max(axis=0), (np.abs(values) >= FARTHEST).mean(axis=0)
+        found = []
+        for place, each in enumerate(self._numbers):
+            low, high = (float(each.mean + each.deviation * edge[place]) for edge in (lowest, highest))
+            found.append(Range(each.name, low, high, float(far[place])))
+        width = highest - lowest
+        return [found[place] for place in sorted(range(len(found)), key=lambda place: (-far[place], -width[place]))]
 
 
 def _table(vocabulary: tuple[str, ...]) -> tf.lookup.StaticHashTable:

@@ -1,0 +1,1 @@
+"""What a training says of itself when it is slow or does not fit: memory, use of the devices."""
