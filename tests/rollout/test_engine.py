@@ -59,6 +59,9 @@ class Memory:
         finally:
             self.held = False
 
+    def label(self, member):
+        return member
+
     def now(self):
         return self.time
 

@@ -73,19 +73,20 @@ def roll_back(name: Name, home: Home = HOME) -> None:
         _ask(home, name, "roll back", "is given up")
         return
     state = revert(service)
-    console.print(f"{state.stable} has all requests of {escape(name)} again.", soft_wrap=True)
+    console.print(f"{service.label(state.stable)} has all requests of {escape(name)} again.", soft_wrap=True)
 
 
 def _ask(home: Path, name: str, action: Action, becomes: str) -> None:
     from intermodal.rollout.engine import ask
 
-    state, done = ask(_service(home, name), action)
+    service = _service(home, name)
+    state, done = ask(service, action)
     if not done:
-        console.print(f"{state.candidate} {becomes} at the next look of the task that rolls it out.", soft_wrap=True)
+        console.print(f"{service.label(state.candidate)} {becomes} at the next look of the task that rolls it out.", soft_wrap=True)
     elif state.under_way:
         console.print("Done; no task rolls it out: run its pipeline again to go on.", soft_wrap=True)
     else:
-        console.print(f"{state.stable} has all requests of {escape(name)}.", soft_wrap=True)
+        console.print(f"{service.label(state.stable)} has all requests of {escape(name)}.", soft_wrap=True)
 
 
 def _service(home: Path, name: str) -> "LocalService":

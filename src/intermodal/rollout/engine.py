@@ -95,17 +95,16 @@ class Rollout:
         state = self._patiently(self._service.state)
         if state.under_way and state.rollout != self.rollout:
             if state.paused:
-                raise DeploymentError(
-                    f"{self._service.name}: the rollout of {state.candidate} is paused at {state.current}; resume, promote or roll it back first"
-                )
-            state = self._rolled_back(state, f"its task ended before it did, and {self._candidate} is rolled out now")
+                paused = f"the rollout of {self._called(state.candidate)} is paused at {state.current}"
+                raise DeploymentError(f"{self._service.name}: {paused}; resume, promote or roll it back first")
+            state = self._rolled_back(state, f"its task ended before it did, and {self._called(self._candidate)} is rolled out now")
         state = self._cleared(state)
         if state.under_way:
             return state
         if state.stable == self._candidate:
             self._test(self._candidate)
             serves = replace(state, rollout=self.rollout, phase="promoted", reason="", plan=self._plan)
-            return state if serves == state else self._apply(serves, f"{self._candidate} serves already, and answers right")
+            return state if serves == state else self._apply(serves, f"{self._called(self._candidate)} serves already, and answers right")
         retiring = (state.previous,) if state.previous not in ("", self._candidate) else ()
         begun = replace(
             state,
@@ -120,7 +119,7 @@ class Rollout:
             plan=self._plan,
             events=(),
         )
-        return self._cleared(self._apply(begun, f"{self._candidate} loads beside {state.stable or 'nothing'}"))
+        return self._cleared(self._apply(begun, f"{self._called(self._candidate)} loads beside {self._called(state.stable)}"))
 
     def _loaded(self, state: State) -> State:
         self._service.start(state.candidate)
@@ -131,9 +130,7 @@ class Rollout:
 
     def _at_step(self, state: State, step: int) -> State:
         state = replace(state, phase="step", step=step, since=self._patiently(self._service.now))
-        return self._apply(
-            state, f"{state.candidate} answers {state.current}" if not state.current.mirror else f"{state.current} to {state.candidate}"
-        )
+        return self._apply(state, f"{self._called(state.candidate)} {'gets' if state.current.mirror else 'answers'} {state.current}")
 
     def _looked(self, state: State) -> State:
         """Return the state after one look at a step: the same, the next one, or the end."""
@@ -174,10 +171,10 @@ class Rollout:
         return self._apply(replace(state, paused=False, since=self._patiently(self._service.now)), f"resumed at {state.current}")
 
     def _promoted(self, state: State, reason: str) -> State:
-        return self._apply(state.promoted(), f"{state.candidate} is promoted: {reason}")
+        return self._apply(state.promoted(), f"{self._called(state.candidate)} is promoted: {reason}")
 
     def _rolled_back(self, state: State, reason: str) -> State:
-        return self._apply(state.rolled_back(reason), f"{state.candidate or 'the candidate'} is rolled back: {reason}")
+        return self._apply(state.rolled_back(reason), f"{self._called(state.candidate)} is rolled back: {reason}")
 
     def _give_up(self, reason: str, error: IntermodalError) -> NoReturn:
         """Lead all requests back, and raise what happened."""
@@ -197,8 +194,11 @@ class Rollout:
         raise RolledBack(self._told(state)) from error
 
     def _told(self, state: State) -> str:
-        stays = f"{state.stable} has all requests" if state.stable else "nothing serves"
-        return f"{self._service.name}: {self._candidate} is rolled back, and {stays}. {state.reason}"
+        stays = f"{self._called(state.stable)} has all requests" if state.stable else "nothing serves"
+        return f"{self._service.name}: {self._called(self._candidate)} is rolled back, and {stays}. {state.reason}"
+
+    def _called(self, member: str) -> str:
+        return self._patiently(lambda: self._service.label(member)) if member else "nothing"
 
     def _cleared(self, state: State) -> State:
         """Remove what gets no requests any more; what cannot be removed now is by the next attempt."""
@@ -244,10 +244,12 @@ def ask(service: Service, action: Action) -> tuple[State, bool]:
     """
     state = service.state()
     if not state.under_way:
-        remedy = f"; {state.previous} can be brought back (roll-back)" if state.previous else ""
-        raise DeploymentError(f"{service.name}: no rollout is under way, {state.stable or 'nothing'} has all requests{remedy}")
+        remedy = f"; {service.label(state.previous)} can be brought back (roll-back)" if state.previous else ""
+        serves = service.label(state.stable) if state.stable else "nothing"
+        raise DeploymentError(f"{service.name}: no rollout is under way, {serves} has all requests{remedy}")
     if (action == "resume") != state.paused and action in ("pause", "resume"):
-        raise DeploymentError(f"{service.name}: the rollout of {state.candidate} is {'paused already' if state.paused else 'not paused'}")
+        paused = "paused already" if state.paused else "not paused"
+        raise DeploymentError(f"{service.name}: the rollout of {service.label(state.candidate)} is {paused}")
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(service.lock())
@@ -255,11 +257,11 @@ def ask(service: Service, action: Action) -> tuple[State, bool]:
             service.make_wish(Wish(state.rollout, action))
             return state, False
         if action == "promote" and state.phase != "step":
-            raise DeploymentError(f"{service.name}: {state.candidate} was not loaded and tested to the end; run its deployment again")
+            raise DeploymentError(f"{service.name}: {service.label(state.candidate)} was not loaded and tested to the end; run its deployment again")
         text = "somebody asked for it"
         made = {
-            "promote": lambda: state.promoted().with_event(service.now(), f"{state.candidate} is promoted: {text}"),
-            "roll back": lambda: state.rolled_back(text).with_event(service.now(), f"{state.candidate} is rolled back: {text}"),
+            "promote": lambda: state.promoted().with_event(service.now(), f"{service.label(state.candidate)} is promoted: {text}"),
+            "roll back": lambda: state.rolled_back(text).with_event(service.now(), f"{service.label(state.candidate)} is rolled back: {text}"),
             "pause": lambda: replace(state, paused=True),
             "resume": lambda: replace(state, paused=False, since=service.now()),
         }[action]()
@@ -291,6 +293,7 @@ def revert(service: Service) -> State:
         reverted = replace(
             state, stable=state.previous, previous="", retiring=(*state.retiring, gone), phase="rolled back", reason="somebody asked for it"
         )
-        reverted = reverted.with_event(service.now(), f"{gone} is rolled back to {reverted.stable}: somebody asked for it")
+        text = f"{service.label(gone)} is rolled back to {service.label(reverted.stable)}: somebody asked for it"
+        reverted = reverted.with_event(service.now(), text)
         service.apply(reverted)
         return _without_retired(service, reverted)

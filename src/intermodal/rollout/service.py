@@ -36,6 +36,10 @@ class Service(Protocol):
 
     name: str
 
+    def label(self, member: str) -> str:
+        """Return what people call a member: its version where it has one."""
+        ...
+
     def lock(self) -> AbstractContextManager[Any]:
         """Hold the right to change the service.
 

@@ -167,6 +167,10 @@ def files() -> dict[str, Any]:
             "protocols": {"v1": "http://127.0.0.1:8080/v1/models/flight-delay:predict", "v2": "http://127.0.0.1:8080/v2/models/flight-delay/infer"},
             "request": {"instances": [{"distance": 1400, "origin": "EWR"}]},
             "response": {"predictions": [0.2178]},
+            "rollout": {
+                "strategy": "canary",
+                "events": [{"time": 0, "text": "version 7 answers 20 %"}, {"time": 60, "text": "version 7 is promoted: no harm"}],
+            },
             "command": "curl -s http://127.0.0.1:8080/v1/models/flight-delay:predict -d '{\"instances\": []}'",
         },
     }

@@ -98,7 +98,7 @@ def test_a_run_that_passed_says_so_and_how_to_call_the_model(render):
     text = Page(render()).text
     assert "Version 7 passed all 2 rules of the gate and is the new champion. It now serves at http://127.0.0.1:8080." in text
     assert sample_run.files()["deployment/deployment.json"]["command"] in text
-    for expected in ('"origin": "EWR"', "0.2178", "v2/models/flight-delay/infer"):
+    for expected in ('"origin": "EWR"', "0.2178", "v2/models/flight-delay/infer", "How it came to all requests: canary", "version 7 answers 20 %"):
         assert expected in text
 
 

@@ -126,8 +126,8 @@ def test_the_component_judges_by_what_the_splitter_counted(place, expected, monk
         assert (place.record.version, load.answers[-1]) == ("2", stable)
     assert load.failures == []
     assert deployed["rollout"]["strategy"] == "canary"
-    told = [each["text"].split(":")[0].split(" ", 1)[1] for each in deployed["rollout"]["events"]]
-    assert told == [f"loads beside {candidate}", "answers 50 %", "is promoted"]
+    told = [each["text"].split(":")[0] for each in deployed["rollout"]["events"]]
+    assert told == ["version 2 loads beside version 1", "version 2 answers 50 %", "version 2 is promoted"]
     stop(place.home, "toy")
 
 

@@ -81,6 +81,12 @@ class LocalService:
             finish_replacement(self._home, self.name)
             yield
 
+    def label(self, name: str) -> str:
+        """Return a model's version in words, or the member's name where it has none."""
+        given = self._candidate
+        version = given.version if given and given.member == name else self.versions().get(name)
+        return f"version {version}" if version else name
+
     def now(self) -> float:
         """Return the time of this machine."""
         return time.time()
