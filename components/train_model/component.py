@@ -52,7 +52,8 @@ def train_model(
         training: A directory: `history.json` (a list of values per epoch for each curve), `hyperparameters.json`, `reproduction.json` (the model's
             metadata), `logs/` (TensorBoard) and `checkpoints/best.weights.h5`.
         metrics: The best epoch's numbers, the seconds it took, `rows_per_second` of the steps, and shares of the chief's time in them: `input_wait`,
-            waiting for rows, `cpu_utilisation` and, with NVIDIA's GPUs, `gpu_utilisation` and `gpu_memory`.
+            waiting for rows, `cpu_utilisation` and, with NVIDIA's GPUs, `gpu_utilisation` and `gpu_memory`; with several
+            workers `slowest_worker`, and `slowest_worker_ratio`: its time for a row of the validation, divided by the others' median.
         curves: A page with the learning curves, drawn by the platforms' pages.
         schema: `schema.pbtxt`, as `validate_data` writes it: the model's inputs are its features. Default: the columns of `train` that are numbers,
             booleans or text.

@@ -26,7 +26,7 @@ STEPS = EPOCHS * -(-ROWS // BATCH)
 
 
 #: Metrics that are times, or shares of them.
-MEASURED = ("seconds", "rows_per_second", "input_wait", "cpu_utilisation")
+MEASURED = ("seconds", "rows_per_second", "input_wait", "cpu_utilisation", "slowest_worker", "slowest_worker_ratio")
 
 
 @pytest.fixture(scope="module")

@@ -208,7 +208,8 @@ def open_fit(recipe: Recipe, cluster: Cluster) -> Iterator[Fit]:
 def metrics_of(outcome: Outcome) -> dict[str, float]:
     """Return the best epoch's numbers, how many `epochs` there were, the `seconds`, `rows_per_second` of the steps, and shares of their time.
 
-    `input_wait` is the share in which the steps waited for rows; how busy the devices were is as `Outcome.shares` has it.
+    `input_wait` is the share in which the steps waited for rows; how busy the devices were, and which
+    worker was slow, is as `Outcome.shares` has it.
     """
     history = outcome.history
     best = int(np.argmin(history["val_loss"]))

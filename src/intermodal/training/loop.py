@@ -21,6 +21,7 @@ from intermodal.training.checkpoints.keeping import Checkpoints
 from intermodal.training.cluster import Cluster
 from intermodal.training.diagnosis.memory import is_out_of_memory
 from intermodal.training.diagnosis.step_memory import StepMemory
+from intermodal.training.diagnosis.stragglers import Stragglers
 from intermodal.training.diagnosis.utilisation import watched
 from intermodal.training.progress import Progress
 from intermodal.training.rows import Part
@@ -60,7 +61,7 @@ class Outcome:
         rows: Rows that these took, of all workers.
         training_seconds: What they took, validation not counted.
         waited: Seconds of these in which this worker's step waited for its input.
-        shares: How busy this worker's devices were (`watched`).
+        shares: How busy this worker's devices were (`watched`), and which worker was slow (`Stragglers.numbers`).
     """
 
     history: History
@@ -141,6 +142,7 @@ class Loop:
         self._at = _Position()
         self._best: dict[str, np.ndarray] = {}
         self._steps, self._rows, self._training_seconds, self._waited = 0, 0.0, 0.0, 0.0
+        self._stragglers, self._validations = Stragglers(cluster, backend.total), 0
         self._began = self._saved_at = time.monotonic()
         self._saved_step = 0
 
@@ -177,7 +179,7 @@ class Loop:
         if not stopped and self._best:
             self._backend.restore(self._best)
         spent = (self._training_seconds, self._waited)
-        return Outcome(at.history, stopped, self._seconds(), self._steps, self._rows, *spent, utilisation.numbers)
+        return Outcome(at.history, stopped, self._seconds(), self._steps, self._rows, *spent, utilisation.numbers | self._stragglers.numbers())
 
     def _run_epoch(self, asked: Callable[[], bool]) -> bool:
         """Make the steps of an epoch that are left; return whether to stop before its end."""
@@ -256,10 +258,14 @@ class Loop:
     def _validate(self) -> Sums:
         """Return the sums over all workers' validation rows."""
         found: Sums | None = None
+        began = time.monotonic()
         with self._validation.ahead(0) as ahead:
             for batch in ahead:
                 sums = self._backend.evaluate(batch)()
                 found = _added(found, sums) if found else sums
+        self._validations += 1
+        if self._validations > 1:  # the first one compiles
+            self._stragglers.look(time.monotonic() - began, float(found.rows.sum()) if found else 0.0)
         values = np.concatenate([[found.loss.sum(), found.rows.sum()], found.scores.ravel()]) if found else np.zeros(0)
         total = self._backend.total(values)
         return Sums(total[:1], total[1:2], total[2:].reshape(2, -1))
