@@ -166,8 +166,8 @@ def spoil(space, model, service="model"):
         save_model(wrong, 4.0)
 
     def wait_and_write():
-        space.until(lambda: space.candidate(service))
-        space.until(lambda: space.candidate(service) is None)
+        space.until(lambda: space.candidate(service), 120)
+        space.until(lambda: space.candidate(service) is None, 240)  # a candidate is asked for minutes where four suites share two cores
         (space.folder / "models" / model / "saved_model.pb").write_bytes((wrong / "saved_model.pb").read_bytes())
 
     thread = threading.Thread(target=wait_and_write)
