@@ -194,6 +194,14 @@ def test_a_passed_run_without_deployment_says_so(render):
     assert "and is the new champion. This run deployed nothing." in Page(render(without=("deployment",))).text
 
 
+def test_a_model_that_got_all_requests_at_once_has_no_rollout_to_tell(render):
+    content = sample_run.files()
+    del content["deployment/deployment.json"]["rollout"]
+    text = Page(render(content)).text
+    assert "answers at http://127.0.0.1:8080" in text
+    assert "How it came to all requests" not in text
+
+
 def test_a_run_whose_version_did_not_become_the_champion_does_not_say_that_it_did(render):
     content = sample_run.files()
     text = Page(render(content, without=("promotion",))).text
