@@ -94,7 +94,7 @@ PLAIN = [
         "from intermodal.components.render_report.logic import render_report as f\n"
         "f(title=a['title'], registration_path=p('registration'), promotion_path=p('promotion'), deployment_path=p('deployment'),\n"
         "  anomalies_path=p('anomalies'), metrics={},\n"
-        "  **dict.fromkeys(['statistics_path', 'training_path', 'evaluation_path', 'decision_path', 'tables_path']),\n"
+        "  **dict.fromkeys(['statistics_path', 'training_path', 'evaluation_path', 'decision_path', 'tables_path', 'search_path']),\n"
         "  report_path=p('report'), summary_path=p('summary'))",
     ),
 ]
