@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from intermodal.cluster.calls import Conflict, NotFound
 from intermodal.components.deploy_kserve.cluster import Namespace
+from intermodal.rollout.service import Superseded
 from intermodal.runtime.errors import DeploymentError, StoreError
 
 #: Seconds without a sign of life after which an attempt counts as dead.
@@ -21,10 +22,6 @@ _POLL_SECONDS: Final = 0.5
 _ATTEMPT: Final = "intermodal/attempt"
 #: What an attempt is about to change, as JSON. Not in the InferenceService, whose annotations KServe copies to its pods: they would all start anew.
 RECORD_ANNOTATION: Final = "intermodal/change"
-
-
-class Superseded(DeploymentError):  # noqa: N818
-    """The Lease ran out and another attempt has the service now: nothing may be changed any more, not even back."""
 
 
 class Lock:

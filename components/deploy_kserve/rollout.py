@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from intermodal.cluster.cancellation import Cancelled
 from intermodal.components.deploy_kserve.cluster import Namespace
-from intermodal.components.deploy_kserve.lock import Lock, Superseded
+from intermodal.components.deploy_kserve.lock import Lock
 from intermodal.components.deploy_kserve.manifest import (
     CANDIDATE_ANNOTATION,
     as_manifest,
@@ -18,6 +18,7 @@ from intermodal.components.deploy_kserve.manifest import (
     with_revision,
 )
 from intermodal.components.deploy_kserve.readiness import is_rolled_out, of_revision, wait_until_gone, wait_until_rolled_out
+from intermodal.rollout.service import Superseded
 from intermodal.runtime.errors import ConfigurationError, DeploymentError, IntermodalError, StoreError
 from intermodal.serving.smoke_test import Exchange, SmokeTest
 

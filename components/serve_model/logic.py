@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from intermodal.components.serve_model.arguments import check_arguments
-from intermodal.inference.formats import suffix_of
 from intermodal.rollout.engine import Rollout
 from intermodal.rollout.judging.limits import Settings, judge_settings
 from intermodal.rollout.judging.look import judge
@@ -16,9 +15,9 @@ from intermodal.rollout.log import Log
 from intermodal.rollout.plan import Plan
 from intermodal.rollout.state import State
 from intermodal.rollout.verdict import Verdict
-from intermodal.runtime.artifacts import whole_directory
 from intermodal.runtime.errors import DataError, DeploymentError
-from intermodal.runtime.tree import file_hash, is_whole, tree_hash
+from intermodal.runtime.tree import file_hash, tree_hash
+from intermodal.serving.directory import copy_model
 from intermodal.serving.endpoint import open_inference, version_of, write_deployment
 from intermodal.serving.json_http import ask
 from intermodal.serving.records import Deployment, deployment, end_members, end_process, forget, locked, start_time
@@ -137,13 +136,7 @@ class Service:
         folder = self.home / self.name
         now = datetime.now(UTC)
         label = f"{now:%Y%m%dT%H%M%S%f}"
-        copy = folder / "models" / self._digest[:16]
-        if not is_whole(copy):
-            with whole_directory(copy) as scratch:
-                if self._model.is_file():
-                    shutil.copyfile(self._model, scratch / f"model{suffix_of(self._model) or '.keras'}")
-                else:
-                    shutil.copytree(self._model, scratch, dirs_exist_ok=True)
+        copy = copy_model(self._model, folder / "models" / self._digest[:16])
         old = before if before and before.alive else None
         control = folder / f"control-{label}"
         with public_socket(self._port, folder / old.control if old and old.port == self._port else None) as public:

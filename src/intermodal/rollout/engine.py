@@ -205,10 +205,7 @@ class Rollout:
         if not state.retiring:
             return state
         try:
-            for member in state.retiring:
-                if member not in (state.stable, state.candidate, state.previous):
-                    self._service.retire(member)
-            return self._apply(replace(state, retiring=()), "")
+            return _without_retired(self._service, state)
         except Superseded:
             raise
         except (DeploymentError, StoreError):
@@ -270,8 +267,10 @@ def ask(service: Service, action: Action) -> tuple[State, bool]:
 
 
 def _without_retired(service: Service, state: State) -> State:
+    """Remove what gets no requests any more, and return the state then."""
     for member in state.retiring:
-        service.retire(member)
+        if member not in (state.stable, state.candidate, state.previous):
+            service.retire(member)
     cleared = replace(state, retiring=())
     service.apply(cleared)
     return cleared

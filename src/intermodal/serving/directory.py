@@ -1,12 +1,27 @@
 """The model's directory: on this machine as it is, in Cloud Storage fetched first."""
 
+import shutil
 import tempfile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from intermodal.inference.formats import suffix_of
+from intermodal.runtime.artifacts import whole_directory
 from intermodal.runtime.errors import StoreError
+from intermodal.runtime.tree import is_whole
 
 _SECONDS = 60
+
+
+def copy_model(model: Path, copy: Path) -> Path:
+    """Copy a model, a directory or one file, into a directory that is whole or not there; return that. Nothing where it is there already."""
+    if not is_whole(copy):
+        with whole_directory(copy) as scratch:
+            if model.is_file():
+                shutil.copyfile(model, scratch / f"model{suffix_of(model) or '.keras'}")
+            else:
+                shutil.copytree(model, scratch, dirs_exist_ok=True)
+    return copy
 
 
 def model_folder(uri: str) -> Path:

@@ -44,8 +44,7 @@ class Candidate:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             self._check()
-            with contextlib.suppress(DeploymentError):
-                ask(f"{self.url}/v2/models/{self.name}/ready", seconds=2)
+            if is_ready(self.url, self.name):
                 return
             time.sleep(0.03)
         raise DeploymentError(f"the server of {self.name} did not answer within {timeout:g} s; raise timeout, or see {self.tail()}")
@@ -56,14 +55,9 @@ class Candidate:
         Raises:
             DeploymentError: It ended or does not follow.
         """
-        deadline = time.monotonic() + _HANDOVER_SECONDS
-        approve(self._process)
-        while (lent := borrowed_socket(self._control)) is None:
+        if not took_over(self._process, self._control):
             self._check()
-            if time.monotonic() > deadline:
-                raise DeploymentError(f"the server of {self.name} does not take over the port; see {self.tail()}")
-            time.sleep(0.03)
-        lent.close()
+            raise DeploymentError(f"the server of {self.name} does not take over the port; see {self.tail()}")
 
     def tail(self) -> str:
         """Return where its log is, and its last lines."""
@@ -102,6 +96,27 @@ def approve(process: "subprocess.Popen[bytes]") -> None:
     assert process.stdin
     with contextlib.suppress(BrokenPipeError), process.stdin as control:
         control.write(b"serve")
+
+
+def took_over(process: "subprocess.Popen[bytes]", control: Path) -> bool:
+    """Let a server serve, and say whether it accepts on the public socket, which it then lends at `control`; False: it ended, or is late."""
+    approve(process)
+    deadline = time.monotonic() + _HANDOVER_SECONDS
+    while (lent := borrowed_socket(control)) is None:
+        if process.poll() is not None or time.monotonic() > deadline:
+            return False
+        time.sleep(0.03)
+    lent.close()
+    return True
+
+
+def is_ready(url: str, name: str) -> bool:
+    """Say whether the model of a server answers."""
+    try:
+        ask(f"{url}/v2/models/{name}/ready", seconds=2)
+    except DeploymentError:
+        return False
+    return True
 
 
 def last_lines(log: Path) -> str:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from intermodal.runtime.artifacts import write_json
 from intermodal.runtime.errors import DeploymentError
-from intermodal.serving.json_http import ask
 from intermodal.serving.records import MEMBERS, end_process, start_time
-from intermodal.serving.server import HOST, approve, last_lines, start_server
+from intermodal.serving.server import HOST, approve, is_ready, last_lines, start_server
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,7 @@ def start_member(folder: Path, name: str, *, service: str, model: Path, version:
         found = _started(folder, name, service, model, version, model_sha256)
     deadline = time.monotonic() + timeout
     while True:
-        with contextlib.suppress(DeploymentError):
-            ask(f"{found.url}/v2/models/{service}/ready", seconds=2)
+        if is_ready(found.url, service):
             return found
         late = time.monotonic() > deadline
         if late or not found.alive:

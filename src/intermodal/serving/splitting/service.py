@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from intermodal.rollout.service import Wish
 from intermodal.rollout.state import State
-from intermodal.runtime.artifacts import whole_directory, write_json
+from intermodal.runtime.artifacts import write_json
 from intermodal.runtime.errors import DeploymentError, StoreError
-from intermodal.runtime.tree import is_whole
+from intermodal.serving.directory import copy_model
 from intermodal.serving.json_http import ask
 from intermodal.serving.records import ROLLOUT, Deployment, deployment, end_process, start_time
-from intermodal.serving.server import HOST, approve, borrowed_socket, finish_replacement, last_lines, public_socket, start_server
+from intermodal.serving.server import HOST, finish_replacement, last_lines, public_socket, start_server, took_over
 from intermodal.serving.splitting.members import member, members, start_member, stop_member
 
 _WISH, _LOCK = "wish.json", "lock"
@@ -131,13 +131,7 @@ class LocalService:
             if found and found.alive:
                 return
             raise DeploymentError(f"{self.name}: the model {name} is not loaded any more; deploy its version again")
-        copy = self._folder / "models" / name
-        if not is_whole(copy):
-            with whole_directory(copy) as scratch:
-                if given.model.is_file():
-                    shutil.copyfile(given.model, scratch / given.model.name)
-                else:
-                    shutil.copytree(given.model, scratch, dirs_exist_ok=True)
+        copy = copy_model(given.model, self._folder / "models" / name)
         start_member(self._folder, name, service=self.name, model=copy, version=given.version, model_sha256=given.model_sha256, timeout=given.timeout)
 
     def ask(self, name: str) -> Callable[[str, Any], Any]:
@@ -231,15 +225,10 @@ class LocalService:
             splits=True,
         )
         made.save(self._home)
-        approve(process)
-        deadline = time.monotonic() + _HANDOVER_SECONDS
-        while (lent := borrowed_socket(control)) is None:
-            if process.poll() is not None or time.monotonic() > deadline:
-                end_process(made.pid, made.started, patience=3)
-                old.save(self._home) if old else None
-                raise DeploymentError(f"the splitter of {self.name} does not take over the port; see {last_lines(log)}")
-            time.sleep(_POLL_SECONDS)
-        lent.close()
+        if not took_over(process, control):
+            end_process(made.pid, made.started, patience=3)
+            old.save(self._home) if old else None
+            raise DeploymentError(f"the splitter of {self.name} does not take over the port; see {last_lines(log)}")
         if old:
             end_process(old.pid, old.started)
         replace(made, predecessor=None).save(self._home)
